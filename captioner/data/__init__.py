@@ -1,0 +1,1 @@
+"""Where do image–caption pairs come from?"""

@@ -1,0 +1,40 @@
+"""What does every reader give? `CaptionSample` and the `CaptionDataset` protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from captioner.image.decode import Photo
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionSample:
+    """One image and its reference captions, without the pixels.
+
+    Attributes:
+        id: Unique within the dataset, stable over runs; by default the file name.
+        captions: The reference captions as written. May be empty where only photos are known.
+        path: The image file, or None where the pixels are made in code.
+    """
+
+    id: str
+    captions: tuple[str, ...]
+    path: Path | None
+
+
+class CaptionDataset(Protocol):
+    """Image–caption pairs with random access. Both calls are safe in worker processes."""
+
+    def __len__(self) -> int:
+        """The number of images."""
+        ...
+
+    def __getitem__(self, index: int) -> CaptionSample:
+        """The sample at `index`; cheap, no image is opened. Raises IndexError outside `[0, len)`."""
+        ...
+
+    def photo(self, index: int) -> Photo:
+        """The decoded, upright photo at `index`. Raises `ImageError` naming the file."""
+        ...

@@ -1,0 +1,1 @@
+"""How does a photo become pixels, and a map become a photo again?"""

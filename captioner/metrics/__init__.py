@@ -1,0 +1,1 @@
+"""How good is a caption? Pure functions, without torch."""

@@ -1,0 +1,1 @@
+"""What computes? Encoder, attention, decoder: pure torch."""

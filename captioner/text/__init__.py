@@ -1,0 +1,1 @@
+"""How does a caption become token ids, and ids become words?"""
