@@ -1,0 +1,111 @@
+"""How do encoder and decoder become one captioner? A bridge from image tokens to the decoder's memory.
+
+Axis letters: `B` images, `C` captions per image, `L` tokens, `D` decoder width, `N` image tokens, `V` vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from captioner.errors import UsageError
+from captioner.models.encoder import ImageEncoder
+from captioner.models.image_tokens import ImageTokens
+from captioner.models.transformer import DecoderOutput, TransformerDecoder
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Memory:
+    """Encoded images as the decoder reads them.
+
+    Attributes:
+        features: `[B, N, D]`.
+        grid: `(rows, cols)` of the last `rows * cols` tokens.
+        num_prefix: Tokens before the grid.
+    """
+
+    features: Tensor
+    grid: tuple[int, int]
+    num_prefix: int
+
+
+class ImageBridge(nn.Module):
+    """Normalise, project to the decoder's width, and say where on the grid each token lies.
+
+    Positions are a learned `[D, rows, cols]` table, resized bilinearly when an image has another grid (as ViTs do
+    when they change resolution, Dosovitskiy et al. 2021); prefix tokens have learned positions of their own.
+
+    Args:
+        in_dim: Width of the encoder's features.
+        dim: Width `D` of the decoder.
+        grid: Grid of the position table.
+        num_prefix: Number of prefix tokens.
+        dropout: Applied to the result.
+    """
+
+    def __init__(self, in_dim: int, dim: int, *, grid: tuple[int, int], num_prefix: int, dropout: float) -> None:
+        super().__init__()
+        self.norm_in = nn.LayerNorm(in_dim)
+        self.project = nn.Linear(in_dim, dim)
+        self.norm_out = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+        self.position = nn.Parameter(torch.randn(dim, *grid) * 0.02)
+        self.prefix_position = nn.Parameter(torch.randn(num_prefix, dim) * 0.02)
+        nn.init.xavier_uniform_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
+
+    def forward(self, tokens: ImageTokens) -> Memory:
+        """Bring `ImageTokens` to the decoder's width."""
+        position = self.position
+        if tuple(position.shape[-2:]) != tokens.grid:
+            position = F.interpolate(position[None], tokens.grid, mode="bilinear", antialias=True)[0]
+        # [D, rows, cols] -> [num_prefix + rows*cols, D]
+        position = torch.cat([self.prefix_position, position.flatten(1).T])
+        x = self.norm_out(self.project(self.norm_in(tokens.features)) + position)
+        return Memory(self.dropout(x), tokens.grid, tokens.num_prefix)
+
+
+class Captioner(nn.Module):
+    """An image encoder joined with a text decoder by cross-attention ("show, attend and tell", Xu et al. 2015).
+
+    Args:
+        encoder: Gives `ImageTokens`.
+        decoder: Reads a memory of its own width.
+        dropout: Applied to the memory.
+
+    Raises:
+        UsageError: If the decoder has no width.
+    """
+
+    def __init__(self, encoder: ImageEncoder, decoder: TransformerDecoder, *, dropout: float = 0.1) -> None:
+        super().__init__()
+        if not 0 <= dropout < 1:
+            raise UsageError(f"model.dropout={dropout} must be at least 0 and below 1")
+        self.encoder = encoder
+        self.decoder = decoder
+        self.bridge = ImageBridge(
+            encoder.dim,
+            decoder.token_embedding.embedding_dim,
+            grid=encoder.grid,
+            num_prefix=encoder.num_prefix,
+            dropout=dropout,
+        )
+
+    def encode(self, images: Tensor) -> Memory:
+        """Encode normalised images float `[B, 3, rows, cols]`, once for all their captions and beams."""
+        memory: Memory = self.bridge(self.encoder(images))
+        return memory
+
+    def forward(self, images: Tensor, tokens: Tensor, *, need_weights: bool = False) -> DecoderOutput:
+        """Teacher forcing of all captions of each image.
+
+        Args:
+            images: float `[B, 3, rows, cols]`, normalised.
+            tokens: int64 `[B, C, L]`, starting with BOS, padded at the right.
+            need_weights: Also return the cross-attention of every layer and head.
+        """
+        output: DecoderOutput = self.decoder(tokens, self.encode(images).features, need_weights=need_weights)
+        return output

@@ -1,0 +1,218 @@
+"""How does an image become tokens on a grid? Any timm model, CNN or ViT, through `forward_intermediates`."""
+
+from __future__ import annotations
+
+import difflib
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from captioner.errors import UsageError
+from captioner.models.image_tokens import ImageTokens
+
+PERMISSIVE_LICENSES = ("apache-2.0", "mit", "bsd-3-clause", "bsd-2-clause", "cc-by-4.0", "cc0-1.0")
+HUB = ("huggingface.co", 443)
+
+
+class ImageEncoder(nn.Module):
+    """A timm model as a producer of `ImageTokens`.
+
+    Args:
+        name: Any name that `timm.list_models()` knows.
+        image_size: `(rows, cols)` of the pixels it will be given.
+        weights: None for random weights, "timm" for timm's pretrained ones, or a local safetensors or .pth file.
+        level: Which intermediate feature map to give, counted as timm counts them (negative from the end); later
+            layers are cut off. None gives the final features, with class and register tokens where there are any.
+        trainable: "all", "none", or the name of a layer such as `layer4` or `blocks.5`: that layer and all after it
+            in order of definition are trained, what lies before is frozen.
+        model_args: Further arguments of the timm model, such as `{"pad_type": "same"}`.
+        mean: Per-channel mean the weights expect; None takes timm's own.
+        std: Per-channel standard deviation the weights expect; None takes timm's own.
+        accept_license: Load pretrained weights although their licence is not a permissive one.
+
+    Raises:
+        UsageError: For a name, level, layer or file that does not exist, weights that cannot be reached or do not
+            fit, an image size the model refuses, or a licence that was not accepted.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        image_size: Sequence[int],
+        *,
+        weights: str | None = None,
+        level: int | None = None,
+        trainable: str = "all",
+        model_args: Mapping[str, Any] | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        accept_license: bool = False,
+    ) -> None:
+        super().__init__()
+        if not timm.is_model(name):
+            raise UsageError(f"encoder.name={name!r} is not a timm model; {_suggest(name)}")
+        self.name = name
+        self.image_size = (int(image_size[0]), int(image_size[1]))
+        self.level = level
+        overlay: dict[str, Any] = {}
+        if weights not in (None, "timm"):
+            overlay["file"] = str(_existing(str(weights)))
+        elif weights == "timm":
+            _check_license(name, accept=accept_license)
+            _check_reachable(name)
+        try:
+            self.model: Any = _create(name, self.image_size, weights is not None, overlay, dict(model_args or {}))
+            if level is not None:
+                self.model.prune_intermediate_layers([level])
+        except (RuntimeError, AssertionError, TypeError, ValueError, OSError) as error:
+            raise UsageError(
+                f"the encoder {name} cannot be made with image_size={list(self.image_size)}, level={level}, "
+                f"weights={weights}, model_args={dict(model_args or {})}: {_first_line(error)}"
+            ) from error
+        if not hasattr(self.model, "forward_intermediates"):
+            raise UsageError(f"the encoder {name} gives no feature grid (timm has no forward_intermediates for it)")
+        config = self.model.pretrained_cfg
+        self.mean: tuple[float, ...] = tuple(mean if mean is not None else config["mean"])
+        self.std: tuple[float, ...] = tuple(std if std is not None else config["std"])
+        self.trainable = trainable
+        self._freeze(trainable)
+        self.dim, self.grid, self.num_prefix = self._probe()
+
+    @property
+    def frozen(self) -> bool:
+        """Whether no weight is trained."""
+        return self.trainable == "none"
+
+    def _freeze(self, trainable: str) -> None:
+        names = [name for name, _ in self.model.named_parameters()]
+        if trainable == "all":
+            first = 0
+        elif trainable == "none":
+            first = len(names)
+        else:
+            found = [i for i, name in enumerate(names) if name == trainable or name.startswith(trainable + ".")]
+            if not found:
+                tops = dict.fromkeys(name.split(".")[0] for name in names)
+                raise UsageError(
+                    f"encoder.trainable={trainable!r} is neither 'all' nor 'none' nor a layer of {self.name}; "
+                    f"its layers are {', '.join(tops)}"
+                )
+            first = found[0]
+        for i, parameter in enumerate(self.model.parameters()):
+            parameter.requires_grad_(i >= first)
+
+    def train(self, mode: bool = True) -> ImageEncoder:
+        """As `nn.Module.train`, but frozen layers keep their running statistics and drop nothing."""
+        super().train(mode)
+        if self.frozen:
+            self.model.eval()
+        for module in self.model.modules():
+            if isinstance(module, _BatchNorm) and not any(p.requires_grad for p in module.parameters()):
+                module.eval()
+        return self
+
+    @torch.no_grad()
+    def _probe(self) -> tuple[int, tuple[int, int], int]:
+        was_training = self.training
+        self.eval()
+        try:
+            tokens = self(torch.zeros(1, 3, *self.image_size))
+        except (RuntimeError, AssertionError) as error:
+            raise UsageError(
+                f"the encoder {self.name} does not take images of {self.image_size[0]} x {self.image_size[1]} "
+                f"pixels: {_first_line(error)}"
+            ) from error
+        finally:
+            self.train(was_training)
+        return tokens.features.shape[-1], tokens.grid, tokens.num_prefix
+
+    def forward(self, images: Tensor) -> ImageTokens:
+        """Encode normalised images float `[B, 3, rows, cols]` into `ImageTokens`."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            indices = [-1 if self.level is None else self.level]
+            if self.level is not None:
+                grid = self.model.forward_intermediates(
+                    images, indices=indices, norm=True, stop_early=True, output_fmt="NCHW", intermediates_only=True
+                )[0]
+                return _from_grid(grid)
+            final, (grid,) = self.model.forward_intermediates(images, indices=indices, output_fmt="NCHW")
+            if final.ndim == 4:
+                channels_last = getattr(self.model, "output_fmt", "NCHW") == "NHWC"
+                return _from_grid(final.permute(0, 3, 1, 2) if channels_last else final)
+            rows, cols = grid.shape[-2:]
+            return ImageTokens(final, (rows, cols), final.shape[1] - rows * cols)
+
+
+def _from_grid(grid: Tensor) -> ImageTokens:
+    # [B, D, rows, cols] -> [B, rows*cols, D]
+    rows, cols = grid.shape[-2:]
+    return ImageTokens(grid.flatten(2).transpose(1, 2), (rows, cols))
+
+
+def _create(name: str, size: tuple[int, int], pretrained: bool, overlay: dict[str, Any], args: dict[str, Any]) -> Any:
+    """The timm model without its classifier; image size is told to those that ask for it (ViTs, not CNNs)."""
+    options: dict[str, Any] = dict(pretrained=pretrained, pretrained_cfg_overlay=overlay, **args)
+    try:
+        return timm.create_model(name, num_classes=0, img_size=size, **options)
+    except TypeError as error:
+        if "img_size" not in str(error):
+            raise
+        return timm.create_model(name, num_classes=0, **options)
+
+
+def _existing(path: str) -> Path:
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise UsageError(
+            f"encoder.weights={path} is no file; give a safetensors or .pth file, 'timm' for timm's pretrained "
+            "weights, or null for random ones"
+        )
+    return file
+
+
+def _check_license(name: str, *, accept: bool) -> None:
+    config = timm.get_pretrained_cfg(name)
+    license_name = (config.license or "unknown") if config is not None else "unknown"
+    if not accept and license_name.lower() not in (*PERMISSIVE_LICENSES, "unknown"):
+        raise UsageError(
+            f"timm's weights for {name} are under the licence {license_name}; "
+            "say encoder.accept_license=true if your use allows it, or choose another encoder"
+        )
+
+
+def _check_reachable(name: str) -> None:
+    """Fail in a second where timm would block for most of a minute in retries."""
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not (config.hf_hub_id or config.url or config.file):
+        raise UsageError(f"timm has no pretrained weights for {name}; give a file in encoder.weights, or null")
+    if config.hf_hub_id:
+        from huggingface_hub import try_to_load_from_cache
+
+        for filename in ("model.safetensors", "pytorch_model.bin"):
+            if isinstance(try_to_load_from_cache(config.hf_hub_id, filename), str):
+                return
+    try:
+        socket.create_connection(HUB, timeout=1).close()
+    except OSError as error:
+        raise UsageError(
+            f"timm's weights for {name} are not on this machine and {HUB[0]} cannot be reached; download "
+            f"{config.hf_hub_id or config.url} elsewhere and give the file in encoder.weights=FILE, "
+            "or encoder.weights=null for random weights"
+        ) from error
+
+
+def _suggest(name: str) -> str:
+    near = difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.5)
+    return f"near names: {', '.join(near)}" if near else "timm.list_models() lists them all"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+

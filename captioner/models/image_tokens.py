@@ -1,0 +1,36 @@
+"""What does an encoder hand to a decoder? `ImageTokens`: features and the grid they lie on.
+
+Axis letters: `B` images, `N` image tokens, `D` width of the features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageTokens:
+    """Encoded images as a sequence whose last `rows * cols` tokens are a grid in row-major order.
+
+    Attributes:
+        features: `[B, N, D]`, floating point.
+        grid: `(rows, cols)` of the patch grid. Never guessed from `N`.
+        num_prefix: Tokens before the grid that see no single place: class and register tokens.
+
+    Raises:
+        ValueError: If `N != num_prefix + rows * cols`.
+    """
+
+    features: Tensor
+    grid: tuple[int, int]
+    num_prefix: int = 0
+
+    def __post_init__(self) -> None:
+        rows, cols = self.grid
+        if self.features.ndim != 3 or self.features.shape[1] != self.num_prefix + rows * cols:
+            raise ValueError(
+                f"image tokens of shape {tuple(self.features.shape)} do not fit {self.num_prefix} prefix tokens "
+                f"and a grid of {rows} x {cols}"
+            )

@@ -1,0 +1,217 @@
+"""How does a caption grow from an image? A pre-norm Transformer decoder with cross-attention.
+
+Sources: Vaswani et al. 2017 (the decoder); Xiong et al. 2020 (normalisation before each sub-layer); Press & Wolf 2017
+(output weights shared with the embedding).
+
+Axis letters: `B` images, `C` captions or beams per image, `L` tokens, `D` width, `H` heads, `N` image tokens,
+`V` vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from captioner.errors import UsageError
+from captioner.models.attention import KeyValue, MultiHeadAttention
+from captioner.models.cache import DecoderCache
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecoderOutput:
+    """What a teacher-forced pass gives.
+
+    Attributes:
+        logits: `[B, C, L, V]`; position i predicts token i + 1.
+        cross_attention: `[B, C, L, layers, H, N]`, rows sum to 1; None unless asked for.
+    """
+
+    logits: Tensor
+    cross_attention: Tensor | None
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, cross-attention and a feed-forward network, each behind a norm and around a residual.
+
+    Args:
+        dim: Width `D`.
+        num_heads: Heads of both attentions.
+        mlp_ratio: Width of the feed-forward network over `D`.
+        dropout: Applied to each sub-layer's output and to attention weights.
+    """
+
+    def __init__(self, dim: int, num_heads: int, *, mlp_ratio: float = 4.0, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.self_norm = nn.LayerNorm(dim)
+        self.self_attention = MultiHeadAttention(dim, num_heads, dropout=dropout)
+        self.cross_norm = nn.LayerNorm(dim)
+        self.cross_attention = MultiHeadAttention(dim, num_heads, dropout=dropout)
+        self.mlp_norm = nn.LayerNorm(dim)
+        hidden = int(dim * mlp_ratio)
+        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, dim))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        x: Tensor,
+        image: KeyValue,
+        *,
+        cache: DecoderCache | None = None,
+        layer: int = 0,
+        need_weights: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """One layer over `x` `[B, C, L, D]`: whole captions, or with a cache the newest token (`L` = 1).
+
+        Returns:
+            The new `x` and the cross-attention weights `[B, C, L, H, N]`, or None when not asked for.
+        """
+        B, C, L, _ = x.shape
+        # Captions see only themselves: [B, C, L, D] -> [B*C, L, D]
+        h = self.self_norm(x).flatten(0, 1)
+        own = self.self_attention.project(h)
+        if cache is not None:
+            own = cache.append(layer, own)
+        h, _ = self.self_attention(h, own, causal=cache is None)
+        x = x + self.dropout(h.unflatten(0, (B, C)))
+        # All captions query one unrepeated image: [B, C, L, D] -> [B, C*L, D]
+        h, weights = self.cross_attention(self.cross_norm(x).flatten(1, 2), image, need_weights=need_weights)
+        x = x + self.dropout(h.unflatten(1, (C, L)))
+        x = x + self.dropout(self.mlp(self.mlp_norm(x)))
+        if weights is not None:
+            # [B, H, C*L, N] -> [B, C, L, H, N]
+            weights = weights.unflatten(2, (C, L)).permute(0, 2, 3, 1, 4)
+        return x, weights
+
+
+class TransformerDecoder(nn.Module):
+    """Token ids and an image memory in, logits for the next token out.
+
+    Args:
+        vocab_size: `V`.
+        dim: Width `D`, equal to the width of the memory.
+        depth: Number of layers.
+        num_heads: Heads of every attention; must divide `dim`.
+        max_length: Longest input in tokens, BOS included; the size of the learned position table.
+        mlp_ratio: Width of the feed-forward networks over `dim`.
+        dropout: Applied to embeddings, sub-layers and attention weights.
+        tie_weights: Use the token embedding as the output projection.
+
+    Raises:
+        UsageError: If a size is not positive or `num_heads` does not divide `dim`.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        dim: int,
+        *,
+        depth: int = 3,
+        num_heads: int = 8,
+        max_length: int = 64,
+        mlp_ratio: float = 4.0,
+        dropout: float = 0.1,
+        tie_weights: bool = True,
+    ) -> None:
+        super().__init__()
+        for name, value in (("vocab_size", vocab_size), ("dim", dim), ("depth", depth), ("max_length", max_length)):
+            if value < 1:
+                raise UsageError(f"decoder {name}={value} must be at least 1")
+        self.vocab_size = vocab_size
+        self.max_length = max_length
+        self.token_embedding = nn.Embedding(vocab_size, dim)
+        self.position_embedding = nn.Embedding(max_length, dim)
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.ModuleList(
+            DecoderLayer(dim, num_heads, mlp_ratio=mlp_ratio, dropout=dropout) for _ in range(depth)
+        )
+        self.norm = nn.LayerNorm(dim)
+        self.head = None if tie_weights else nn.Linear(dim, vocab_size, bias=False)
+        self._init_weights(dim, depth)
+
+    def _init_weights(self, dim: int, depth: int) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        # Unit-variance logits at the start when the embedding is also the output projection.
+        nn.init.normal_(self.token_embedding.weight, std=dim**-0.5)
+        nn.init.normal_(self.position_embedding.weight, std=0.02)
+        # Residual branches start small, so that depth does not scale the first gradients (GPT-2).
+        for layer in self.layers:
+            assert isinstance(layer, DecoderLayer)
+            final_mlp = layer.mlp[-1]
+            assert isinstance(final_mlp, nn.Linear)
+            for branch in (layer.self_attention.out, layer.cross_attention.out, final_mlp):
+                with torch.no_grad():
+                    branch.weight.div_(math.sqrt(3 * depth))
+
+    def _embed(self, tokens: Tensor, start: int) -> Tensor:
+        # [B, C, L] -> [B, C, L, D]
+        positions = torch.arange(start, start + tokens.shape[-1], device=tokens.device)
+        scale = math.sqrt(self.token_embedding.embedding_dim)  # undo the small embedding of tied weights
+        return self.dropout(self.token_embedding(tokens) * scale + self.position_embedding(positions))
+
+    def _logits(self, x: Tensor) -> Tensor:
+        x = self.norm(x)
+        return x @ self.token_embedding.weight.T if self.head is None else self.head(x)
+
+    def project_image(self, memory: Tensor) -> tuple[KeyValue, ...]:
+        """Each layer's keys and values `[B, H, N, d]` of the memory `[B, N, D]`."""
+        layers = (layer for layer in self.layers if isinstance(layer, DecoderLayer))
+        return tuple(layer.cross_attention.project(memory) for layer in layers)
+
+    def forward(self, tokens: Tensor, memory: Tensor, *, need_weights: bool = False) -> DecoderOutput:
+        """Teacher forcing: logits of every next token at once.
+
+        Padding may stand only at the right; what it computes is to be ignored.
+
+        Args:
+            tokens: int64 `[B, C, L]`, starting with BOS.
+            memory: `[B, N, D]`.
+            need_weights: Also return every layer's and head's cross-attention.
+
+        Raises:
+            UsageError: If `L` exceeds `max_length`.
+        """
+        if tokens.shape[-1] > self.max_length:
+            raise UsageError(
+                f"a caption of {tokens.shape[-1]} tokens exceeds the decoder's max_length={self.max_length}; "
+                "raise model.decoder.max_length or shorten the caption"
+            )
+        x = self._embed(tokens, 0)
+        weights = []
+        for layer, image in zip(self.layers, self.project_image(memory), strict=True):
+            x, w = layer(x, image, need_weights=need_weights)
+            weights.append(w)
+        return DecoderOutput(self._logits(x), torch.stack(weights, dim=3) if need_weights else None)
+
+    def init_cache(self, memory: Tensor, *, num_beams: int = 1, max_length: int | None = None) -> DecoderCache:
+        """An empty cache for decoding `num_beams` captions of each image in the memory `[B, N, D]`.
+
+        Args:
+            memory: `[B, N, D]`.
+            num_beams: `K`.
+            max_length: Room in tokens, BOS included; by default the decoder's own.
+        """
+        image = self.project_image(memory)
+        B, H, _, d = image[0].keys.shape
+        shape = (len(image), B * num_beams, H, min(max_length or self.max_length, self.max_length), d)
+        return DecoderCache(image, image[0].keys.new_zeros(shape), image[0].keys.new_zeros(shape))
+
+    def step(self, tokens: Tensor, cache: DecoderCache) -> tuple[Tensor, DecoderCache]:
+        """Logits `[B, K, V]` after one more token `[B, K]`; equals the last position of `forward`.
+
+        Raises:
+            UsageError: If the cache is full.
+        """
+        if cache.length >= cache.max_length:
+            raise UsageError(f"the cache is full after {cache.length} tokens; ask init_cache for more room")
+        x = self._embed(tokens[:, :, None], cache.length)
+        for index, layer in enumerate(self.layers):
+            x, _ = layer(x, cache.image[index], cache=cache, layer=index)
+        cache.length += 1
+        return self._logits(x[:, :, 0]), cache
