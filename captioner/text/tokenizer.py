@@ -1,0 +1,301 @@
+"""How does a caption become ids, and how do ids become words again?
+
+Word level, or byte-level byte-pair encoding (BPE; Sennrich et al. 2016, Radford et al. 2019).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+# Captions are short: threads gain nothing, and forking data workers after `tokenizers` used some prints a
+# warning.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, trainers
+
+from captioner.errors import DataError, ModelFileError, UsageError
+from captioner.text.normalization import caption_normalizer
+
+TokenizerKind = Literal["word", "bpe"]
+
+CONTROL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>")
+PAD_ID, BOS_ID, EOS_ID, UNK_ID = range(4)
+
+_UNK = CONTROL_TOKENS[UNK_ID]
+_BLANK = "Ġ"  # how byte-level BPE spells a blank
+_MIN_BPE_SIZE = len(CONTROL_TOKENS) + 256
+_DEFAULT_BPE_SIZE = 8000
+
+
+@dataclass(frozen=True, slots=True)
+class WordSpan:
+    """One word and the tokens it came from.
+
+    Attributes:
+        text: The word as shown.
+        start: Index in `ids` of the word's first token.
+        end: Index in `ids` after the word's last token.
+    """
+
+    text: str
+    start: int
+    end: int
+
+
+class Tokenizer:
+    """Captions to token ids and back, with the normaliser inside.
+
+    Both kinds share the four control tokens at ids 0–3. `encode` never gives PAD, BOS or EOS: the text
+    `<eos>` typed in a caption is the plain word `eos`.
+
+    Attributes:
+        pad_id: 0.
+        bos_id: 1.
+        eos_id: 2.
+        unk_id: 3. Only the word level writes it, for words outside the vocabulary.
+        kind: `"word"` or `"bpe"`.
+        vocab_size: Number of ids, control tokens included.
+    """
+
+    pad_id = PAD_ID
+    bos_id = BOS_ID
+    eos_id = EOS_ID
+    unk_id = UNK_ID
+
+    def __init__(self, backend: tokenizers.Tokenizer) -> None:
+        # Without this the text "<eos>" would become the control token. `tokenizers` does not save the flag.
+        backend.encode_special_tokens = True
+        self._backend = backend
+        self._ids: dict[str, int] = backend.get_vocab(with_added_tokens=True)
+        self._tokens: list[str] = sorted(self._ids, key=self._ids.__getitem__)
+        self.kind: TokenizerKind = "word" if isinstance(backend.model, models.WordLevel) else "bpe"
+        self.vocab_size = len(self._tokens)
+
+    @classmethod
+    def train(
+        cls,
+        captions: Iterable[str],
+        *,
+        kind: TokenizerKind = "word",
+        min_count: int = 1,
+        vocab_size: int | None = None,
+        lowercase: bool = True,
+    ) -> Tokenizer:
+        """Builds the vocabulary from the training captions; the same captions in any order give the same one.
+
+        Args:
+            captions: The training captions, and only those: words of the test captions must stay unknown.
+            kind: `"word"`, one token for each word between blanks; or `"bpe"`, byte-level BPE, to which no
+                word is unknown. Take BPE for scripts that put no blanks between words.
+            min_count: Words (BPE: pairs) seen less often get no token of their own.
+            vocab_size: Most tokens to keep, the four control tokens included. None is no limit at word level
+                and 8,000 for BPE, which needs at least 260.
+            lowercase: Fold capitals.
+
+        Raises:
+            UsageError: `kind`, `min_count` or `vocab_size` is not among what is possible.
+            DataError: No caption holds a word, or one holds half of a surrogate pair.
+        """
+        if kind not in get_args(TokenizerKind):
+            raise UsageError(
+                f"tokenizer kind {kind!r} is not known; choose one of {', '.join(get_args(TokenizerKind))}"
+            )
+        if min_count < 1:
+            raise UsageError(f"min_count is {min_count}; it must be 1 or more (1 keeps every word)")
+        smallest = _MIN_BPE_SIZE if kind == "bpe" else len(CONTROL_TOKENS) + 1
+        if vocab_size is not None and vocab_size < smallest:
+            raise UsageError(
+                f"vocab_size is {vocab_size}; a {kind} tokenizer needs {smallest} or more, or null"
+            )
+        normalizer = caption_normalizer(lowercase=lowercase)
+        texts = [normalizer.normalize_str(_checked(caption)) for caption in captions]
+        if not any(texts):
+            raise DataError(f"no word in {len(texts)} training captions; a tokenizer needs at least one")
+        if kind == "word":
+            backend = _train_words(texts, min_count, vocab_size)
+        else:
+            backend = _train_bpe(texts, min_count, vocab_size or _DEFAULT_BPE_SIZE)
+        backend.normalizer = normalizer
+        return cls(backend)
+
+    def normalize(self, text: str) -> str:
+        """The caption as the model sees it: what `decode(encode(text))` gives where every word is known."""
+        return str(self._backend.normalizer.normalize_str(_checked(text)))
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids without BOS and EOS; empty for a caption without words.
+
+        Raises:
+            DataError: `text` holds half of a surrogate pair.
+        """
+        return list(self._backend.encode(_checked(text)).ids)
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode` for many captions, in their order."""
+        return [self.encode(text) for text in texts]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The words of `words(ids)` with one blank between them. Raises as `words` does."""
+        return " ".join(word.text for word in self.words(ids))
+
+    def words(self, ids: Sequence[int]) -> list[WordSpan]:
+        """The words that `ids` spell, each with the half-open span of tokens it came from.
+
+        Reading stops at EOS; PAD and BOS are passed over. At word level every token is a word, UNK too. For
+        BPE a new word begins at a token whose text begins with a blank, and the tokens up to the next such
+        token are merged into it: an emoji or an accented letter spread over several byte tokens stays in one
+        word. Bytes that are not UTF-8 show as U+FFFD. A model may write white space that no caption holds: it
+        is left out, and a token that is nothing else belongs to the word after it, or at the end to the word
+        before it.
+
+        Args:
+            ids: Token ids, with or without BOS, EOS and padding.
+
+        Returns:
+            Spans in order, each with a text that is neither empty nor holds white space. They do not overlap.
+
+        Raises:
+            UsageError: An id is outside `[0, vocab_size)`.
+        """
+        kept: list[tuple[int, str]] = []
+        for position, token_id in enumerate(ids):
+            token = self.id_to_token(int(token_id))
+            if token_id == EOS_ID:
+                break
+            if token_id not in (PAD_ID, BOS_ID):
+                kept.append((position, token))
+        if self.kind == "word":
+            return [WordSpan(token, position, position + 1) for position, token in kept]
+        return _merge_pieces(kept)
+
+    def id_to_token(self, token_id: int) -> str:
+        """The token as stored (BPE spells a blank `Ġ`). Raises `UsageError` outside `[0, vocab_size)`."""
+        if not 0 <= token_id < self.vocab_size:
+            raise UsageError(
+                f"token id {token_id} is outside the vocabulary of {self.vocab_size} tokens; "
+                "use the tokenizer that the model was trained with"
+            )
+        return self._tokens[token_id]
+
+    def token_to_id(self, token: str) -> int | None:
+        """The id of a token as stored, or None where the vocabulary does not hold it."""
+        return self._ids.get(token)
+
+    def unknown_rate(self, captions: Iterable[str]) -> float:
+        """Share of the captions' tokens that are UNK, 0–1. Zero for BPE and where there is no token."""
+        ids = list(itertools.chain.from_iterable(map(self.encode, captions)))
+        return ids.count(UNK_ID) / len(ids) if ids else 0.0
+
+    def to_json(self) -> str:
+        """Everything as text, in the format of HF `tokenizers`. Equal tokenizers give equal text."""
+        return str(self._backend.to_str())
+
+    @classmethod
+    def from_json(cls, text: str) -> Tokenizer:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            ModelFileError: The text is not a tokenizer, or not one of ours.
+        """
+        try:
+            backend = tokenizers.Tokenizer.from_str(text)
+        except Exception as error:  # `tokenizers` raises the bare class
+            raise ModelFileError(
+                f"not a tokenizer: {error}; give the text that Tokenizer.to_json wrote"
+            ) from error
+        problem = _why_not_ours(backend)
+        if problem:
+            raise ModelFileError(
+                f"this tokenizer is not one of ours: {problem}; train one with Tokenizer.train"
+            )
+        return cls(backend)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that change when any part of the tokenizer changes."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    def __reduce__(self) -> tuple[Callable[[str], Tokenizer], tuple[str]]:
+        # A pickled backend would forget `encode_special_tokens` in spawned data workers.
+        return Tokenizer.from_json, (self.to_json(),)
+
+    def __repr__(self) -> str:
+        return (
+            f"Tokenizer(kind={self.kind!r}, vocab_size={self.vocab_size}, fingerprint={self.fingerprint!r})"
+        )
+
+
+def _checked(text: str) -> str:
+    """The text, if `tokenizers` can take it: JSON may smuggle in a lone surrogate, which UTF-8 cannot write."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"caption {text!r} is not valid Unicode: {error}; correct or remove it") from error
+    return text
+
+
+def _train_words(texts: Sequence[str], min_count: int, vocab_size: int | None) -> tokenizers.Tokenizer:
+    counts = Counter(itertools.chain.from_iterable(text.split() for text in texts))
+    frequent = sorted(
+        (word for word in counts if counts[word] >= min_count), key=lambda word: (-counts[word], word)
+    )
+    tokens = [*CONTROL_TOKENS, *frequent][:vocab_size]
+    model = models.WordLevel({token: index for index, token in enumerate(tokens)}, unk_token=_UNK)
+    backend = tokenizers.Tokenizer(model)
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return backend
+
+
+def _train_bpe(texts: Sequence[str], min_count: int, vocab_size: int) -> tokenizers.Tokenizer:
+    backend = tokenizers.Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=min_count,
+        special_tokens=list(CONTROL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),  # every byte, so that no text is unknown
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer)
+    return backend
+
+
+def _merge_pieces(pieces: Sequence[tuple[int, str]]) -> list[WordSpan]:
+    """Byte-level tokens with their positions, merged into words; the rule stands in `Tokenizer.words`."""
+    decoder = decoders.ByteLevel()
+    words: list[WordSpan] = []
+    group: list[tuple[int, str]] = []
+    for piece in [*pieces, None]:
+        if group and (piece is None or piece[1].startswith(_BLANK)):
+            text = "".join(decoder.decode([token for _, token in group]).split())
+            if text:
+                words.append(WordSpan(text, group[0][0], group[-1][0] + 1))
+                group = []
+            elif piece is None and words:
+                words[-1] = WordSpan(words[-1].text, words[-1].start, group[-1][0] + 1)
+        if piece is not None:
+            group.append(piece)
+    return words
+
+
+def _why_not_ours(backend: tokenizers.Tokenizer) -> str | None:
+    """The first reason why a loaded backend cannot serve as ours, or None."""
+    if not isinstance(backend.model, models.WordLevel | models.BPE):
+        return f"its model is {type(backend.model).__name__}, ours are WordLevel and BPE"
+    if backend.normalizer is None or backend.pre_tokenizer is None:
+        return "it has no normaliser or no pre-tokenizer"
+    vocab: dict[str, int] = backend.get_vocab(with_added_tokens=True)
+    if sorted(vocab.values()) != list(range(len(vocab))):
+        return "its ids are not 0 to the vocabulary size without a gap"
+    for token_id, token in enumerate(CONTROL_TOKENS):
+        if vocab.get(token) != token_id:
+            return f"token {token} has id {vocab.get(token)}, ours has {token_id}"
+    return None
