@@ -1,0 +1,221 @@
+"""How does a file become upright RGB pixels, and what is refused? Safe decoding with Pillow.
+
+Only five formats are opened, each by its own decoder: Pillow's `Image.open` would also try readers of rare
+formats that have a history of faults. The size is read from the header and checked before any pixel is
+allocated.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from captioner.errors import ImageError
+from captioner.image.formats import SUPPORTED, sniff
+from captioner.image.orientation import swaps_axes, to_upright
+
+MAX_PIXELS = 120_000_000
+"""Default limit on rows × cols: takes 108-megapixel phone photos, decodes within about a gigabyte."""
+
+_ORIENTATION_TAG = 0x0112
+_BACKGROUND = 255  # white: what a page shows behind a transparent picture
+_DECODERS: dict[str, type[ImageFile.ImageFile]] = {
+    "JPEG": JpegImageFile,  # also for multi-picture files, of which it reads the first picture
+    "PNG": PngImageFile,
+    "WEBP": WebPImageFile,
+    "GIF": GifImageFile,
+    "BMP": BmpImageFile,
+}
+# What Pillow's decoders raise on damaged data; anything else is a fault of ours and must not be hidden.
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    IndexError,
+    KeyError,
+    TypeError,
+    EOFError,
+    OverflowError,
+    AttributeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Photo:
+    """A decoded photo, the right way up.
+
+    Attributes:
+        pixels: uint8 `[rows, cols, 3]`, RGB, upright, C-contiguous and writable.
+        size: (rows, cols) of the full upright photo; larger than `pixels` if a JPEG was decoded at a
+        reduced scale.
+        orientation: EXIF orientation of the file, 1–8; `pixels` are already turned.
+        path: The file, or None where the photo was given as bytes, image or array.
+    """
+
+    pixels: NDArray[np.uint8]
+    size: tuple[int, int]
+    orientation: int
+    path: Path | None
+
+
+def read_photo(
+    source: Path | str | bytes | Image.Image | NDArray[np.uint8],
+    *,
+    max_pixels: int = MAX_PIXELS,
+    min_size: tuple[int, int] | None = None,
+) -> Photo:
+    """Decode one photo completely and turn it upright.
+
+    Accepted are JPEG, PNG, WEBP, GIF and BMP, from 1×1 pixel up. Of an animation the first frame is taken;
+    transparent pixels show white; 16-bit grey is scaled to 8 bits; grey, palette and CMYK become RGB.
+
+    Args:
+        source: A path, the bytes of a file, a Pillow image, or an upright uint8 RGB array `[rows, cols, 3]`.
+        max_pixels: Refuse photos of more pixels (rows × cols) before memory is allocated for them.
+        min_size: (rows, cols). Where given, a large JPEG may be decoded at 1/2, 1/4 or 1/8 of its scale, as
+            long as the upright pixels are at least this many; several times faster.
+
+    Returns:
+        The photo. Its pixels are its own: changing them does not change `source`.
+
+    Raises:
+        ImageError: The photo is missing, no photo, of an unsupported format, too large, cut short or damaged.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source, max_pixels)
+    if isinstance(source, Image.Image):
+        return _from_image(source, "the image", None, max_pixels, None)
+    if isinstance(source, bytes):
+        return _from_stream(io.BytesIO(source), "the image given as bytes", None, max_pixels, min_size)
+    path = Path(source)
+    try:
+        if path.is_dir():
+            raise ImageError(f"{path} is a folder; name a photo in it")
+        if not path.exists():
+            raise ImageError(f"there is no photo {path}")
+        if not path.is_file():
+            raise ImageError(f"{path} is not a regular file; copy the photo to a file first")
+        with path.open("rb") as stream:
+            return _from_stream(stream, str(path), path, max_pixels, min_size)
+    except (OSError, ValueError) as error:  # no permission, name too long, NUL byte in the name
+        raise ImageError(f"cannot read {str(path)!r}: {_reason(error)}") from error
+
+
+def _from_stream(
+    stream: IO[bytes], name: str, path: Path | None, max_pixels: int, min_size: tuple[int, int] | None
+) -> Photo:
+    head = stream.read(512)
+    stream.seek(0)
+    kind = sniff(head)
+    if kind not in _DECODERS:
+        raise ImageError(
+            f"{name} is {kind}: unsupported format, supported: {', '.join(SUPPORTED)}"
+            if head
+            else f"{name} is empty (0 bytes); copy it again"
+        )
+    try:
+        image = _DECODERS[kind](stream, None)
+    except _DAMAGE as error:
+        raise _damaged(name, kind, error) from error
+    with image:
+        return _from_image(image, name, path, max_pixels, min_size)
+
+
+def _from_image(
+    image: Image.Image, name: str, path: Path | None, max_pixels: int, min_size: tuple[int, int] | None
+) -> Photo:
+    cols, rows = image.size
+    _check_size(rows, cols, name, max_pixels)
+    kind = image.format or "picture"
+    try:
+        if min_size is not None and isinstance(image, JpegImageFile):
+            need_rows, need_cols = min_size[::-1] if swaps_axes(_orientation(image)) else min_size
+            image.draft(None, (need_cols, need_rows))
+        image.load()
+        orientation = _orientation(image)  # again after loading: a PNG may carry it behind the pixels
+        pixels = np.array(to_upright(_to_rgb(image, name), orientation), order="C")
+    except _DAMAGE as error:
+        raise _damaged(name, kind, error) from error
+    size = (cols, rows) if swaps_axes(orientation) else (rows, cols)
+    return Photo(pixels=pixels, size=size, orientation=orientation, path=path)
+
+
+def _from_array(array: NDArray[Any], max_pixels: int) -> Photo:
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+        raise ImageError(
+            f"the array is {array.dtype} {list(array.shape)}; a photo is uint8 [rows, cols, 3], RGB, 0–255"
+        )
+    rows, cols = array.shape[:2]
+    _check_size(rows, cols, "the array", max_pixels)
+    return Photo(pixels=np.array(array, order="C"), size=(rows, cols), orientation=1, path=None)
+
+
+def _check_size(rows: int, cols: int, name: str, max_pixels: int) -> None:
+    if rows < 1 or cols < 1:
+        raise ImageError(f"{name} has {rows}×{cols} pixels; a photo needs at least 1×1")
+    if rows * cols > max_pixels:
+        raise ImageError(
+            f"{name} has {rows}×{cols} = {rows * cols:,} pixels, over the limit of {max_pixels:,}; shrink it"
+        )
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+    except _DAMAGE:  # a damaged EXIF block says nothing about the pixels
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
+    """The loaded image as uint8 RGB `[rows, cols, 3]`, as stored (not yet turned)."""
+    if image.mode.startswith("I;16"):
+        return _from_grey16(image)
+    if image.mode in ("I", "F"):
+        raise ImageError(
+            f"{name} has 32-bit grey values of unknown range; save it with 8 or 16 bits per pixel"
+        )
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        background = Image.new("RGB", image.size, (_BACKGROUND,) * 3)
+        background.paste(rgba, mask=rgba.getchannel("A"))
+        return np.asarray(background)
+    return np.asarray(image.convert("RGB"))
+
+
+def _from_grey16(image: Image.Image) -> NDArray[np.uint8]:
+    """16-bit grey scaled to 8 bits; Pillow's own conversion clips everything above 255 to white."""
+    wide = np.asarray(image)
+    grey = ((wide.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 65535 = 255 × 257
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey[wide == transparent] = _BACKGROUND
+    return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def _damaged(name: str, kind: str, error: Exception) -> ImageError:
+    return ImageError(
+        f"{name} is a {kind} file that is cut short or damaged ({_reason(error)}); copy or export it again"
+    )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error) or type(error).__name__
