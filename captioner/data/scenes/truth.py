@@ -1,0 +1,129 @@
+"""Is a caption true of its picture? Reads the caption and holds every claim against the scene."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+from captioner.data.scenes.grammar import Claims, NounPhrase, Ungrammatical, glean, read
+from captioner.data.scenes.relations import place_holds, relation_holds
+from captioner.data.scenes.words import Mention
+from captioner.data.scenes.world import Scene
+
+_Assignment = tuple[tuple[int, ...], ...]  # for each phrase, the objects it names
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What holding a caption against its scene found.
+
+    Attributes:
+        true: The whole caption can be read, and all that it claims holds at once.
+        complete: Every object of the scene is named.
+        reason: Why it is not true, in a few words; empty where it is.
+        mentions: One for each noun. Where the caption is not true, as many as possible are tied to objects.
+    """
+
+    true: bool
+    complete: bool
+    reason: str
+    mentions: tuple[Mention, ...]
+
+
+def check(caption: str, scene: Scene) -> Verdict:
+    """Hold a caption, as a model or a person wrote it, against the scene.
+
+    It is true where it can be read as a whole (`grammar`), and objects can be found for its phrases so that
+    each object has the shape, colour and size its phrase says; no object is named twice; "two red circles"
+    (and "one red circle") finds exactly so many in the picture, "a red circle" at least one; and every
+    relation and place holds for every object of its phrases (`relations`).
+
+    Args:
+        caption: Words parted by white space, in lower case, without punctuation.
+        scene: The scene of the picture.
+
+    Returns:
+        The verdict.
+    """
+    try:
+        claims = read(caption)
+        unread = ""
+    except Ungrammatical as error:
+        claims = Claims(phrases=glean(caption))
+        unread = f"cannot be read: {error}"
+    best = max(_assignments(claims, scene), key=lambda chosen: _score(chosen, claims, scene))
+    mentions = tuple(
+        Mention(phrase.word_index, phrase.noun, objects)
+        for phrase, objects in zip(claims.phrases, best, strict=True)
+    )
+    reason = unread or _untrue(best, claims, scene)
+    complete = {index for objects in best for index in objects} == set(range(len(scene.objects)))
+    return Verdict(not reason, complete, reason, mentions)
+
+
+def _fitting(phrase: NounPhrase, scene: Scene) -> tuple[int, ...]:
+    """The objects that a phrase's words fit."""
+    return tuple(
+        index
+        for index, thing in enumerate(scene.objects)
+        if thing.shape == phrase.shape
+        and phrase.colour in (None, thing.colour)
+        and phrase.size in (None, thing.size)
+    )
+
+
+def _assignments(claims: Claims, scene: Scene) -> Iterator[_Assignment]:
+    """Every way to give each phrase objects that fit it, or none, with no object given twice."""
+    options: list[list[tuple[int, ...]]] = []
+    for phrase in claims.phrases:
+        fitting = _fitting(phrase, scene)
+        options.append([(), fitting] if phrase.exact and fitting else [(), *((index,) for index in fitting)])
+    chosen: list[tuple[int, ...]] = []
+
+    def extend(taken: frozenset[int]) -> Iterator[_Assignment]:
+        if len(chosen) == len(options):
+            yield tuple(chosen)
+            return
+        for objects in options[len(chosen)]:
+            if taken.isdisjoint(objects):
+                chosen.append(objects)
+                yield from extend(taken.union(objects))
+                chosen.pop()
+
+    return extend(frozenset())
+
+
+def _pairs_hold(words: str, ones: tuple[int, ...], others: tuple[int, ...], scene: Scene) -> bool:
+    boxes = scene.boxes
+    return all(relation_holds(words, boxes[a], boxes[b]) for a, b in product(ones, others))
+
+
+def _all_there(words: str, objects: tuple[int, ...], scene: Scene) -> bool:
+    return all(place_holds(words, scene.boxes[index], scene.image_size) for index in objects)
+
+
+def _score(chosen: _Assignment, claims: Claims, scene: Scene) -> tuple[int, int, int]:
+    """What makes an assignment better: phrases that name something, claims that hold, objects named."""
+    related = sum(_pairs_hold(words, chosen[a], chosen[b], scene) for words, a, b in claims.relations)
+    placed = sum(_all_there(words, chosen[a], scene) for words, a in claims.places)
+    return sum(map(bool, chosen)), related + placed, sum(map(len, chosen))
+
+
+def _untrue(chosen: _Assignment, claims: Claims, scene: Scene) -> str:
+    """Why the best assignment does not make the caption true; empty where it does."""
+    for phrase, objects in zip(claims.phrases, chosen, strict=True):
+        found = len(_fitting(phrase, scene))
+        if not found:
+            return f"there is no {phrase.text}"
+        if phrase.exact and found != phrase.number:
+            return f"{phrase.number} {phrase.text} claimed, {found} there"
+        if not objects:
+            return f"nothing is left to be called {phrase.text}"
+    for words, one, other in claims.relations:
+        if not _pairs_hold(words, chosen[one], chosen[other], scene):
+            return f"{claims.phrases[one].text} not {words} {claims.phrases[other].text}"
+    for words, one in claims.places:
+        if not _all_there(words, chosen[one], scene):
+            return f"{claims.phrases[one].text} not {words}"
+    return ""

@@ -1,0 +1,179 @@
+"""What is in a scene, and how do the splits draw theirs without ever sharing one?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+from captioner.data.scenes.shapes import SHAPES, coverage
+
+COLOURS: tuple[str, ...] = ("red", "green", "blue", "yellow", "purple", "orange", "white", "black")
+SIZES: tuple[str, ...] = ("small", "large")
+SPLITS: tuple[str, ...] = ("train", "val", "test")
+
+# (shape, colour) pairs that only the test split shows. Each of these shapes and colours is trained in others.
+HELD_OUT: frozenset[tuple[str, str]] = frozenset(
+    {("circle", "purple"), ("square", "yellow"), ("triangle", "blue"), ("star", "green"), ("heart", "orange")}
+)
+
+# Half the side of an object, as a share of the image: 14–18 and 26–34 of 96 pixels across, a gap between.
+_RADIUS = {"small": (7.0 / 96, 9.0 / 96), "large": (13.0 / 96, 17.0 / 96)}
+_MARGIN = 2.0 / 96  # between objects, and to the border
+_TILT = 0.14  # radians either way (8°): a square stays a square and no diamond
+# Of a scene's content hash, taken modulo 4.
+_BUCKETS = {"train": (0, 1), "val": (2,), "test": (3,)}
+_GRID = (
+    8  # positions are rounded to eighths of the image before hashing: a neighbouring pixel is no new scene
+)
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class SceneObject:
+    """One object and where it lies.
+
+    Attributes:
+        shape: One of `SHAPES`.
+        colour: One of `COLOURS`.
+        size: One of `SIZES`.
+        box: (top, left, bottom, right) in pixels, half-open, tight around the object's mask.
+        centre: (row, column) in pixels, not rounded; the point round which it was drawn.
+        radius: Half the side of the square it fills, in pixels.
+        angle: Clockwise tilt in radians.
+    """
+
+    shape: str
+    colour: str
+    size: str
+    box: Box
+    centre: tuple[float, float]
+    radius: float
+    angle: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What one picture shows.
+
+    Attributes:
+        objects: One to three objects that do not touch, all fully inside the image.
+        image_size: Height and width of the picture in pixels.
+        paint_seed: Seeds background, clutter, colour jitter and noise: all that is no object.
+    """
+
+    objects: tuple[SceneObject, ...]
+    image_size: int
+    paint_seed: tuple[int, ...]
+
+    @property
+    def boxes(self) -> tuple[Box, ...]:
+        """The box of each object: (top, left, bottom, right) in pixels, half-open."""
+        return tuple(thing.box for thing in self.objects)
+
+    @property
+    def has_held_out(self) -> bool:
+        """Whether an object has a (shape, colour) pair that training never shows."""
+        return any((thing.shape, thing.colour) in HELD_OUT for thing in self.objects)
+
+    def mask(self, index: int) -> NDArray[np.bool_]:
+        """The pixels of object `index` (at least half covered by it): bool `[H, W]`. Raises IndexError."""
+        thing = self.objects[index]
+        top, left, patch = coverage(thing.shape, thing.centre, radius=thing.radius, angle=thing.angle)
+        mask = np.zeros((self.image_size, self.image_size), dtype=np.bool_)
+        mask[top : top + patch.shape[0], left : left + patch.shape[1]] = patch >= 0.5
+        return mask
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """An object before it meets a pixel grid: lengths are shares of the image side."""
+
+    shape: str
+    colour: str
+    size: str
+    row: float
+    column: float
+    radius: float
+    angle: float
+
+
+def draw_scene(split: str, index: int, *, image_size: int, seed: int) -> Scene:
+    """Draw scene `index` of a split; it depends on the arguments alone.
+
+    Candidates are drawn until one belongs to the split: a hash of its content (shape, colour, size and
+    rounded position of every object, whatever their order) assigns every conceivable scene to one split, for
+    every seed. Outside test, candidates with a held-out pair are passed over.
+
+    Args:
+        split: One of `SPLITS`.
+        index: Which scene, from 0.
+        image_size: Height and width in pixels.
+        seed: Which dataset, from 0.
+
+    Returns:
+        The scene; its content does not depend on `image_size`.
+    """
+    entropy = (seed, SPLITS.index(split), index)
+    rng = np.random.default_rng(entropy)
+    while True:
+        plans = _candidate(rng)
+        if plans is None or _bucket(plans) not in _BUCKETS[split]:
+            continue
+        if split == "test" or not any((plan.shape, plan.colour) in HELD_OUT for plan in plans):
+            objects = tuple(_on_grid(plan, image_size) for plan in plans)
+            return Scene(objects, image_size, paint_seed=(*entropy, 1))
+
+
+def _candidate(rng: np.random.Generator) -> list[_Plan] | None:
+    """One to three objects at random, or None where they found no room."""
+    plans: list[_Plan] = []
+    for shape, colour, size in _kinds(rng):
+        low, high = _RADIUS[size]
+        radius = low + (high - low) * rng.random()
+        reach = radius + _MARGIN
+        for _ in range(20):
+            row, column = reach + (1 - 2 * reach) * rng.random(), reach + (1 - 2 * reach) * rng.random()
+            gap = radius + _MARGIN
+            if all(max(abs(p.row - row), abs(p.column - column)) >= gap + p.radius for p in plans):
+                break
+        else:
+            return None
+        plans.append(_Plan(shape, colour, size, row, column, radius, _TILT * (2 * rng.random() - 1)))
+    return plans
+
+
+def _kinds(rng: np.random.Generator) -> list[tuple[str, str, str]]:
+    """Shape, colour and size of each object. Objects alike come often: there must be something to count."""
+    count = int(rng.choice(3, p=(0.25, 0.4, 0.35))) + 1
+    distinct = count
+    if count > 1 and rng.random() < 0.4:
+        distinct = count - 1 if count == 2 or rng.random() < 0.65 else 1
+    drawn = [
+        (SHAPES[rng.integers(8)], COLOURS[rng.integers(8)], SIZES[rng.integers(2)]) for _ in range(distinct)
+    ]
+    kinds = list(drawn)
+    while len(kinds) < count:
+        shape, colour, size = drawn[0]
+        kinds.append((shape, colour, size if rng.random() < 0.7 else SIZES[rng.integers(2)]))
+    return kinds
+
+
+def _bucket(plans: list[_Plan]) -> int:
+    """The quarter of all scenes that a scene belongs to, 0–3; the same on every machine."""
+    content = sorted((p.shape, p.colour, p.size, int(p.row * _GRID), int(p.column * _GRID)) for p in plans)
+    return blake2b(repr(content).encode(), digest_size=1).digest()[0] % 4
+
+
+def _on_grid(plan: _Plan, image_size: int) -> SceneObject:
+    """The object in pixels, with the tight box of its mask."""
+    centre = (plan.row * image_size, plan.column * image_size)
+    radius = plan.radius * image_size
+    top, left, patch = coverage(plan.shape, centre, radius=radius, angle=plan.angle)
+    covered = patch >= 0.5
+    rows, columns = np.flatnonzero(covered.any(axis=1)), np.flatnonzero(covered.any(axis=0))
+    box = (top + int(rows[0]), left + int(columns[0]), top + int(rows[-1]) + 1, left + int(columns[-1]) + 1)
+    return SceneObject(plan.shape, plan.colour, plan.size, box, centre, radius, plan.angle)
