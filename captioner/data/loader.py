@@ -1,0 +1,137 @@
+"""In which order are samples read, and where does a resumed run go on? A seeded loader that knows its place.
+
+The order of an epoch depends on seed and epoch alone, and an augmentation on seed, epoch and sample, never on the
+number of workers. So a run that was stopped anywhere reads on exactly as the uninterrupted run would have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from captioner.data.batch import CaptionBatch, EncodedSample
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One sample of one epoch: what a worker is asked for."""
+
+    epoch: int
+    index: int
+
+
+class EpochOrder:
+    """The batches of an epoch for one process: shuffled by seed and epoch, dealt out over the processes.
+
+    Every process gets the same number of batches of the same size: the order is filled up from its own start, and
+    with `drop_last` the incomplete batch at the end is left out (unless it is the only one).
+
+    Args:
+        size: Samples in the dataset.
+        batch_size: Samples per batch and process.
+        seed: Seed of the order.
+        shuffle: Shuffle, or keep the dataset's order.
+        drop_last: Leave out an incomplete last batch.
+        rank: This process.
+        world_size: Number of processes.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.size = size
+        self.batch_size = batch_size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+        self.rank = rank
+        self.world_size = world_size
+
+    def __len__(self) -> int:
+        own = -(-self.size // self.world_size)
+        return max(1, own // self.batch_size) if self.drop_last else -(-own // self.batch_size)
+
+    def batches(self, epoch: int, *, skip: int = 0) -> Iterator[list[Draw]]:
+        """The batches of `epoch` from number `skip` on."""
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+            order = torch.randperm(self.size, generator=generator).tolist()
+        else:
+            order = list(range(self.size))
+        order += order[: -len(order) % self.world_size]
+        own = order[self.rank :: self.world_size]
+        for number in range(skip, len(self)):
+            chunk = own[number * self.batch_size : (number + 1) * self.batch_size]
+            yield [Draw(epoch, index) for index in chunk]
+
+
+class ResumableLoader:
+    """Batches of one epoch after the other; `epoch` and `done` say where it stands and may be set to go on there.
+
+    Args:
+        dataset: Gives an `EncodedSample` for a `Draw`.
+        order: The batches of each epoch.
+        collate: Makes a batch of samples.
+        num_workers: Reading processes; 0 reads in this one. The batches are the same either way.
+        pin_memory: Put batches in page-locked memory.
+
+    Attributes:
+        epoch: The epoch the next iteration reads.
+        done: Batches of that epoch to skip, because an earlier run has used them.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[EncodedSample],
+        order: EpochOrder,
+        *,
+        collate: Callable[[Sequence[EncodedSample]], CaptionBatch],
+        num_workers: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        self.order = order
+        self.epoch = 0
+        self.done = 0
+        self._sampler = _OnePass(order)
+        self._loader: DataLoader[EncodedSample] = DataLoader(
+            dataset,
+            batch_sampler=self._sampler,  # type: ignore[arg-type]  # torch types an index as int; ours is a Draw
+            collate_fn=collate,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            pin_memory=pin_memory,
+        )
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[CaptionBatch]:
+        self._sampler.epoch, self._sampler.skip = self.epoch, self.done
+        yield from self._loader
+        self.epoch, self.done = self.epoch + 1, 0
+
+
+class _OnePass:
+    """The batch sampler torch's DataLoader iterates: the rest of one epoch."""
+
+    def __init__(self, order: EpochOrder) -> None:
+        self.order = order
+        self.epoch = 0
+        self.skip = 0
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        return self.order.batches(self.epoch, skip=self.skip)
+
+    def __len__(self) -> int:
+        return len(self.order)
