@@ -7,30 +7,28 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-# Captions are short: threads gain nothing, and forking data workers after `tokenizers` used some prints a
-# warning.
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+from tokenizers import Tokenizer as Backend
+from tokenizers import decoders, models
 
-import tokenizers
-from tokenizers import decoders, models, pre_tokenizers, trainers
-
-from captioner.errors import DataError, ModelFileError, UsageError
+from captioner.errors import DataError, UsageError
 from captioner.text.normalization import caption_normalizer
+from captioner.text.vocabulary import (
+    CONTROL_TOKENS,
+    SMALLEST_BPE_VOCABULARY,
+    read_backend,
+    train_bpe,
+    train_words,
+)
 
 TokenizerKind = Literal["word", "bpe"]
 
-CONTROL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>")
-PAD_ID, BOS_ID, EOS_ID, UNK_ID = range(4)
+PAD_ID, BOS_ID, EOS_ID, UNK_ID = range(len(CONTROL_TOKENS))
 
-_UNK = CONTROL_TOKENS[UNK_ID]
 _BLANK = "Ġ"  # how byte-level BPE spells a blank
-_MIN_BPE_SIZE = len(CONTROL_TOKENS) + 256
 _DEFAULT_BPE_SIZE = 8000
 
 
@@ -69,11 +67,9 @@ class Tokenizer:
     eos_id = EOS_ID
     unk_id = UNK_ID
 
-    def __init__(self, backend: tokenizers.Tokenizer) -> None:
-        # Without this the text "<eos>" would become the control token. `tokenizers` does not save the flag.
-        backend.encode_special_tokens = True
+    def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._ids: dict[str, int] = backend.get_vocab(with_added_tokens=True)
+        self._ids: dict[str, int] = backend.get_vocab()
         self._tokens: list[str] = sorted(self._ids, key=self._ids.__getitem__)
         self.kind: TokenizerKind = "word" if isinstance(backend.model, models.WordLevel) else "bpe"
         self.vocab_size = len(self._tokens)
@@ -101,7 +97,7 @@ class Tokenizer:
 
         Raises:
             UsageError: `kind`, `min_count` or `vocab_size` is not among what is possible.
-            DataError: No caption holds a word, or one holds half of a surrogate pair.
+            DataError: No word is left to learn, or a caption holds half of a surrogate pair.
         """
         if kind not in get_args(TokenizerKind):
             raise UsageError(
@@ -109,7 +105,7 @@ class Tokenizer:
             )
         if min_count < 1:
             raise UsageError(f"min_count is {min_count}; it must be 1 or more (1 keeps every word)")
-        smallest = _MIN_BPE_SIZE if kind == "bpe" else len(CONTROL_TOKENS) + 1
+        smallest = SMALLEST_BPE_VOCABULARY if kind == "bpe" else len(CONTROL_TOKENS) + 1
         if vocab_size is not None and vocab_size < smallest:
             raise UsageError(
                 f"vocab_size is {vocab_size}; a {kind} tokenizer needs {smallest} or more, or null"
@@ -119,11 +115,9 @@ class Tokenizer:
         if not any(texts):
             raise DataError(f"no word in {len(texts)} training captions; a tokenizer needs at least one")
         if kind == "word":
-            backend = _train_words(texts, min_count, vocab_size)
-        else:
-            backend = _train_bpe(texts, min_count, vocab_size or _DEFAULT_BPE_SIZE)
-        backend.normalizer = normalizer
-        return cls(backend)
+            return cls(train_words(texts, normalizer=normalizer, min_count=min_count, vocab_size=vocab_size))
+        size = vocab_size or _DEFAULT_BPE_SIZE
+        return cls(train_bpe(texts, normalizer=normalizer, min_count=min_count, vocab_size=size))
 
     def normalize(self, text: str) -> str:
         """The caption as the model sees it: what `decode(encode(text))` gives where every word is known."""
@@ -204,18 +198,7 @@ class Tokenizer:
         Raises:
             ModelFileError: The text is not a tokenizer, or not one of ours.
         """
-        try:
-            backend = tokenizers.Tokenizer.from_str(text)
-        except Exception as error:  # `tokenizers` raises the bare class
-            raise ModelFileError(
-                f"not a tokenizer: {error}; give the text that Tokenizer.to_json wrote"
-            ) from error
-        problem = _why_not_ours(backend)
-        if problem:
-            raise ModelFileError(
-                f"this tokenizer is not one of ours: {problem}; train one with Tokenizer.train"
-            )
-        return cls(backend)
+        return cls(read_backend(text))
 
     @property
     def fingerprint(self) -> str:
@@ -223,7 +206,7 @@ class Tokenizer:
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
     def __reduce__(self) -> tuple[Callable[[str], Tokenizer], tuple[str]]:
-        # A pickled backend would forget `encode_special_tokens` in spawned data workers.
+        # A pickled backend would forget `encode_special_tokens`, which is set on loading.
         return Tokenizer.from_json, (self.to_json(),)
 
     def __repr__(self) -> str:
@@ -233,39 +216,12 @@ class Tokenizer:
 
 
 def _checked(text: str) -> str:
-    """The text, if `tokenizers` can take it: JSON may smuggle in a lone surrogate, which UTF-8 cannot write."""
+    """The text, if `tokenizers` can take it. JSON can hold a lone surrogate, which UTF-8 cannot write."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise DataError(f"caption {text!r} is not valid Unicode: {error}; correct or remove it") from error
     return text
-
-
-def _train_words(texts: Sequence[str], min_count: int, vocab_size: int | None) -> tokenizers.Tokenizer:
-    counts = Counter(itertools.chain.from_iterable(text.split() for text in texts))
-    frequent = sorted(
-        (word for word in counts if counts[word] >= min_count), key=lambda word: (-counts[word], word)
-    )
-    tokens = [*CONTROL_TOKENS, *frequent][:vocab_size]
-    model = models.WordLevel({token: index for index, token in enumerate(tokens)}, unk_token=_UNK)
-    backend = tokenizers.Tokenizer(model)
-    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return backend
-
-
-def _train_bpe(texts: Sequence[str], min_count: int, vocab_size: int) -> tokenizers.Tokenizer:
-    backend = tokenizers.Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    backend.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        min_frequency=min_count,
-        special_tokens=list(CONTROL_TOKENS),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),  # every byte, so that no text is unknown
-        show_progress=False,
-    )
-    backend.train_from_iterator(texts, trainer)
-    return backend
 
 
 def _merge_pieces(pieces: Sequence[tuple[int, str]]) -> list[WordSpan]:
@@ -284,18 +240,3 @@ def _merge_pieces(pieces: Sequence[tuple[int, str]]) -> list[WordSpan]:
         if piece is not None:
             group.append(piece)
     return words
-
-
-def _why_not_ours(backend: tokenizers.Tokenizer) -> str | None:
-    """The first reason why a loaded backend cannot serve as ours, or None."""
-    if not isinstance(backend.model, models.WordLevel | models.BPE):
-        return f"its model is {type(backend.model).__name__}, ours are WordLevel and BPE"
-    if backend.normalizer is None or backend.pre_tokenizer is None:
-        return "it has no normaliser or no pre-tokenizer"
-    vocab: dict[str, int] = backend.get_vocab(with_added_tokens=True)
-    if sorted(vocab.values()) != list(range(len(vocab))):
-        return "its ids are not 0 to the vocabulary size without a gap"
-    for token_id, token in enumerate(CONTROL_TOKENS):
-        if vocab.get(token) != token_id:
-            return f"token {token} has id {vocab.get(token)}, ours has {token_id}"
-    return None
