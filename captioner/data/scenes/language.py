@@ -66,7 +66,7 @@ def _caption(scene: Scene, rng: np.random.Generator) -> _Parts:
         return _about_one(scene, phrases[0], rng)
     first, second, *rest = phrases
     near = _relation(scene, first, second, rng)
-    if near is not None and rng.random() < 0.75:
+    if near is not None and rng.random() < 0.9:
         if not rest:
             verb = ("", "", _be(first))[rng.integers(3)]
             return [_opening(first, rng) if not verb else "", first, verb, near, second]
