@@ -8,7 +8,7 @@ this caption true of the picture? Did the word look at its object?
 >>> test = Scenes("test")
 >>> scene = test.scene(1)
 >>> [(thing.size, thing.colour, thing.shape, thing.box) for thing in scene.objects]
-[('small', 'yellow', 'triangle', (37, 28, 51, 42)), ('large', 'black', 'heart', (28, 67, 51, 92))]
+[('small', 'yellow', 'triangle', (37, 28, 51, 42)), ('large', 'black', 'heart', (28, 67, 52, 92))]
 >>> verdict = check("a yellow triangle is left of a heart", scene)
 >>> verdict.true, verdict.complete, [mention.objects for mention in verdict.mentions]
 (True, True, [(0,), (1,)])
@@ -17,11 +17,11 @@ this caption true of the picture? Did the word look at its object?
 
 **Pictures.** One to three objects in a square of 96 pixels (or any side from 32): eight shapes (circle,
 square, triangle, star, cross, ring, heart, diamond), eight colours (red, green, blue, yellow, purple,
-orange, white, black), two sizes (small 14–18 pixels across at 96, large 26–34). In four of ten pictures
-with several objects some are alike, so that there is something to count. Objects lie fully inside and
-apart, tilted by up to 8°, in jittered colours that stand out from a muted, textured background with faint
-dots and lines that are no objects, under pixel noise. The same seed gives the same pictures. `Scene.mask`
-and `SceneObject.box` say where each object is.
+orange, white, black), two sizes (small 13–18 pixels along the longer side, large 24–34). In four of ten
+pictures with several objects some are alike, so that there is something to count. Objects lie fully inside
+and apart, tilted by up to 8°, in jittered colours that stand out from a muted, textured background with
+faint dots and lines that are no objects, under pixel noise. The same seed gives the same pictures.
+`Scene.mask` and `SceneObject.box` say where each object is.
 
 **Captions.** Five different references a picture, each true and naming every object, in 51 words: lists ("a
 red circle and two small blue squares"), relations ("a star is above a ring and to the left of a heart",
@@ -40,9 +40,9 @@ named twice, numbers are exact ("a ring" leaves room for more), relations and pl
 when the offset in its direction is the larger one. A true caption may leave objects out: `Verdict.complete`
 says whether it does.
 
-**Chance** on the test split: a reference of another picture is true in 0.4 % and true and complete in 0.1
-%; the best constant caption ("a square") is true in 22 % and complete in 4 %, so report both figures. A
-random pixel lies in the box of the noun's object in 6.4 %.
+**Chance** on the test split: a reference of another picture is true in 0.4 % of pictures and true and
+complete in 0.1 % of them; the best constant caption ("a square") is true in 22 % and complete in 4 %, so
+report both figures. A random pixel lies in the box of the noun's object in 6.4 %.
 """
 
 from captioner.data.scenes.dataset import Scenes

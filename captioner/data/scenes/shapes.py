@@ -68,8 +68,7 @@ def coverage(
     canvas = Image.new("L", (cols * _SUPERSAMPLE, rows * _SUPERSAMPLE))
     pen = ImageDraw.Draw(canvas)
     turn = np.array([(cos(angle), sin(angle)), (-sin(angle), cos(angle))]) * (radius * _SUPERSAMPLE)
-    # Pillow names pixels by their centres, hence the half step back.
-    shift = np.array([centre[1] - left, centre[0] - top]) * _SUPERSAMPLE - 0.5
+    shift = np.array([centre[1] - left, centre[0] - top]) * _SUPERSAMPLE
     for outline, fill in zip(_OUTLINES[shape], (255, 0), strict=False):
         pen.polygon((outline @ turn + shift).ravel().tolist(), fill=fill)
     patch = np.asarray(canvas.reduce(_SUPERSAMPLE), dtype=np.float32) / np.float32(255)
