@@ -1,0 +1,101 @@
+"""How is a photo varied in training? Random crop, mild colour jitter, and mirroring where captions allow it.
+
+Source: random resized crop as in Szegedy et al. 2015, "Going deeper with convolutions"; brightness, contrast
+and saturation as in torchvision's ColorJitter. Hue is left alone: captions name colours.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import KW_ONLY, dataclass
+
+import torch
+from torch import Tensor
+
+from captioner.errors import UsageError
+from captioner.image.decode import Photo
+from captioner.image.transforms import ImageTransform
+
+_SIDES = re.compile(r"\b(left|right)", re.IGNORECASE)  # also leftmost, right-hand; not bright, upright
+_LUMA = torch.tensor([0.299, 0.587, 0.114])  # ITU-R BT.601
+
+
+def may_flip(captions: Iterable[str]) -> bool:
+    """Whether all `captions` stay true of the mirrored photo: none speaks of left or right (in English)."""
+    return not any(_SIDES.search(caption) for caption in captions)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingAugment:
+    """Varies a photo and makes the model's input from it. The transform's own fit, size and colours are kept.
+
+    Attributes:
+        transform: The transform without variation, as used for validation and prediction.
+        scale: Lowest and highest area of the crop, as a share (0–1] of what `transform` would show.
+        ratio: Lowest and highest stretch: width over height of the crop, relative to what `transform` would
+        show.
+        jitter: Brightness, contrast and saturation are each multiplied by a factor from 1 − jitter to 1 +
+        jitter.
+        flip: Chance (0–1) of mirroring a photo whose captions allow it.
+
+    Raises:
+        UsageError: A value is out of range.
+    """
+
+    transform: ImageTransform
+    _: KW_ONLY
+    scale: tuple[float, float] = (0.6, 1.0)
+    ratio: tuple[float, float] = (0.8, 1.25)
+    jitter: float = 0.2
+    flip: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not (len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1] <= 1):
+            raise UsageError(f"scale is {self.scale}; it must be two numbers, 0 < low <= high <= 1")
+        if not (len(self.ratio) == 2 and 0 < self.ratio[0] <= self.ratio[1]):
+            raise UsageError(f"ratio is {self.ratio}; it must be two numbers, 0 < low <= high")
+        for name, value in (("jitter", self.jitter), ("flip", self.flip)):
+            if not 0 <= value <= 1:
+                raise UsageError(f"{name} is {value}; it must be from 0 to 1")
+
+    def __call__(self, photo: Photo, *, generator: torch.Generator, may_flip: bool) -> Tensor:
+        """Make one varied model input.
+
+        Args:
+            photo: The decoded photo.
+            generator: Source of all randomness; each call draws the same number of values from it.
+            may_flip: Whether the photo's captions stay true when it is mirrored, as told by `may_flip`.
+
+        Returns:
+            float32 `[3, rows, cols]`, normalised.
+        """
+        area, stretch, down, across, mirror, *colour = torch.rand(8, generator=generator).tolist()
+        height, width = photo.pixels.shape[:2]
+        rows, cols = self.transform.seen_size(height, width)
+        side = math.sqrt(_between(self.scale, area))
+        # Drawn on a log scale, so that stretching and its opposite are equally likely.
+        aspect = math.exp(_between((math.log(self.ratio[0]), math.log(self.ratio[1])), stretch) / 2)
+        rows = min(height, max(1, round(rows * side / aspect)))
+        cols = min(width, max(1, round(cols * side * aspect)))
+        top, left = int(down * (height - rows + 1)), int(across * (width - cols + 1))
+        crop = photo.pixels[top : top + rows, left : left + cols]
+        image = self.transform.resize(crop, self.transform.inner_size(rows, cols))
+        if may_flip and mirror < self.flip:
+            image = image.flip(-1)
+        brightness, contrast, saturation = (1 + self.jitter * (2 * value - 1) for value in colour)
+        return self.transform.finish(_jitter(image.float(), brightness, contrast, saturation))
+
+
+def _jitter(image: Tensor, brightness: float, contrast: float, saturation: float) -> Tensor:
+    """Change the colours of a float32 `[3, rows, cols]` image of values 0–255; one matrix does all three."""
+    # Saturation moves each pixel away from its own grey, contrast away from the mean grey of the image.
+    matrix = (saturation * torch.eye(3) + (1 - saturation) * _LUMA) * (brightness * contrast)
+    grey = brightness * (1 - contrast) * torch.dot(_LUMA, image.mean(dim=(1, 2)))
+    flat = torch.addmm(grey, matrix, image.reshape(3, -1))  # [3, 3] @ [3, rows·cols]
+    return flat.clamp_(0, 255).view_as(image)
+
+
+def _between(bounds: tuple[float, float], share: float) -> float:
+    return bounds[0] + (bounds[1] - bounds[0]) * share

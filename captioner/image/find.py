@@ -1,0 +1,130 @@
+"""Which photos does the user mean? A path, a folder, a pattern, a list, standard input."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from captioner.errors import UsageError
+from captioner.image.formats import PHOTO_SUFFIXES
+
+_LIST_SUFFIX = ".txt"
+_NEEDS_QUOTES = re.compile(r"[\s=,\[\]{}()]")
+_PATTERN = re.compile(r"[*?\[]")
+
+
+def find_photos(images: str | Sequence[str], *, stdin: TextIO | None = None) -> list[Path]:
+    """Find the photos that `images` names, in the order named.
+
+    Each entry is one of
+      - a photo;
+      - a folder: all photos in it and below, in natural order (2.jpg before 10.jpg), without hidden files;
+      - a pattern with `*`, `?`, `[...]` or `**`, sorted likewise; what exists by its very name is no pattern;
+      - a `.txt` file with one photo, folder or pattern per line, relative to the folder of the list file;
+        blank lines and lines that begin with `#` are skipped;
+      - `-`: lines as in a list file, from standard input, relative to the current folder.
+
+    What a list names but does not exist is returned all the same: decoding reports each, and the others are
+    captioned.
+
+    Args:
+        images: One entry or several.
+        stdin: What `-` reads.
+
+    Returns:
+        Paths of at least one file. A photo named twice is returned twice.
+
+    Raises:
+        UsageError: Nothing is there by that name, or a folder, pattern or list holds no photo.
+    """
+    entries = [images] if isinstance(images, str) else list(images)
+    if not all(entry.strip() for entry in entries) or not entries:
+        raise UsageError(
+            "images= is empty; give a photo, a folder, a pattern, a .txt list or - for standard input"
+        )
+    return [path for entry in entries for path in _expand(entry, stdin)]
+
+
+def _expand(entry: str, stdin: TextIO | None) -> list[Path]:
+    if entry == "-":
+        if stdin is None:
+            raise UsageError("images=- reads standard input, and there is none here; name the photos instead")
+        return _from_lines(stdin, Path(), "standard input")
+    path = Path(entry).expanduser()
+    if path.is_file() and path.suffix.lower() == _LIST_SUFFIX:
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(
+                f"cannot read the list {path}: {error}; it must be UTF-8 text, one path a line"
+            ) from error
+        return _from_lines(lines, path.parent, str(path))
+    photos = _existing(path)
+    if photos:
+        return photos
+    if path.is_dir():
+        raise UsageError(f"the folder {path} holds no photo ({', '.join(sorted(PHOTO_SUFFIXES))})")
+    what = "photo that matches" if _PATTERN.search(entry) else "photo, folder or list"
+    raise UsageError(f"there is no {what} {entry!r}{_hint(entry)}")
+
+
+def _existing(path: Path) -> list[Path]:
+    """The photos at `path`, which may be a file, a folder or a pattern; empty where there is none."""
+    if path.is_dir():
+        return list(_walk(path))
+    if path.exists():
+        return [path]
+    # What exists by its very name is no pattern: brackets are common in names of photos and folders.
+    literal = next(parent for parent in path.parents if parent.exists() or parent == parent.parent)
+    rest = str(path.relative_to(literal))
+    if not _PATTERN.search(rest):
+        return []
+    matches = (literal / match for match in glob.glob(rest, root_dir=literal, recursive=True))
+    return sorted(filter(_is_photo, matches), key=_natural)
+
+
+def _from_lines(lines: Iterable[str], folder: Path, name: str) -> list[Path]:
+    photos: list[Path] = []
+    for line in lines:
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        path = folder / Path(text).expanduser()
+        photos += _existing(path) or [path]  # decoding reports what is not there
+    if not photos:
+        raise UsageError(f"{name} names no photo; write one path a line")
+    return photos
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Photos of a folder in natural order, then of each sub-folder; links to folders are not followed."""
+
+    def refuse(error: OSError) -> None:  # leaving photos out silently would be worse
+        raise UsageError(f"cannot read the folder {error.filename}: {error.strerror}")
+
+    for parent, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = sorted((f for f in folders if not f.startswith(".")), key=_natural)
+        yield from (
+            Path(parent, file) for file in sorted(files, key=_natural) if _is_photo(Path(parent, file))
+        )
+
+
+def _is_photo(path: Path) -> bool:
+    return path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".") and not path.is_dir()
+
+
+def _natural(path: Path | str) -> list[tuple[int, int, str]]:
+    """Sorts by number where there are digits, then by letters without regard to case."""
+    parts = re.split(r"(\d+)", str(path))
+    key = [(0, int(p), p) if p.isdecimal() else (1, 0, p.casefold()) for p in parts if p]
+    return [*key, (2, 0, str(path))]  # names that differ in case alone still have one order
+
+
+def _hint(entry: str) -> str:
+    if _NEEDS_QUOTES.search(entry):
+        return f"; in a shell, quote names with blanks, =, commas or brackets twice: 'images=\"{entry}\"'"
+    return "; check the spelling and the current folder"

@@ -1,0 +1,182 @@
+"""How do upright pixels become the model's input, and where on the photo did that input lie?
+
+A photo is cut or scaled in one step: the part that the model sees is taken at full resolution and resized
+once, with antialiasing. What was done is returned as an `ImageGeometry`, so that maps can be brought back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode  # type: ignore[import-untyped]
+from torchvision.transforms.v2.functional import resize  # type: ignore[import-untyped]
+
+from captioner.errors import ModelFileError, UsageError
+from captioner.image.decode import Photo
+from captioner.image.geometry import ImageGeometry
+
+Fit = Literal["crop", "pad", "squash"]
+Interpolation = Literal["bilinear", "bicubic"]
+_MAX_SIDE = 4096  # far beyond any encoder; a size from a damaged file must not allocate gigabytes
+
+
+@dataclass(frozen=True, slots=True)
+class ImageTransform:
+    """Turns a photo into the model's input. The same in training, prediction and overlays.
+
+    Attributes:
+        size: (rows, cols) of the model input, in pixels.
+        fit: How a photo of another shape is brought to `size`: "crop" shows the largest centred part of the
+            input's shape, "pad" shows all of it and fills the rest with the mean colour, "squash" shows all
+            of it distorted.
+        mean: Subtracted from the red, green and blue values, which are scaled to 0–1.
+        std: Divides what is left.
+        interpolation: "bilinear" or "bicubic", both antialiased.
+
+    Raises:
+        UsageError: A value is out of range.
+    """
+
+    size: tuple[int, int]
+    _: KW_ONLY
+    fit: Fit
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: Interpolation = "bilinear"
+
+    def __post_init__(self) -> None:
+        # Lists, as they come from YAML and JSON, become tuples so that equal transforms compare equal.
+        object.__setattr__(self, "size", _numbers("size", self.size, 2, 1, _MAX_SIDE, int))
+        object.__setattr__(self, "mean", _numbers("mean", self.mean, 3, 0.0, 1.0, float))
+        object.__setattr__(self, "std", _numbers("std", self.std, 3, 1e-3, 10.0, float))
+        _choice("fit", self.fit, get_args(Fit))
+        _choice("interpolation", self.interpolation, get_args(Interpolation))
+
+    def __call__(self, photo: Photo) -> tuple[Tensor, ImageGeometry]:
+        """Make the model's input from a photo of any size.
+
+        Args:
+            photo: The decoded photo.
+
+        Returns:
+            float32 `[3, rows, cols]`, normalised, and where on the photo it lies.
+        """
+        height, width = photo.pixels.shape[:2]
+        rows, cols = self.seen_size(height, width)
+        top, left = (height - rows) // 2, (width - cols) // 2
+        inner = self.inner_size(rows, cols)
+        image = self.finish(self.resize(photo.pixels[top : top + rows, left : left + cols], inner).float())
+        # One model-input pixel covers so many decoded pixels; padding continues the grid of the part inside.
+        step = (rows / inner[0], cols / inner[1])
+        pad = self._padding(inner)
+        start = (top - pad[0] * step[0], left - pad[1] * step[1])
+        end = (start[0] + self.size[0] * step[0], start[1] + self.size[1] * step[1])
+        # From decoded to full-size pixels; they differ where a JPEG was decoded at a reduced scale.
+        scale = (photo.size[0] / height, photo.size[1] / width)
+        view = (start[0] * scale[0], start[1] * scale[1], end[0] * scale[0], end[1] * scale[1])
+        return image, ImageGeometry(photo.size, photo.orientation, view, self.size)
+
+    def seen_size(self, height: int, width: int) -> tuple[int, int]:
+        """The (rows, cols) of a `height` × `width` photo that the model sees: all of it, but for "crop"."""
+        if self.fit != "crop":
+            return height, width
+        rows, cols = self.size
+        return (
+            min(height, max(1, round(width * rows / cols))),
+            min(width, max(1, round(height * cols / rows))),
+        )
+
+    def inner_size(self, rows: int, cols: int) -> tuple[int, int]:
+        """The (rows, cols) of model input that `rows` × `cols` seen pixels fill: all of it, but for "pad"."""
+        if self.fit != "pad":
+            return self.size
+        scale = min(self.size[0] / rows, self.size[1] / cols)
+        return max(1, round(rows * scale)), max(1, round(cols * scale))
+
+    def resize(self, pixels: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
+        """Resize uint8 pixels `[h, w, 3]` to a uint8 tensor `[3, *size]`, with antialiasing."""
+        # [h, w, 3] -> [3, h, w] without a copy: the resize kernel is fastest on this memory layout.
+        image = torch.from_numpy(pixels).permute(2, 0, 1)
+        mode = InterpolationMode(self.interpolation)
+        resized: Tensor = resize(image, list(size), interpolation=mode, antialias=True)
+        return resized
+
+    def finish(self, image: Tensor) -> Tensor:
+        """Normalise a float32 `[3, rows, cols]` tensor of values 0–255 in place and pad it to `size`."""
+        mean = torch.tensor(self.mean).mul_(255)[:, None, None]
+        std = torch.tensor(self.std).mul_(255)[:, None, None]
+        image = image.sub_(mean).div_(std)
+        inner = (image.shape[1], image.shape[2])
+        if inner == self.size:
+            return image.contiguous()
+        top, left = self._padding(inner)
+        padded = torch.zeros(3, *self.size)  # 0 is the mean colour
+        padded[:, top : top + inner[0], left : left + inner[1]] = image
+        return padded
+
+    def spec(self) -> dict[str, object]:
+        """The transform as JSON values; `from_spec` makes it again."""
+        return {
+            "size": list(self.size),
+            "fit": self.fit,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "interpolation": self.interpolation,
+        }
+
+    @staticmethod
+    def from_spec(spec: Mapping[str, object]) -> ImageTransform:
+        """Make the transform that `spec` describes.
+
+        Args:
+            spec: JSON values as given by `spec()`.
+
+        Returns:
+            The transform.
+
+        Raises:
+            ModelFileError: A field is missing, unknown or out of range.
+        """
+        fields = ("size", "fit", "mean", "std", "interpolation")
+        if not isinstance(spec, Mapping) or set(spec) != set(fields):
+            found = ", ".join(map(str, spec)) if isinstance(spec, Mapping) else type(spec).__name__
+            raise ModelFileError(f"the image transform needs the fields {', '.join(fields)}; found: {found}")
+        try:
+            return ImageTransform(
+                spec["size"],  # type: ignore[arg-type]  # checked by __post_init__
+                fit=spec["fit"],  # type: ignore[arg-type]
+                mean=spec["mean"],  # type: ignore[arg-type]
+                std=spec["std"],  # type: ignore[arg-type]
+                interpolation=spec["interpolation"],  # type: ignore[arg-type]
+            )
+        except UsageError as error:
+            raise ModelFileError(f"the image transform cannot be used: {error}") from error
+
+    def _padding(self, inner: tuple[int, int]) -> tuple[int, int]:
+        """Rows above and columns left of the part inside."""
+        return (self.size[0] - inner[0]) // 2, (self.size[1] - inner[1]) // 2
+
+
+def _numbers(
+    name: str, values: object, count: int, low: float, high: float, kind: type[int] | type[float]
+) -> tuple[float, ...]:
+    allowed = int if kind is int else (int, float)
+    if (
+        not isinstance(values, Sequence)
+        or len(values) != count
+        or not all(isinstance(v, allowed) and not isinstance(v, bool) and low <= v <= high for v in values)
+    ):
+        what = "whole numbers" if kind is int else "numbers"
+        raise UsageError(f"{name} is {values!r}; it must be {count} {what} from {low:g} to {high:g}")
+    return tuple(kind(v) for v in values)
+
+
+def _choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UsageError(f"{name} is {value!r}; choices: {', '.join(choices)}")
