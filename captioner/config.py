@@ -1,0 +1,128 @@
+"""Where is the configuration, and how does every command start, fail and say so?"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from captioner.errors import CaptionerError, ModelFileError, UsageError
+
+ALLOWED_TARGETS = ("captioner.", "lightning.pytorch.loggers.")
+
+
+def conf_dir() -> Path:
+    """The folder of YAML files: `captioner/conf` in a wheel, `conf` beside the package in a checkout.
+
+    Raises:
+        CaptionerError: If the installation lacks it.
+    """
+    package = Path(__file__).resolve().parent
+    for folder in (package / "conf", package.parent / "conf"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise CaptionerError(f"no conf folder in {package} or {package.parent}; install captioner again")
+
+
+def run(task: Callable[[DictConfig], int], config_name: str) -> NoReturn:
+    """Run a command: compose `config_name` with the command line's overrides and call `task`.
+
+    `task` returns the exit status. What the user got wrong ends in one line on standard error and status 2; other
+    errors of ours in one line and their own status; a bug of ours in its traceback.
+
+    Args:
+        task: Takes the composed configuration; heavy imports belong inside it.
+        config_name: A YAML file of `conf/`, without suffix.
+    """
+    import hydra
+
+    started = False
+
+    def guarded(cfg: DictConfig) -> None:
+        nonlocal started
+        started = True
+        try:
+            _refuse_missing(cfg)
+            status = task(cfg)
+        except CaptionerError as error:
+            fail(error)
+        except KeyboardInterrupt:
+            print("\nstopped by the keyboard", file=sys.stderr)
+            sys.exit(130)
+        except OmegaConfBaseException as error:
+            fail(UsageError(f"configuration: {error}".replace("\n", " ")))
+        if status:
+            sys.exit(status)
+
+    # Hydra shows its own errors about overrides in a sentence or two, with status 1; here that is wrong usage.
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(guarded)()
+    except SystemExit as leave:
+        sys.exit(2 if leave.code == 1 and not started else leave.code)
+    except CaptionerError as error:
+        fail(error)
+    sys.exit(0)
+
+
+def fail(error: CaptionerError) -> NoReturn:
+    """Print an error in one line and leave with its status."""
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(error.exit_status)
+
+
+def _refuse_missing(cfg: DictConfig) -> None:
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        hint = " ".join(f"{key}=..." for key in missing)
+        raise UsageError(f"these settings need a value: {', '.join(missing)}; add {hint} to the command")
+
+
+def build(spec: Any, *parts: Any, allowed: tuple[str, ...] = ALLOWED_TARGETS, **extra: Any) -> Any:
+    """Make the object that a configuration node names in `_target_`.
+
+    Only classes below `allowed` are made, at any depth, so that a configuration or a model file can never name
+    code of another package.
+
+    Args:
+        spec: A mapping with `_target_` and the arguments; nested mappings with `_target_` are built first.
+        *parts: Ready-made positional arguments.
+        allowed: Prefixes of dotted names that may be made.
+        **extra: Ready-made keyword arguments, which the spec's own may not repeat.
+
+    Raises:
+        UsageError: If a target is outside `allowed` or does not exist, or its arguments do not fit.
+    """
+    if isinstance(spec, DictConfig):
+        spec = OmegaConf.to_container(spec, resolve=True)
+    if isinstance(spec, list):
+        return [build(item, allowed=allowed) for item in spec]
+    if not isinstance(spec, Mapping):
+        return spec
+    arguments = {key: build(value, allowed=allowed) for key, value in spec.items() if key != "_target_"}
+    if "_target_" not in spec:
+        return arguments
+    target = _find(str(spec["_target_"]), allowed)
+    try:
+        return target(*parts, **arguments, **extra)
+    except TypeError as error:
+        raise UsageError(f"{spec['_target_']} does not take these settings: {error}") from error
+
+
+def _find(name: str, allowed: tuple[str, ...]) -> Any:
+    if not name.startswith(allowed):
+        raise ModelFileError(
+            f"_target_: {name} names code outside {', '.join(allowed)}; only classes of this package are made"
+        )
+    module, _, attribute = name.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"_target_: {name} does not exist ({error})") from error
+    if not isinstance(found, type):
+        raise ModelFileError(f"_target_: {name} is not a class")
+    return found

@@ -1,0 +1,153 @@
+"""How does a dataset become training and validation batches? `CaptionDataModule`, one for every reader."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from captioner.data.batch import CaptionBatch, EncodedSample, collate
+from captioner.data.loader import Draw, EpochOrder, ResumableLoader
+from captioner.data.samples import CaptionDataset
+from captioner.errors import DataError, UsageError
+from captioner.image.augment import TrainingAugment, may_flip
+from captioner.image.transforms import ImageTransform
+from captioner.text.tokenizer import Tokenizer
+
+
+class CaptionDataModule(lightning.LightningDataModule):
+    """Batches of images with all their captions.
+
+    Args:
+        train: Training images and captions.
+        val: Validation images and captions.
+        tokenizer: Built from the training captions.
+        transform: Brings a photo to the pixels the encoder takes.
+        augment: What training images go through instead of `transform`; None for nothing more.
+        batch_size: Images per batch and process; each comes with all its captions.
+        max_tokens: Longer captions are cut to this many tokens, BOS and EOS counted.
+        seed: Decides order and augmentation.
+        num_workers: Reading processes; 0 reads in the training process.
+
+    Raises:
+        DataError: If a split is empty or the training captions are.
+        UsageError: If `batch_size` or `num_workers` is out of range.
+    """
+
+    def __init__(
+        self,
+        train: CaptionDataset,
+        val: CaptionDataset,
+        *,
+        tokenizer: Tokenizer,
+        transform: ImageTransform,
+        augment: TrainingAugment | None = None,
+        batch_size: int = 32,
+        max_tokens: int = 40,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise UsageError(f"data.batch_size={batch_size} must be at least 1")
+        if num_workers < 0:
+            raise UsageError(f"data.num_workers={num_workers} must not be negative")
+        for name, dataset in (("training", train), ("validation", val)):
+            if len(dataset) == 0:
+                raise DataError(f"the {name} split has no images; check data.root and the split lists")
+        self.train_set = train
+        self.val_set = val
+        self.tokenizer = tokenizer
+        self.transform = transform
+        self.augment = augment
+        self.batch_size = batch_size
+        self.max_tokens = max_tokens
+        self.seed = seed
+        self.num_workers = num_workers
+        self._place = {"epoch": 0, "done": 0}
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Shuffled, augmented batches; goes on where a loaded checkpoint stood."""
+        loader = self._loader(self.train_set, self.augment, train=True)
+        loader.epoch, loader.done = self._place["epoch"], self._place["done"]
+        return loader
+
+    def val_dataloader(self) -> ResumableLoader:
+        """Validation batches in the dataset's order."""
+        return self._loader(self.val_set, None, train=False)
+
+    def _loader(self, dataset: CaptionDataset, augment: TrainingAugment | None, *, train: bool) -> ResumableLoader:
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        order = EpochOrder(
+            len(dataset),
+            self.batch_size,
+            seed=self.seed,
+            shuffle=train,
+            drop_last=train,
+            rank=rank,
+            world_size=world_size,
+        )
+        special = self.tokenizer
+        return ResumableLoader(
+            _Encoded(dataset, self.tokenizer, self.transform, augment, self.max_tokens, self.seed),
+            order,
+            collate=functools.partial(collate, bos_id=special.bos_id, eos_id=special.eos_id, pad_id=special.pad_id),
+            num_workers=self.num_workers,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def transfer_batch_to_device(self, batch: CaptionBatch, device: torch.device, dataloader_idx: int) -> CaptionBatch:
+        """Move a batch, images channels last."""
+        return batch.to(device, non_blocking=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where training stands: the epoch, and the batches of it that were used."""
+        assert self.trainer is not None
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed
+        epoch = self.trainer.current_epoch
+        if done >= self.trainer.num_training_batches:
+            epoch, done = epoch + 1, 0
+        return {"epoch": epoch, "done": done}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where `state_dict` stood."""
+        self._place = {"epoch": int(state_dict["epoch"]), "done": int(state_dict["done"])}
+
+
+class _Encoded(Dataset[EncodedSample]):
+    """A dataset behind transform, augmentation and tokenizer, asked by `Draw`."""
+
+    def __init__(
+        self,
+        dataset: CaptionDataset,
+        tokenizer: Tokenizer,
+        transform: ImageTransform,
+        augment: TrainingAugment | None,
+        max_tokens: int,
+        seed: int,
+    ) -> None:
+        self.dataset = dataset
+        self.transform = transform
+        self.augment = augment
+        self.seed = seed
+        self.captions = [
+            tuple(tuple(ids[: max_tokens - 2]) for ids in tokenizer.encode_batch(dataset[i].captions))
+            for i in range(len(dataset))
+        ]
+
+    def __getitem__(self, draw: Draw) -> EncodedSample:
+        photo = self.dataset.photo(draw.index)
+        image: Tensor
+        if self.augment is None:
+            image, _ = self.transform(photo)
+        else:
+            generator = np.random.default_rng((self.seed, draw.epoch, draw.index))
+            image = self.augment(
+                photo, generator=generator, may_flip=may_flip(self.dataset[draw.index].captions)
+            )
+        return EncodedSample(image, self.captions[draw.index], draw.index)
