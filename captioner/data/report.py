@@ -1,0 +1,41 @@
+"""What did a reader find in its files, and what did it leave out?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingReport:
+    """What a reader found and what it left out.
+
+    Attributes:
+        images: Photos that are there and have captions: the length of the dataset.
+        captions: Captions of those photos.
+        missing_images: Photos that the annotations name and the photo folder does not hold.
+        dropped_captions: Captions left out because their photo is missing or unknown.
+        empty_captions: Captions left out because they hold nothing but white space.
+        uncaptioned_images: Photos left out because they have no caption.
+    """
+
+    images: int
+    captions: int
+    missing_images: int
+    dropped_captions: int
+    empty_captions: int
+    uncaptioned_images: int
+
+    def summary(self) -> str:
+        """One line for the terminal: what is there and, if anything was left out, what."""
+        found = f"{self.images:,} images, {self.captions:,} captions"
+        left_out = ", ".join(
+            f"{count:,} {what}"
+            for count, what in (
+                (self.missing_images, "images not in the folder"),
+                (self.dropped_captions, "captions without image"),
+                (self.empty_captions, "empty captions"),
+                (self.uncaptioned_images, "images without caption"),
+            )
+            if count
+        )
+        return f"{found} (left out: {left_out})" if left_out else found
