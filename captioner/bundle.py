@@ -1,0 +1,177 @@
+"""How is a model kept? One safetensors file: weights, and as metadata everything else that captioning needs.
+
+The metadata hold four JSON texts, `spec` (how to build the model), `tokenizer`, `transform` and `card` (data, scores,
+versions, date), and a checksum over all tensors, since a flipped byte loads silently otherwise. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from captioner.config import build
+from captioner.errors import CaptionerError, ModelFileError, UsageError
+from captioner.image.transforms import ImageTransform
+from captioner.models.captioner import Captioner
+from captioner.text.tokenizer import Tokenizer
+
+FORMAT = "captioner-1"
+_TARGETS = ("captioner.models.",)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bundle:
+    """Everything captioning needs.
+
+    Attributes:
+        captioner: The model, in evaluation mode.
+        tokenizer: Built from the training captions.
+        transform: Brings a photo to the pixels the encoder takes.
+        spec: How `captioner` is built: nested mappings with `_target_`.
+        card: The training card: data, settings, scores, versions, date.
+    """
+
+    captioner: Captioner
+    tokenizer: Tokenizer
+    transform: ImageTransform
+    spec: dict[str, Any]
+    card: dict[str, Any]
+
+
+def build_captioner(spec: Mapping[str, Any]) -> Captioner:
+    """The model that a spec describes, with random weights (or those its encoder names).
+
+    Raises:
+        ModelFileError: If the spec names code outside `captioner.models`.
+        UsageError: If its arguments do not fit.
+    """
+    model = build(spec, allowed=_TARGETS)
+    if not isinstance(model, Captioner):
+        raise ModelFileError(f"the model spec builds a {type(model).__name__}, not a Captioner")
+    return model
+
+
+def save(path: Path, bundle: Bundle) -> None:
+    """Write a model file; the old one stays until the new one is complete.
+
+    Raises:
+        CaptionerError: If the file cannot be written.
+    """
+    # A tensor that occurs twice is stored once; contiguous copies on the CPU.
+    tensors = {name: value.detach().cpu().contiguous() for name, value in bundle.captioner.state_dict().items()}
+    metadata = {
+        "format": FORMAT,
+        "spec": json.dumps(_without_weights(bundle.spec)),
+        "tokenizer": bundle.tokenizer.to_json(),
+        "transform": json.dumps(bundle.transform.spec()),
+        "card": json.dumps(bundle.card),
+        "sha256": _checksum(tensors),
+    }
+    try:
+        replace_file(path, lambda temporary: save_file(tensors, temporary, metadata))
+    except (OSError, SafetensorError) as error:
+        raise CaptionerError(f"cannot write the model file {path}: {error}; the old one is intact") from error
+
+
+def replace_file(path: Path, write: Any) -> None:
+    """Let `write(temporary_path)` write a file beside `path`, force it to disk, then rename it over `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        write(name)
+        with open(name, "rb") as file:
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def load(path: str | Path, *, device: str | torch.device = "cpu") -> Bundle:
+    """Read a model file.
+
+    Raises:
+        ModelFileError: If it is missing, not one of ours, cut short, damaged, or names code outside
+            `captioner.models`.
+    """
+    path = Path(path).expanduser()
+    tensors, metadata = _read(path)
+    try:
+        spec, card = json.loads(metadata["spec"]), json.loads(metadata["card"])
+        transform = ImageTransform.from_spec(json.loads(metadata["transform"]))
+        tokenizer = Tokenizer.from_json(metadata["tokenizer"])
+    except (KeyError, json.JSONDecodeError) as error:
+        raise ModelFileError(f"{path} lacks part of its description ({error}); train or download it again") from error
+    if metadata.get("sha256") != _checksum(tensors):
+        raise ModelFileError(f"{path} is damaged: its weights do not match their checksum; copy or train it again")
+    try:
+        captioner = build_captioner(spec)
+    except ModelFileError as error:
+        raise ModelFileError(f"{path} is refused: {error}") from error
+    except UsageError as error:
+        raise ModelFileError(f"{path} cannot be built by this version of captioner: {error}") from error
+    _load_weights(captioner, tensors, path)
+    captioner.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return Bundle(captioner, tokenizer, transform, spec, card)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    if not path.is_file():
+        raise ModelFileError(f"no model file at {path}; train one with python -m captioner.train")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise ModelFileError(
+                    f"{path} is a safetensors file, but not a captioner model (format {FORMAT}); "
+                    "give the model.safetensors that captioner.train wrote"
+                )
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ModelFileError(
+            f"{path} is not a captioner model file, or it is cut short ({error}); "
+            "give the model.safetensors that captioner.train wrote"
+        ) from error
+
+
+def _load_weights(captioner: Captioner, tensors: Mapping[str, Tensor], path: Path) -> None:
+    own = captioner.state_dict()
+    missing = sorted(own.keys() - tensors.keys())
+    unknown = sorted(tensors.keys() - own.keys())
+    misfits = sorted(name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape)
+    for problem, names in (("lacks", missing), ("has unknown", unknown), ("has wrong shapes for", misfits)):
+        if names:
+            raise ModelFileError(
+                f"{path} {problem} {len(names)} weights ({names[0]} first) of the model it describes; "
+                "it is damaged or from another version of captioner or timm"
+            )
+    captioner.load_state_dict(tensors)
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _without_weights(spec: dict[str, Any]) -> dict[str, Any]:
+    """The spec as kept: the file's own weights are used, whatever the encoder started from."""
+    encoder = {key: value for key, value in spec["encoder"].items() if key not in ("weights", "accept_license")}
+    return {**spec, "encoder": encoder}
