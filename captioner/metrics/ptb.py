@@ -1,0 +1,85 @@
+"""Which words does a caption consist of, for scoring? Penn Treebank tokens as coco-caption cuts them.
+
+Those tools run Stanford's PTBTokenizer (CoreNLP 3.4.1, `-preserveLines -lowerCase`) and then drop a list of
+punctuation. This lexer was written from what that program puts out, not from its source.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from captioner.metrics.ptb_rules import ABBREVIATION, CLITIC, NEGATION, RULES
+
+VERSION = "1"
+
+# Dropped after lower-casing, so brackets, by then "-lrb-" and the like, stay in, as they do in coco-caption.
+PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
+
+_SPLIT = {
+    "cannot": ("can", "not"),
+    "gonna": ("gon", "na"),
+    "gotta": ("got", "ta"),
+    "wanna": ("wan", "na"),
+    "lemme": ("lem", "me"),
+    "gimme": ("gim", "me"),
+}
+_SYMBOLS = {
+    **{"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"},
+    **{"£": "#", "¢": "cents", "€": "$", "¤": "$", "\x80": "$", "\u20a0": "$"},
+    **{"½": "1/2", "¼": "1/4", "¾": "3/4", "⅓": "1/3", "⅔": "2/3"},
+}
+_ENTITIES = {"amp": "&", "lt": "<", "gt": ">"}
+_PLAIN = re.compile(r"[A-Za-z ,]*?([A-Za-z]*)( ?\.)? ?")
+
+
+def tokenize(caption: str) -> str:
+    """The PTB tokens of one caption, lower-cased, without punctuation, joined by one blank.
+
+    White space of any kind, line breaks included, separates words: the Java tool takes some of it for the
+    start of the next caption and shifts every caption after it. A caption of nothing but punctuation gives
+    "".
+    """
+    plain = _PLAIN.fullmatch(caption)
+    if plain and (plain[2] != "." or not ABBREVIATION.fullmatch(plain[1])):
+        words = caption.lower().replace(",", " ").replace(".", " ").split()
+        if _SPLIT.keys().isdisjoint(words):
+            return " ".join(words)
+    return " ".join(token for token in _tokens(caption) if token not in PUNCTUATION)
+
+
+def _tokens(caption: str) -> Iterator[str]:
+    """Cut a caption at the longest match of any rule, over and over, and write each token as the tools do."""
+    text = " ".join(caption.replace("\u00ad", "").split())
+    start = 0
+    while start < len(text):
+        kind, end = "drop", start + 1
+        longest = 0
+        for candidate, pattern in RULES:
+            match = pattern.match(text, start)
+            if match and match.end() > start + longest:
+                kind, end, longest = candidate, match.end(), match.end() - start
+        token = text[start:end]
+        if kind == "negation" and (bare := NEGATION.sub("", token)):
+            token, kind = bare, "word"  # "n't" is the next token
+        start += len(token)
+        if kind == "word" and token.lower() in _SPLIT and not CLITIC.match(text, start):
+            yield from _SPLIT[token.lower()]
+        elif kind != "drop":
+            yield _written(token, kind)
+
+
+def _written(token: str, kind: str) -> str:
+    """How the tools write a token that was cut."""
+    if kind == "symbol":
+        return _SYMBOLS.get(token, token.lower())
+    if kind == "entity":
+        return _ENTITIES[token[1:-1].lower()]
+    if kind == "clitic":
+        return "'" + re.sub("&apos;|[^a-zA-Z]", "", token).lower()
+    token = token.lower()
+    if kind == "spaced":
+        token = token.replace(" ", "\u00a0")
+    elif kind == "negation":
+        token = re.sub("&apos;|[\u2019\x92]", "'", token)
+    return token.replace("(", "-lrb-").replace(")", "-rrb-").replace("&amp;", "&")

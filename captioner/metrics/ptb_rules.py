@@ -1,0 +1,109 @@
+"""What do PTB tokens look like? A regular expression for each kind; the longest match wins, then the first.
+
+Measured on the reference tokenizer (CoreNLP 3.4.1), kind by kind. Left out is what the caller drops anyway,
+such as lone quotes, commas and dashes: a character that no rule takes separates words and vanishes.
+"""
+
+from __future__ import annotations
+
+import re
+
+from captioner.metrics.ptb_characters import LETTERS, SYMBOLS
+
+# Words that keep their point.
+_TITLES = (
+    "adj|adm|adv|alex|asst|atty|ave|brig|capt|cf|cie|cmdr|col|cpl|dept|det|drs?|elec|ens|ft|gen|govs?|hon|insp|invt"
+    "|jos|lt|maj|messrs|mfg|mlle|mme|mrs?|ms|msgr|mt|mtg|natl|pfc|ph|pres|prof|pvt|reps?|rev|sens?|sfc|sgt|spc|ste?"
+    "|supt|vs|wm"
+)
+_CLOSERS = (  # often the last word of a sentence; they lose to a longer dotted or hyphenated word
+    "ala?|apr|ariz|assn|aug|bhd|bldg|blvd|bros|calif|cos?|colo|conn|corp|ct|dak|dec|esq|est|etc|ext|feb|fla|fri|ga"
+    "|inc|ind|intl|jan|jr|jul|jun|kans?|ky|ltd|mar|md|mich|minn|mo|mont?|neb|nev|nov|oct|okla|penn|plc|ppte|ppty"
+    "|ptes?|ptys?|rd|rt|sept?|seq|sq|sr|sys|tel|tenn|thu|thurs|tues?|univ|va|vt|wed|wisc?|wyo"
+)
+_STATES = "Ark|Az|Del|Ill|La|Mass|Miss|Ore|Pa|Tex|Wash"  # not in lower case: they are words
+_NUMBERED = "art|ca|figs?|nos?|op|pp|prop"  # only before a number
+
+# A lone letter loses its point before a word that opens sentences, or before a tag.
+_OPENERS = (
+    "A|About|According|Additionally|After|An|As|At|But|Earlier|He|Her|Here|However|If|In|It|Last|Many|More|Now|Once"
+    "|One|Other|Our|She|Since|So|Some|Such|That|The|Their|Then|There|These|They|This|We|What|When|While|Yet|You"
+)
+
+_L = f"[{LETTERS}]"
+_W = f"[{LETTERS}0-9]"
+_END = f"(?!{_W})"
+_HYPHEN = "[-\u058a\u2010\u2011]"
+_GAP = "[- \u00a0]"  # within a telephone number
+_APOSTROPHE = "(?:['\u2019\x92]|&apos;)"
+_QUOTE = "(?:['\u2019\x92`]|&apos;)"
+
+_NAME = r"[A-Za-z][A-Za-z0-9_:.-]*"
+_TAG = rf"""</?{_NAME}(?:\s+{_NAME}(?:\s*=\s*(?:"[^"]*"|'[^']*'))?)*\s*/?>|<[!?][A-Za-z-][^>]*>"""
+_MAIL = r"""[^\s"<>|()\u00a0{}]"""
+_URL_INSIDE, _URL_LAST = r"""[^\s"<>|()]""", r"""[^\s"<>|.!?(){},-]"""
+_PREFIX = f"(?:[dloDLO]{_QUOTE})?"  # d'Artagnan, l'Oréal, O'Brien
+_PART = f"{_PREFIX}{_W}+(?:_{_W}+)*"
+_STATE = "|".join(f"{name[0]}(?i:{name[1:]})" for name in _STATES.split("|"))
+
+ABBREVIATION = re.compile(f"{_TITLES}|{_CLOSERS}|{_NUMBERED}|{_STATES}|[a-z]", re.IGNORECASE)
+
+NEGATION = re.compile(f"[nN]{_QUOTE}[tT]$")
+CLITIC = re.compile(f"{_APOSTROPHE}(?i:s|m|d|ll|re|ve)(?![A-Za-z])")
+
+# Kind and pattern. A kind other than "word" is treated on its own in `ptb`.
+RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
+    (kind, re.compile(pattern))
+    for kind, pattern in [
+        ("spaced", _TAG),
+        ("word", rf"<?[a-zA-Z0-9]{_MAIL}*@(?:[^\s\"<>|().\u00a0{{}}]+\.)*[^\s\"<>|().\u00a0{{}}]+>?"),
+        ("word", rf"(?i:https?)://{_URL_INSIDE}+{_URL_LAST}"),
+        ("word", rf"(?i:www)\.(?:{_URL_LAST}+\.)+[a-zA-Z]{{2,4}}(?:[/?#]{_URL_INSIDE}+{_URL_LAST})?"),
+        ("word", rf"(?:[a-z]+\.)+(?:com|net|org|edu)[/?#]{_URL_INSIDE}+{_URL_LAST}"),
+        ("word", rf"[<>]?[:;=][-o*']?[()DPdpO\\@\[\]{{|]{_END}"),  # :-)
+        ("word", rf"[-^x=~<>']_[-^x=~<>']{_END}"),  # ^_^
+        # Numbers
+        (
+            "spaced",
+            rf"(?:\(\d\d\d?\){_GAP}?|(?:\+\+?)?(?:\d{{2,4}}{_GAP})?\d{{2,4}}{_GAP})\d{{3,4}}{_GAP}?\d{{3,5}}{_END}",
+        ),
+        ("spaced", rf"(?:\d{{1,4}}{_GAP})?\d{{1,4}}(?:\\?/|\u2044)\d{{1,4}}{_END}"),  # 1 1/2
+        ("word", r"[-+]?(?:\d+(?:[.,:]\d+)*|(?:[.,:]\d+)+)"),
+        ("word", rf"\d+(?:[.,:]\d+)+(?:-{_W}+)+"),
+        # Words, hyphens, slashes, points inside
+        ("word", rf"{_L}{_W}*(?:\.{_L}{_W}*)+(?:-{_W}+)*"),
+        ("word", rf"{_L}+(?:[!?]{_L}+)+"),  # Yahoo!s
+        ("word", rf"{_PART}(?:\.?{_HYPHEN}{_PART})*(?:/{_W}+(?:-{_W}+)*)*"),
+        ("word", r"[A-Z]+(?:(?:&|&amp;)[A-Z]+)+"),  # AT&T
+        ("word", r"[cCfF]#|[cC]\+\+|[A-Z]{1,3}\$"),
+        # Words that keep a point at their end
+        ("word", rf"(?i:{_CLOSERS})\.(?!{_L}{_L}|-{_W}{_W})|(?:{_STATE})\.(?!{_L}{_L}|-{_W}{_W})"),
+        ("word", rf"(?i:{_TITLES})\."),
+        ("word", rf"(?i:{_NUMBERED})\.(?=\s*\d)"),
+        ("word", rf"[A-Za-z]\.(?!\s+(?:(?:{_OPENERS}|{_OPENERS.upper()})\s|Mr\.\s|{_TAG}))"),
+        ("word", rf"(?:{_W}+-)?[A-Za-z](?:\.[A-Za-z])+\.|{_L}+\.[A-Za-z]\.{_END}"),  # U.S., non-U.S.
+        ("word", rf"[A-Za-z](?:\.[A-Za-z])*\.?(?:-{_W}+)+"),  # U.S.-based
+        ("word", rf"{_W}+\.(?=[,;:])"),
+        # Apostrophes
+        ("negation", rf"{_L}*[nN]{_QUOTE}[tT]{_END}"),
+        ("clitic", CLITIC.pattern),
+        (
+            "word",
+            rf"{_APOSTROPHE}(?:(?i:em|cause)|(?i:til){_END}|(?i:n){_APOSTROPHE}|(?i:n)(?!{_L})|\d0s|\d\d(?=\s|$))",
+        ),
+        ("word", r"'[tT](?=(?i:is|was))"),
+        (
+            "word",
+            rf"(?i:ol{_APOSTROPHE}|(?:e'er|ev{_QUOTE}ry|cap{_APOSTROPHE}n|(?:nat|li){_APOSTROPHE}l){_END}"
+            r"|c'mon|s'mores)",
+        ),
+        ("word", rf"[A-Za-z]+[aeiouyAEIOUY]{_QUOTE}[aeiouAEIOU][A-Za-z]*"),  # hallowe'en
+        ("word", rf"[dlnoDLNO]{_QUOTE}{_L}{_L}+|[jyJY]{_QUOTE}(?={_L})|[djlDJL]{_QUOTE}"),
+        # Marks
+        ("word", r"(?i:-[lr][rcs]b-)|[!?]{2,}|#[A-Za-z]+|@[A-Za-z_]\w*|#+|\*+|_+|@+|<<|>>|\\\*|-{5,}"),
+        ("drop", r"\.{3,}|&(?i:apos|nbsp|quot|mdash);"),
+        ("entity", r"&(?i:amp|lt|gt);"),
+        ("word", r"&#39;|&eacute;"),
+        ("symbol", rf"[{SYMBOLS}$%&*+/<=>^|~\\#@_£¢€¤\x80\u20a0½¼¾⅓⅔()\[\]{{}}]"),
+    ]
+)
