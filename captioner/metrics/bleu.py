@@ -1,0 +1,62 @@
+"""How many of a candidate's n-grams stand in some reference? BLEU (Papineni et al. 2002), as in coco-caption.
+
+Clipped n-gram precision, the reference length closest to the candidate's (the shorter of two equally close),
+no smoothing but for the tiny constants that coco-caption uses against division by zero.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from captioner.metrics.ngrams import MAX_ORDER, Corpus, find
+
+_SMALL = 1e-9
+_TINY = 1e-15
+
+
+def bleu(corpus: Corpus) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """BLEU-1 to BLEU-4, 0–1.
+
+    Returns:
+        float64 `[4]`, of the corpus, where counts are added up before they are divided, so that it is not the
+        mean over images; and float64 `[I, 4]`, of each image alone.
+    """
+    length = corpus.candidate_length
+    distance = np.abs(corpus.reference_length - length[corpus.image])
+    longest = int(corpus.reference_length.max(initial=0)) + 1
+    starts = np.searchsorted(corpus.image, np.arange(corpus.num_images))
+    closest = np.minimum.reduceat(distance * longest + corpus.reference_length, starts) % longest
+
+    correct = np.stack([_clipped_matches(corpus, order) for order in range(MAX_ORDER)], axis=1)
+    total = np.stack([np.maximum(length - order, 0) for order in range(MAX_ORDER)], axis=1)
+    images = _score(correct, total, length, closest)
+    whole = _score(correct.sum(0)[None], total.sum(0)[None], length.sum()[None], closest.sum()[None])
+    return whole[0], images
+
+
+def _clipped_matches(corpus: Corpus, order: int) -> NDArray[np.int64]:
+    """`[I]`: n-grams of each candidate found in a reference, at most as often as in any one reference."""
+    candidates, references = corpus.candidates[order], corpus.references[order]
+    size = max(candidates.num_ngrams, 1)
+    key = corpus.image[references.caption] * size + references.ngram
+    order_of_keys = np.argsort(key, kind="stable")
+    keys, starts = np.unique(key[order_of_keys], return_index=True)
+    most = np.maximum.reduceat(references.count[order_of_keys], starts) if len(keys) else references.count
+    at, found = find(keys, candidates.caption * size + candidates.ngram)
+    clipped = np.minimum(most[at[found]], candidates.count[found])
+    return np.bincount(candidates.caption[found], clipped, corpus.num_images).astype(np.int64)
+
+
+def _score(
+    correct: NDArray[np.int64],
+    total: NDArray[np.int64],
+    length: NDArray[np.int64],
+    closest: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """`[I, 4]`: geometric means of the precisions of orders 1 to n, times the brevity penalty."""
+    precision = (correct + _TINY) / (total + _SMALL)
+    means = np.cumprod(precision, axis=1) ** (1.0 / np.arange(1, MAX_ORDER + 1))
+    ratio = (length + _TINY) / (closest + _SMALL)
+    brevity = np.where(ratio < 1, np.exp(np.minimum(1 - 1 / ratio, 0.0)), 1.0)
+    return np.asarray(means * brevity[:, None])

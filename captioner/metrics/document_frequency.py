@@ -1,0 +1,83 @@
+"""In how many images does an n-gram occur? CIDEr's document frequencies, counted or saved."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from captioner.errors import DataError
+from captioner.metrics.ngrams import MAX_ORDER, Ints
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DocumentFrequency:
+    """How many images of some corpus have an n-gram in their references.
+
+    Attributes:
+        num_images: Images in that corpus.
+        images: For each n-gram, its words joined by one blank: the number of images.
+        name: Where it is from, for the signature of a score.
+    """
+
+    num_images: int
+    images: Mapping[str, int]
+    name: str
+
+    def of(self, words: Sequence[str], first: Ints, order: int) -> NDArray[np.float64]:
+        """`[num_ngrams]`: of the n-grams of `order` words beginning at `first` in `words`; 0 if unknown."""
+        ngrams = (" ".join(words[begin : begin + order]) for begin in first.tolist())
+        return np.fromiter((self.images.get(ngram, 0) for ngram in ngrams), np.float64, len(first))
+
+
+def document_frequency(references: Iterable[Sequence[str]], name: str) -> DocumentFrequency:
+    """Count over the tokenized references of each image."""
+    images: Counter[str] = Counter()
+    num_images = 0
+    for of_image in references:
+        num_images += 1
+        split = [reference.split() for reference in of_image]
+        images.update(
+            {
+                " ".join(words[begin : begin + order])
+                for words in split
+                for order in range(1, MAX_ORDER + 1)
+                for begin in range(len(words) - order + 1)
+            }
+        )
+    return DocumentFrequency(num_images, images, name)
+
+
+def save_document_frequency(frequency: DocumentFrequency, path: Path) -> None:
+    """Write as JSON, compressed where the name ends in `.gz`."""
+    text = json.dumps(
+        {"num_images": frequency.num_images, "images": dict(frequency.images)}, ensure_ascii=False
+    )
+    data = text.encode()
+    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+
+
+def load_document_frequency(path: Path) -> DocumentFrequency:
+    """Read what `save_document_frequency` wrote; its name becomes the file's.
+
+    Raises:
+        DataError: The file is missing or is not such a file.
+    """
+    try:
+        data = path.read_bytes()
+        content = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
+        num_images, images = content["num_images"], content["images"]
+        if not isinstance(num_images, int) or not isinstance(images, dict):
+            raise TypeError
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} is not a file of document frequencies (JSON of num_images and images): "
+            "make one with save_document_frequency."
+        ) from error
+    return DocumentFrequency(num_images, images, path.name)
