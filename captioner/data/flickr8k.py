@@ -168,7 +168,7 @@ def _token_rows(path: Path, text: str) -> Iterator[tuple[int, str, str]]:
 
 def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, str, str]]:
     """Line number, name and caption of each row after the header."""
-    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows = csv.reader(io.StringIO(text), strict=True)
     try:
         next(rows)
         for row in rows:

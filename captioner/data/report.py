@@ -27,15 +27,19 @@ class ReadingReport:
 
     def summary(self) -> str:
         """One line for the terminal: what is there and, if anything was left out, what."""
-        found = f"{self.images:,} images, {self.captions:,} captions"
+        found = f"{_count(self.images, 'image')}, {_count(self.captions, 'caption')}"
         left_out = ", ".join(
-            f"{count:,} {what}"
-            for count, what in (
-                (self.missing_images, "images not in the folder"),
-                (self.dropped_captions, "captions without image"),
-                (self.empty_captions, "empty captions"),
-                (self.uncaptioned_images, "images without caption"),
+            part
+            for count, part in (
+                (self.missing_images, f"{_count(self.missing_images, 'image')} not in the folder"),
+                (self.dropped_captions, f"{_count(self.dropped_captions, 'caption')} without image"),
+                (self.empty_captions, _count(self.empty_captions, "empty caption")),
+                (self.uncaptioned_images, f"{_count(self.uncaptioned_images, 'image')} without caption"),
             )
             if count
         )
         return f"{found} (left out: {left_out})" if left_out else found
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

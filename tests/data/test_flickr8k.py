@@ -90,8 +90,8 @@ def test_what_is_missing_is_left_out_and_counted(root: Path) -> None:
         uncaptioned_images=1,
     )
     assert train.report.summary() == (
-        "1 images, 2 captions (left out: 2 images not in the folder, 3 captions without image, "
-        "1 empty captions, 1 images without caption)"
+        "1 image, 2 captions (left out: 2 images not in the folder, 3 captions without image, "
+        "1 empty caption, 1 image without caption)"
     )
 
 
