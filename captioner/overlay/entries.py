@@ -1,0 +1,119 @@
+"""What does the viewer need to know of a photo? Its pixels as a data URI, its words and maps as JSON."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from captioner.caption import Caption
+from captioner.image.geometry import Box
+
+_WIDEST, _TALLEST = 640, 1280  # pixels of a photo in the page
+_MOST_MAP_BYTES = 400_000  # per photo; beyond this the maps of single heads are left out
+_FUNCTION_WORDS = """
+a an the this that these those his her its their some is are was were be being been has have and or but of in on
+at to by with from for as it he she they there
+"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PageEntry:
+    """One photo of a page.
+
+    Attributes:
+        photo: uint8 `[H, W, 3]`, the whole upright photo at any size.
+        caption: The caption of this photo.
+        name: What the photo is called on the page.
+        references: Captions written by people, shown for comparison.
+        boxes: For the index of a word, the boxes (top, left, bottom, right) of what it truly names, in pixels
+            of the full upright photo. Drawn as outlines.
+    """
+
+    photo: NDArray[np.uint8]
+    caption: Caption
+    name: str
+    references: tuple[str, ...] = ()
+    boxes: Mapping[int, Sequence[Box]] = field(default_factory=dict)
+
+
+def entry_data(entry: PageEntry) -> dict[str, object]:
+    """What the viewer needs to know of an entry, besides the photo itself, as JSON values."""
+    caption = entry.caption
+    rows, cols = caption.geometry.size
+    top, left, bottom, right = caption.geometry.view
+    gaps, tail = _gaps(caption)
+    maps, layers, heads = _all_maps(caption)
+    peaks = maps.reshape(maps.shape[0], -1).max(axis=1, initial=0.0)
+    levels = np.rint(maps / np.maximum(peaks, 1e-12)[:, None, None] * 255).astype(np.uint8)
+    return {
+        "grid": list(maps.shape[1:]),
+        "layers": layers,
+        "heads": heads,
+        "maps": base64.b64encode(levels.tobytes()).decode("ascii"),
+        "peaks": [float(f"{peak:.4g}") for peak in peaks],
+        # Shares of the photo's height and width, so that the photo may be shown at any size.
+        "view": [top / rows, left / cols, bottom / rows, right / cols],
+        "words": [
+            {
+                "text": word.text,
+                "gap": gap,
+                "logprob": round(word.logprob, 4),
+                "mass": round(word.visual_mass, 4),
+                "boxes": [
+                    list(np.divide(box, [rows, cols, rows, cols])) for box in entry.boxes.get(index, ())
+                ],
+            }
+            for index, (word, gap) in enumerate(zip(caption.words, gaps, strict=True))
+        ],
+        "tail": tail,
+        "start": _first_content_word(entry),
+        "references": list(entry.references),
+    }
+
+
+def jpeg_uri(photo: NDArray[np.uint8]) -> tuple[str, int, int]:
+    """The photo as a JPEG data URI of bounded size, and its width and height in pixels."""
+    height, width = photo.shape[:2]
+    shrink = min(1.0, _WIDEST / width, _TALLEST / height)
+    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    buffer = io.BytesIO()
+    image = Image.fromarray(np.ascontiguousarray(photo)).resize(size, Image.Resampling.LANCZOS)
+    image.save(buffer, "JPEG", quality=85, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}", *size
+
+
+def _all_maps(caption: Caption) -> tuple[NDArray[np.float32], int, int]:
+    """For each word its own map, then those of its heads: `[words · (1 + layers · heads), rows, cols]`."""
+    if not caption.words:
+        return np.zeros((0, 1, 1), np.float32), 0, 0
+    single = caption.maps  # [words, layers, heads, rows, cols]
+    if single.size > _MOST_MAP_BYTES:
+        single = single.mean(axis=2, keepdims=True)
+    words, layers, heads, rows, cols = single.shape
+    own = np.stack([word.map for word in caption.words])[:, None]
+    together = np.concatenate([own, single.reshape(words, layers * heads, rows, cols)], axis=1)
+    return together.reshape(-1, rows, cols), layers, heads
+
+
+def _gaps(caption: Caption) -> tuple[list[str], str]:
+    """What stands before each word in the text and after the last: blanks, or nothing in scripts without."""
+    gaps, at = [], 0
+    for word in caption.words:
+        found = caption.text.find(word.text, at)
+        gaps.append(caption.text[at:found] if found >= 0 else " ")
+        at = found + len(word.text) if found >= 0 else at
+    return gaps, caption.text[at:]
+
+
+def _first_content_word(entry: PageEntry) -> int | None:
+    """The word to show first: one whose boxes are known, else the first that is no English function word."""
+    function_words = frozenset(_FUNCTION_WORDS.split())
+    content = [i for i, word in enumerate(entry.caption.words) if word.text.lower() not in function_words]
+    known = [i for i in content if entry.boxes.get(i)]
+    return next(iter([*known, *content]), 0 if entry.caption.words else None)

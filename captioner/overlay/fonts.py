@@ -1,0 +1,54 @@
+"""Which font can write this text? Pillow's own where it can, else an installed one that covers most of it."""
+
+from __future__ import annotations
+
+import functools
+
+from PIL import ImageFont
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+# Widely installed fonts of broad coverage on Linux, macOS and Windows. Pillow looks them up by file name.
+_BROAD = (
+    "DejaVuSans.ttf",
+    "NotoSans-Regular.ttf",
+    "NotoSansCJK-Regular.ttc",
+    "Arial Unicode.ttf",
+    "PingFang.ttc",
+    "segoeui.ttf",
+    "msyh.ttc",
+    "YuGothM.ttc",
+    "malgun.ttf",
+    "Nirmala.ttf",
+)
+
+
+def font_for(text: str, size: int) -> Font:
+    """The font for `text` in `size` pixels. A character that no font has is drawn as an empty box."""
+    plain = _load(None, size)
+    if plain is None or _missing(text, None) == 0:
+        return plain or ImageFont.load_default()
+    fonts = [name for name in (None, *_BROAD) if _load(name, size) is not None]
+    return _load(min(fonts, key=lambda name: _missing(text, name)), size) or plain
+
+
+@functools.lru_cache(maxsize=64)
+def _load(name: str | None, size: int) -> Font | None:
+    try:
+        return ImageFont.load_default(size) if name is None else ImageFont.truetype(name, size)
+    except (OSError, ImportError):  # not installed, or Pillow without FreeType
+        return None
+
+
+def _missing(text: str, name: str | None) -> int:
+    return sum(not _has(character, name) for character in set(text) if not character.isspace())
+
+
+@functools.lru_cache(maxsize=4096)
+def _has(character: str, name: str | None) -> bool:
+    font = _load(name, 20)
+    if not isinstance(font, ImageFont.FreeTypeFont):
+        return font is not None and character.isascii()
+    box = font.getmask("\U0010ffff")  # no character: drawn as the font's empty box
+    glyph = font.getmask(character)
+    return glyph.size != box.size or bytes(glyph) != bytes(box)

@@ -1,0 +1,111 @@
+"""Where did each word look, on one page to explore? A self-contained HTML file for one photo or many.
+
+The page asks nothing of the network, and its policy forbids it. Maps are bytes that the reader's browser
+colours. Entries are written one by one, so that memory stays flat however many there are.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import os
+import re
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+
+from captioner.errors import UsageError
+from captioner.overlay.colour import COLOURS, OPACITY, UNSEEN, UNSEEN_LINE, UNSEEN_STEP, Scale
+from captioner.overlay.entries import PageEntry, entry_data, jpeg_uri
+
+
+def write_page(path: Path, entries: Iterable[PageEntry], *, title: str, scale: Scale = "caption") -> int:
+    """Write the page. It appears under its name only when it is complete.
+
+    Args:
+        path: The HTML file.
+        entries: The photos; taken one at a time.
+        title: Heading of the page.
+        scale: What the lightest colour stands for at first; the reader can change it.
+
+    Returns:
+        The number of photos written.
+
+    Raises:
+        UsageError: The file cannot be written.
+    """
+    head, tail = _frame(title, scale)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    count = 0
+    try:
+        # Names from disk may hold bytes that are no text; they become question marks.
+        with unfinished.open("w", encoding="utf-8", errors="replace", newline="\n") as page:
+            page.write(head)
+            for count, entry in enumerate(entries, start=1):
+                page.write(_section(entry, count))
+            page.write(tail)
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise UsageError(f"cannot write the page {path}: {error.strerror}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return count
+
+
+def viewer_settings(scale: Scale = "caption") -> dict[str, object]:
+    """What the viewer needs to know once per page, as JSON values."""
+    return {
+        "colours": COLOURS.tobytes().hex(),
+        "opacity": OPACITY,
+        "unseen": [UNSEEN, UNSEEN_LINE, UNSEEN_STEP],
+        "scale": scale,
+    }
+
+
+def script_json(value: object) -> str:
+    """JSON that may stand within a script tag: it cannot end the tag, whatever text it holds."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _frame(title: str, scale: Scale) -> tuple[str, str]:
+    """The page before and after its entries."""
+    style = asset("viewer.css")
+    script = "".join(map(asset, ("maps.js", "viewer.js", "options.js", "report.js")))
+    policy = (
+        f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    values = {
+        "policy": policy,
+        "title": html.escape(title),
+        "style": style,
+        "script": script,
+        "settings": script_json(viewer_settings(scale)),
+    }
+    head, tail = asset("page.html").split("{{entries}}")
+    fill = re.compile(r"\{\{(\w+)\}\}")
+    return fill.sub(lambda match: values[match[1]], head), fill.sub(lambda match: values[match[1]], tail)
+
+
+def _section(entry: PageEntry, number: int) -> str:
+    uri, width, height = jpeg_uri(entry.photo)
+    text, name = html.escape(entry.caption.text), html.escape(entry.name)
+    return f"""<section class="entry" aria-labelledby="photo-{number}">
+<h2 id="photo-{number}">{name}</h2>
+<div class="stage"><img width="{width}" height="{height}" decoding="async" alt="{text}" src="{uri}"></div>
+<p class="sentence" dir="auto">{text}</p>
+<script type="application/json">{script_json(entry_data(entry))}</script>
+</section>
+"""
+
+
+def asset(name: str) -> str:
+    """The text of one of the viewer's files, for example "viewer.css" or "viewer.js"."""
+    return resources.files("captioner.overlay").joinpath(name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
