@@ -70,7 +70,9 @@ def save(path: Path, bundle: Bundle) -> None:
         CaptionerError: If the file cannot be written.
     """
     # A tensor that occurs twice is stored once; contiguous copies on the CPU.
-    tensors = {name: value.detach().cpu().contiguous() for name, value in bundle.captioner.state_dict().items()}
+    tensors = {
+        name: value.detach().cpu().contiguous() for name, value in bundle.captioner.state_dict().items()
+    }
     metadata = {
         "format": FORMAT,
         "spec": json.dumps(_without_weights(bundle.spec)),
@@ -116,9 +118,13 @@ def load(path: str | Path, *, device: str | torch.device = "cpu") -> Bundle:
         transform = ImageTransform.from_spec(json.loads(metadata["transform"]))
         tokenizer = Tokenizer.from_json(metadata["tokenizer"])
     except (KeyError, json.JSONDecodeError) as error:
-        raise ModelFileError(f"{path} lacks part of its description ({error}); train or download it again") from error
+        raise ModelFileError(
+            f"{path} lacks part of its description ({error}); train or download it again"
+        ) from error
     if metadata.get("sha256") != _checksum(tensors):
-        raise ModelFileError(f"{path} is damaged: its weights do not match their checksum; copy or train it again")
+        raise ModelFileError(
+            f"{path} is damaged: its weights do not match their checksum; copy or train it again"
+        )
     try:
         captioner = build_captioner(spec)
     except ModelFileError as error:
@@ -173,5 +179,7 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
 
 def _without_weights(spec: dict[str, Any]) -> dict[str, Any]:
     """The spec as kept: the file's own weights are used, whatever the encoder started from."""
-    encoder = {key: value for key, value in spec["encoder"].items() if key not in ("weights", "accept_license")}
+    encoder = {
+        key: value for key, value in spec["encoder"].items() if key not in ("weights", "accept_license")
+    }
     return {**spec, "encoder": encoder}

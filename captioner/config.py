@@ -14,6 +14,18 @@ from omegaconf.errors import OmegaConfBaseException
 from captioner.errors import CaptionerError, ModelFileError, UsageError
 
 ALLOWED_TARGETS = ("captioner.", "lightning.pytorch.loggers.")
+PATH_SETTINGS = (
+    "model",
+    "images",
+    "overlay",
+    "output_dir",
+    "resume",
+    "candidates",
+    "references",
+    "data.root",
+    "encoder.weights",
+)
+"""Settings whose value is taken as text, whatever characters it has."""
 
 
 def conf_dir() -> Path:
@@ -41,6 +53,7 @@ def run(task: Callable[[DictConfig], int], config_name: str) -> NoReturn:
     """
     import hydra
 
+    sys.argv[1:] = [_quoted(argument) for argument in sys.argv[1:]]
     started = False
 
     def guarded(cfg: DictConfig) -> None:
@@ -67,6 +80,24 @@ def run(task: Callable[[DictConfig], int], config_name: str) -> NoReturn:
     except CaptionerError as error:
         fail(error)
     sys.exit(0)
+
+
+def as_list(value: Any) -> list[str]:
+    """A setting that may be null, one text with commas, or a list, as a list of texts."""
+    if value is None:
+        return []
+    parts = value.split(",") if isinstance(value, str) else value
+    return [str(part).strip() for part in parts if str(part).strip()]
+
+
+def _quoted(argument: str) -> str:
+    """Put quotes around a value that names files, so that Hydra takes blanks, commas, `=` and brackets as they are."""
+    key, equals, value = argument.partition("=")
+    is_list = value.startswith("[") and value.endswith("]") and not Path(value).exists()
+    if not equals or key not in PATH_SETTINGS or not value or value[0] in "'\"" or value == "null" or is_list:
+        return argument
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"{key}='{escaped}'"
 
 
 def fail(error: CaptionerError) -> NoReturn:

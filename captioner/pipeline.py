@@ -91,7 +91,9 @@ class CaptionPipeline:
             captions.append(result.caption)
         return captions
 
-    def stream(self, images: Iterable[Source], *, search: Search, batch_size: int = 16) -> Iterator[Captioned]:
+    def stream(
+        self, images: Iterable[Source], *, search: Search, batch_size: int = 16
+    ) -> Iterator[Captioned]:
         """Caption photos one batch after the other, in the order given; a bad photo is an entry, not an end.
 
         Raises:
@@ -113,7 +115,9 @@ class CaptionPipeline:
     def _read(self, source: str | Path | bytes | Image.Image | NDArray[np.uint8]) -> Photo:
         return read_photo(source)
 
-    def _batch(self, waiting: Sequence[tuple[int, Photo | ImageError]], search: Search) -> Iterator[Captioned]:
+    def _batch(
+        self, waiting: Sequence[tuple[int, Photo | ImageError]], search: Search
+    ) -> Iterator[Captioned]:
         photos = [photo for _, photo in waiting if isinstance(photo, Photo)]
         captions: Iterator[Caption] = iter(())
         if photos:

@@ -29,7 +29,9 @@ class CaptionDataModule(lightning.LightningDataModule):
         tokenizer: Built from the training captions.
         transform: Brings a photo to the pixels the encoder takes.
         augment: What training images go through instead of `transform`; None for nothing more.
-        batch_size: Images per batch and process; each comes with all its captions.
+        batch_size: Images per batch and process.
+        captions_per_image: How many of an image's captions a training batch holds, drawn anew in each epoch; None
+            for all. Validation always takes all.
         max_tokens: Longer captions are cut to this many tokens, BOS and EOS counted.
         seed: Decides order and augmentation.
         num_workers: Reading processes; 0 reads in the training process.
@@ -48,6 +50,7 @@ class CaptionDataModule(lightning.LightningDataModule):
         transform: ImageTransform,
         augment: TrainingAugment | None = None,
         batch_size: int = 32,
+        captions_per_image: int | None = None,
         max_tokens: int = 40,
         seed: int = 0,
         num_workers: int = 0,
@@ -55,6 +58,10 @@ class CaptionDataModule(lightning.LightningDataModule):
         super().__init__()
         if batch_size < 1:
             raise UsageError(f"data.batch_size={batch_size} must be at least 1")
+        if captions_per_image is not None and captions_per_image < 1:
+            raise UsageError(
+                f"data.captions_per_image={captions_per_image} must be at least 1, or null for all"
+            )
         if num_workers < 0:
             raise UsageError(f"data.num_workers={num_workers} must not be negative")
         for name, dataset in (("training", train), ("validation", val)):
@@ -66,6 +73,7 @@ class CaptionDataModule(lightning.LightningDataModule):
         self.transform = transform
         self.augment = augment
         self.batch_size = batch_size
+        self.captions_per_image = captions_per_image
         self.max_tokens = max_tokens
         self.seed = seed
         self.num_workers = num_workers
@@ -81,7 +89,9 @@ class CaptionDataModule(lightning.LightningDataModule):
         """Validation batches in the dataset's order."""
         return self._loader(self.val_set, None, train=False)
 
-    def _loader(self, dataset: CaptionDataset, augment: TrainingAugment | None, *, train: bool) -> ResumableLoader:
+    def _loader(
+        self, dataset: CaptionDataset, augment: TrainingAugment | None, *, train: bool
+    ) -> ResumableLoader:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         order = EpochOrder(
             len(dataset),
@@ -94,14 +104,26 @@ class CaptionDataModule(lightning.LightningDataModule):
         )
         special = self.tokenizer
         return ResumableLoader(
-            _Encoded(dataset, self.tokenizer, self.transform, augment, self.max_tokens, self.seed),
+            _Encoded(
+                dataset,
+                self.tokenizer,
+                self.transform,
+                augment=augment,
+                captions_per_image=self.captions_per_image if train else None,
+                max_tokens=self.max_tokens,
+                seed=self.seed,
+            ),
             order,
-            collate=functools.partial(collate, bos_id=special.bos_id, eos_id=special.eos_id, pad_id=special.pad_id),
+            collate=functools.partial(
+                collate, bos_id=special.bos_id, eos_id=special.eos_id, pad_id=special.pad_id
+            ),
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),
         )
 
-    def transfer_batch_to_device(self, batch: CaptionBatch, device: torch.device, dataloader_idx: int) -> CaptionBatch:
+    def transfer_batch_to_device(
+        self, batch: CaptionBatch, device: torch.device, dataloader_idx: int
+    ) -> CaptionBatch:
         """Move a batch, images channels last."""
         return batch.to(device, non_blocking=True)
 
@@ -127,27 +149,36 @@ class _Encoded(Dataset[EncodedSample]):
         dataset: CaptionDataset,
         tokenizer: Tokenizer,
         transform: ImageTransform,
+        *,
         augment: TrainingAugment | None,
+        captions_per_image: int | None,
         max_tokens: int,
         seed: int,
     ) -> None:
         self.dataset = dataset
         self.transform = transform
         self.augment = augment
+        self.captions_per_image = captions_per_image
         self.seed = seed
+        samples = (dataset[i] for i in range(len(dataset)))
         self.captions = [
-            tuple(tuple(ids[: max_tokens - 2]) for ids in tokenizer.encode_batch(dataset[i].captions))
-            for i in range(len(dataset))
+            tuple(tuple(ids[: max_tokens - 2]) for ids in tokenizer.encode_batch(sample.captions))
+            for sample in samples
         ]
 
     def __getitem__(self, draw: Draw) -> EncodedSample:
         photo = self.dataset.photo(draw.index)
+        # What is drawn depends on seed, epoch and sample alone, so workers and resumed runs draw the same.
+        seeds = np.random.SeedSequence((self.seed, draw.epoch, draw.index)).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(seeds[0]))
+        captions = self.captions[draw.index]
+        if self.captions_per_image is not None and len(captions) > self.captions_per_image:
+            chosen = torch.randperm(len(captions), generator=generator)[: self.captions_per_image]
+            captions = tuple(captions[int(i)] for i in chosen)
         image: Tensor
         if self.augment is None:
             image, _ = self.transform(photo)
         else:
-            generator = np.random.default_rng((self.seed, draw.epoch, draw.index))
-            image = self.augment(
-                photo, generator=generator, may_flip=may_flip(self.dataset[draw.index].captions)
-            )
-        return EncodedSample(image, self.captions[draw.index], draw.index)
+            flip = may_flip(self.dataset[draw.index].captions)
+            image = self.augment(photo, generator=generator, may_flip=flip)
+        return EncodedSample(image, captions, draw.index)

@@ -106,7 +106,7 @@ class ResumableLoader:
         self._sampler = _OnePass(order)
         self._loader: DataLoader[EncodedSample] = DataLoader(
             dataset,
-            batch_sampler=self._sampler,  # type: ignore[arg-type]  # torch types an index as int; ours is a Draw
+            batch_sampler=self._sampler,
             collate_fn=collate,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,

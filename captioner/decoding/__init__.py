@@ -6,7 +6,15 @@ from captioner.decoding.beam import BeamSearch
 from captioner.decoding.greedy import GreedySearch
 from captioner.decoding.hypotheses import Hypotheses, Search, SpecialTokens, StepDecoder
 
-__all__ = ["BeamSearch", "GreedySearch", "Hypotheses", "Search", "SpecialTokens", "StepDecoder", "make_search"]
+__all__ = [
+    "BeamSearch",
+    "GreedySearch",
+    "Hypotheses",
+    "Search",
+    "SpecialTokens",
+    "StepDecoder",
+    "make_search",
+]
 
 
 def make_search(beam_size: int = 3, *, max_length: int = 30, length_penalty: float = 0.7) -> Search:

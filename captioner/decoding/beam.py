@@ -74,7 +74,9 @@ class BeamSearch:
         live_tokens = torch.full((B, K, T), special.pad, device=device)
         live_logprobs = torch.zeros((B, K, T), device=device)
         pool = Hypotheses(live_tokens.clone(), torch.full_like(live_score, NEG_INF), live_logprobs.clone())
-        banned = torch.tensor(sorted({special.pad, special.begin, *special.banned} - {special.end}), device=device)
+        banned = torch.tensor(
+            sorted({special.pad, special.begin, *special.banned} - {special.end}), device=device
+        )
 
         for t in range(T):
             logits, cache = decoder.step(tokens, cache)
@@ -90,7 +92,8 @@ class BeamSearch:
             ended_logprobs = live_logprobs.clone()
             ended_logprobs[:, :, t] = logprobs[:, :, special.end]
             pool = _best(
-                pool, Hypotheses(ended, total[:, :, special.end] / (t + 1) ** self.length_penalty, ended_logprobs)
+                pool,
+                Hypotheses(ended, total[:, :, special.end] / (t + 1) ** self.length_penalty, ended_logprobs),
             )
             # The best a live caption can reach is its log-probability over the longest length.
             hope = live_score.amax(dim=1) / T**self.length_penalty

@@ -48,7 +48,9 @@ class GreedySearch:
         done = torch.zeros((B, 1), dtype=torch.bool, device=device)
         tokens = torch.full((B, 1, T), special.pad, device=device)
         logprobs = torch.zeros((B, 1, T), device=device)
-        banned = torch.tensor(sorted({special.pad, special.begin, *special.banned} - {special.end}), device=device)
+        banned = torch.tensor(
+            sorted({special.pad, special.begin, *special.banned} - {special.end}), device=device
+        )
         for t in range(T):
             logits, cache = decoder.step(token, cache)
             step = logits.float().log_softmax(dim=-1)  # [B, 1, V]

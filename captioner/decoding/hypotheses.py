@@ -46,7 +46,9 @@ class StepDecoder(Protocol):
 
     max_length: int
 
-    def init_cache(self, memory: Tensor, *, num_beams: int = 1, max_length: int | None = None) -> DecoderCache:
+    def init_cache(
+        self, memory: Tensor, *, num_beams: int = 1, max_length: int | None = None
+    ) -> DecoderCache:
         """An empty cache for `num_beams` captions of each image of the memory `[B, N, D]`."""
         ...
 

@@ -43,7 +43,9 @@ def special_tokens(tokenizer: Tokenizer) -> SpecialTokens:
 
 
 @torch.no_grad()
-def teacher_force(captioner: Captioner, memory: Memory, tokens: Tensor, special: SpecialTokens) -> TeacherForced:
+def teacher_force(
+    captioner: Captioner, memory: Memory, tokens: Tensor, special: SpecialTokens
+) -> TeacherForced:
     """Run the captions `tokens` `[B, K, L]` (EOS-terminated, padded) through the decoder with weights."""
     inputs = torch.cat([torch.full_like(tokens[:, :, :1], special.begin), tokens[:, :, :-1]], dim=2)
     output = captioner.decoder(inputs, memory.features, need_weights=True)
@@ -76,7 +78,9 @@ def describe(
     memory = captioner.encode(images)
     found = search(captioner.decoder, memory.features, special)
     longest = int((found.tokens[:, :1] != special.pad).sum(dim=-1).max())
-    best = Hypotheses(found.tokens[:, :1, :longest], found.scores[:, :1], found.token_logprobs[:, :1, :longest])
+    best = Hypotheses(
+        found.tokens[:, :1, :longest], found.scores[:, :1], found.token_logprobs[:, :1, :longest]
+    )
     forced = teacher_force(captioner, memory, best.tokens, special)
     rows = zip(
         best.tokens[:, 0].cpu().numpy(),

@@ -9,12 +9,14 @@ Axis letters: `B` images, `Q` queries, `N` keys, `D` width, `H` heads, `d = D / 
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from captioner.errors import UsageError
 
@@ -33,12 +35,12 @@ def attend(
     *,
     allowed: Tensor | None = None,
     causal: bool = False,
-    dropout: float = 0.0,
     need_weights: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """Scaled dot-product attention; fused unless the weights are asked for.
 
-    Both paths compute the same function: with `need_weights` the weights returned are the weights used.
+    Both paths compute the same function: with `need_weights` the weights returned are the weights used. Weights are
+    never dropped at random in training: the fused path would be lost, and maps would not be those that were learned.
 
     Args:
         queries: `[B, H, Q, d]`.
@@ -46,16 +48,18 @@ def attend(
         allowed: bool, broadcastable to `[B, H, Q, N]`; False hides a key from a query. Every query must be
             allowed at least one key.
         causal: Query i sees keys 0..i only (needs `Q == N`). Not together with `allowed`.
-        dropout: Probability of dropping an attention weight.
-        need_weights: Return the weights after the softmax and before dropout.
+        need_weights: Return the weights after the softmax.
 
     Returns:
         The output `[B, H, Q, d]` and the weights `[B, H, Q, N]`, or None when they were not asked for.
     """
     if not need_weights:
-        out = F.scaled_dot_product_attention(
-            queries, memory.keys, memory.values, attn_mask=allowed, dropout_p=dropout, is_causal=causal
-        )
+        # On a CPU the backward pass of the flash kernel takes ten times as long as plain matrix products.
+        slow = queries.device.type == "cpu" and torch.is_grad_enabled()
+        with sdpa_kernel(SDPBackend.MATH) if slow else contextlib.nullcontext():
+            out = F.scaled_dot_product_attention(
+                queries, memory.keys, memory.values, attn_mask=allowed, is_causal=causal
+            )
         return out, None
     scores = queries @ memory.keys.transpose(-2, -1) / math.sqrt(queries.shape[-1])
     if causal:
@@ -63,7 +67,7 @@ def attend(
     if allowed is not None:
         scores = scores.masked_fill(~allowed, float("-inf"))
     weights = scores.softmax(dim=-1)
-    return F.dropout(weights, dropout) @ memory.values, weights
+    return weights @ memory.values, weights
 
 
 class MultiHeadAttention(nn.Module):
@@ -75,25 +79,24 @@ class MultiHeadAttention(nn.Module):
     Args:
         dim: Width `D` of the queries and of the output.
         num_heads: `H`; must divide `dim`.
-        dropout: Probability of dropping an attention weight in training.
 
     Raises:
         UsageError: If `num_heads` does not divide `dim`.
     """
 
-    def __init__(self, dim: int, num_heads: int, *, dropout: float = 0.0) -> None:
+    def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
         if num_heads < 1 or dim % num_heads:
             raise UsageError(f"num_heads={num_heads} does not divide dim={dim}; choose a divisor of {dim}")
         self.num_heads = num_heads
-        self.dropout = dropout
         self.query = nn.Linear(dim, dim)
         self.key_value = nn.Linear(dim, 2 * dim)
         self.out = nn.Linear(dim, dim)
 
     def _split(self, x: Tensor) -> Tensor:
         # [B, N, D] -> [B, H, N, d]
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        B, N, D = x.shape
+        return x.view(B, N, self.num_heads, D // self.num_heads).transpose(1, 2)
 
     def project(self, context: Tensor) -> KeyValue:
         """Keys and values `[B, H, N, d]` of a context `[B, N, D]`."""
@@ -119,7 +122,6 @@ class MultiHeadAttention(nn.Module):
             memory,
             allowed=allowed,
             causal=causal,
-            dropout=self.dropout if self.training else 0.0,
             need_weights=need_weights,
         )
         # [B, H, Q, d] -> [B, Q, D]

@@ -46,7 +46,9 @@ class ImageBridge(nn.Module):
         dropout: Applied to the result.
     """
 
-    def __init__(self, in_dim: int, dim: int, *, grid: tuple[int, int], num_prefix: int, dropout: float) -> None:
+    def __init__(
+        self, in_dim: int, dim: int, *, grid: tuple[int, int], num_prefix: int, dropout: float
+    ) -> None:
         super().__init__()
         self.norm_in = nn.LayerNorm(in_dim)
         self.project = nn.Linear(in_dim, dim)
@@ -59,7 +61,7 @@ class ImageBridge(nn.Module):
 
     def forward(self, tokens: ImageTokens) -> Memory:
         """Bring `ImageTokens` to the decoder's width."""
-        position = self.position
+        position: Tensor = self.position
         if tuple(position.shape[-2:]) != tokens.grid:
             position = F.interpolate(position[None], tokens.grid, mode="bilinear", antialias=True)[0]
         # [D, rows, cols] -> [num_prefix + rows*cols, D]

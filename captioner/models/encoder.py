@@ -67,7 +67,9 @@ class ImageEncoder(nn.Module):
             _check_license(name, accept=accept_license)
             _check_reachable(name)
         try:
-            self.model: Any = _create(name, self.image_size, weights is not None, overlay, dict(model_args or {}))
+            self.model: Any = _create(
+                name, self.image_size, weights is not None, overlay, dict(model_args or {})
+            )
             if level is not None:
                 self.model.prune_intermediate_layers([level])
         except (RuntimeError, AssertionError, TypeError, ValueError, OSError) as error:
@@ -76,7 +78,9 @@ class ImageEncoder(nn.Module):
                 f"weights={weights}, model_args={dict(model_args or {})}: {_first_line(error)}"
             ) from error
         if not hasattr(self.model, "forward_intermediates"):
-            raise UsageError(f"the encoder {name} gives no feature grid (timm has no forward_intermediates for it)")
+            raise UsageError(
+                f"the encoder {name} gives no feature grid (timm has no forward_intermediates for it)"
+            )
         config = self.model.pretrained_cfg
         self.mean: tuple[float, ...] = tuple(mean if mean is not None else config["mean"])
         self.std: tuple[float, ...] = tuple(std if std is not None else config["std"])
@@ -96,7 +100,9 @@ class ImageEncoder(nn.Module):
         elif trainable == "none":
             first = len(names)
         else:
-            found = [i for i, name in enumerate(names) if name == trainable or name.startswith(trainable + ".")]
+            found = [
+                i for i, name in enumerate(names) if name == trainable or name.startswith(trainable + ".")
+            ]
             if not found:
                 tops = dict.fromkeys(name.split(".")[0] for name in names)
                 raise UsageError(
@@ -138,7 +144,12 @@ class ImageEncoder(nn.Module):
             indices = [-1 if self.level is None else self.level]
             if self.level is not None:
                 grid = self.model.forward_intermediates(
-                    images, indices=indices, norm=True, stop_early=True, output_fmt="NCHW", intermediates_only=True
+                    images,
+                    indices=indices,
+                    norm=True,
+                    stop_early=True,
+                    output_fmt="NCHW",
+                    intermediates_only=True,
                 )[0]
                 return _from_grid(grid)
             final, (grid,) = self.model.forward_intermediates(images, indices=indices, output_fmt="NCHW")
@@ -155,7 +166,9 @@ def _from_grid(grid: Tensor) -> ImageTokens:
     return ImageTokens(grid.flatten(2).transpose(1, 2), (rows, cols))
 
 
-def _create(name: str, size: tuple[int, int], pretrained: bool, overlay: dict[str, Any], args: dict[str, Any]) -> Any:
+def _create(
+    name: str, size: tuple[int, int], pretrained: bool, overlay: dict[str, Any], args: dict[str, Any]
+) -> Any:
     """The timm model without its classifier; image size is told to those that ask for it (ViTs, not CNNs)."""
     options: dict[str, Any] = dict(pretrained=pretrained, pretrained_cfg_overlay=overlay, **args)
     try:
@@ -190,7 +203,9 @@ def _check_reachable(name: str) -> None:
     """Fail in a second where timm would block for most of a minute in retries."""
     config = timm.get_pretrained_cfg(name)
     if config is None or not (config.hf_hub_id or config.url or config.file):
-        raise UsageError(f"timm has no pretrained weights for {name}; give a file in encoder.weights, or null")
+        raise UsageError(
+            f"timm has no pretrained weights for {name}; give a file in encoder.weights, or null"
+        )
     if config.hf_hub_id:
         from huggingface_hub import try_to_load_from_cache
 
@@ -214,5 +229,3 @@ def _suggest(name: str) -> str:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-

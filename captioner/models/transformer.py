@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from captioner.errors import UsageError
 from captioner.models.attention import KeyValue, MultiHeadAttention
@@ -40,18 +41,18 @@ class DecoderLayer(nn.Module):
         dim: Width `D`.
         num_heads: Heads of both attentions.
         mlp_ratio: Width of the feed-forward network over `D`.
-        dropout: Applied to each sub-layer's output and to attention weights.
+        dropout: Applied to each sub-layer's output.
     """
 
     def __init__(self, dim: int, num_heads: int, *, mlp_ratio: float = 4.0, dropout: float = 0.1) -> None:
         super().__init__()
         self.self_norm = nn.LayerNorm(dim)
-        self.self_attention = MultiHeadAttention(dim, num_heads, dropout=dropout)
+        self.self_attention = MultiHeadAttention(dim, num_heads)
         self.cross_norm = nn.LayerNorm(dim)
-        self.cross_attention = MultiHeadAttention(dim, num_heads, dropout=dropout)
+        self.cross_attention = MultiHeadAttention(dim, num_heads)
         self.mlp_norm = nn.LayerNorm(dim)
         hidden = int(dim * mlp_ratio)
-        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, dim))
+        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -96,7 +97,7 @@ class TransformerDecoder(nn.Module):
         num_heads: Heads of every attention; must divide `dim`.
         max_length: Longest input in tokens, BOS included; the size of the learned position table.
         mlp_ratio: Width of the feed-forward networks over `dim`.
-        dropout: Applied to embeddings, sub-layers and attention weights.
+        dropout: Applied to embeddings and sub-layers.
         tie_weights: Use the token embedding as the output projection.
 
     Raises:
@@ -116,7 +117,12 @@ class TransformerDecoder(nn.Module):
         tie_weights: bool = True,
     ) -> None:
         super().__init__()
-        for name, value in (("vocab_size", vocab_size), ("dim", dim), ("depth", depth), ("max_length", max_length)):
+        for name, value in (
+            ("vocab_size", vocab_size),
+            ("dim", dim),
+            ("depth", depth),
+            ("max_length", max_length),
+        ):
             if value < 1:
                 raise UsageError(f"decoder {name}={value} must be at least 1")
         self.vocab_size = vocab_size
@@ -153,11 +159,15 @@ class TransformerDecoder(nn.Module):
         # [B, C, L] -> [B, C, L, D]
         positions = torch.arange(start, start + tokens.shape[-1], device=tokens.device)
         scale = math.sqrt(self.token_embedding.embedding_dim)  # undo the small embedding of tied weights
-        return self.dropout(self.token_embedding(tokens) * scale + self.position_embedding(positions))
+        embedded: Tensor = self.dropout(
+            self.token_embedding(tokens) * scale + self.position_embedding(positions)
+        )
+        return embedded
 
     def _logits(self, x: Tensor) -> Tensor:
         x = self.norm(x)
-        return x @ self.token_embedding.weight.T if self.head is None else self.head(x)
+        weight = self.token_embedding.weight if self.head is None else self.head.weight
+        return F.linear(x, weight)
 
     def project_image(self, memory: Tensor) -> tuple[KeyValue, ...]:
         """Each layer's keys and values `[B, H, N, d]` of the memory `[B, N, D]`."""
@@ -189,7 +199,9 @@ class TransformerDecoder(nn.Module):
             weights.append(w)
         return DecoderOutput(self._logits(x), torch.stack(weights, dim=3) if need_weights else None)
 
-    def init_cache(self, memory: Tensor, *, num_beams: int = 1, max_length: int | None = None) -> DecoderCache:
+    def init_cache(
+        self, memory: Tensor, *, num_beams: int = 1, max_length: int | None = None
+    ) -> DecoderCache:
         """An empty cache for decoding `num_beams` captions of each image in the memory `[B, N, D]`.
 
         Args:

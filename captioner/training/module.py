@@ -52,7 +52,9 @@ class CaptionModule(lightning.LightningModule):
         if lr <= 0 or (encoder_lr is not None and encoder_lr <= 0):
             raise UsageError(f"optim.lr={lr} and optim.encoder_lr={encoder_lr} must be positive")
         if not 0 <= warmup < 1:
-            raise UsageError(f"optim.warmup={warmup} must be at least 0 and below 1: it is a share of all steps")
+            raise UsageError(
+                f"optim.warmup={warmup} must be at least 0 and below 1: it is a share of all steps"
+            )
         self.captioner = captioner
         self.objective = objective
         self.pad_id = pad_id

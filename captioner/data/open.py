@@ -1,0 +1,23 @@
+"""Which datasets does a configuration name? Opened, checked and, where they are made in code, kept in memory."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from captioner.config import build
+from captioner.data.memory import InMemory
+from captioner.data.samples import CaptionDataset
+from captioner.errors import UsageError
+
+
+def open_split(data: DictConfig, split: str) -> CaptionDataset:
+    """The split called `split` of a `data` configuration.
+
+    Raises:
+        UsageError: If the configuration has no such split, or its dataset refuses its settings.
+    """
+    splits = [name for name in data if isinstance(data[name], DictConfig) and "_target_" in data[name]]
+    if split not in splits:
+        raise UsageError(f"split={split} is not one of this dataset's: {', '.join(map(str, splits))}")
+    dataset: CaptionDataset = build(data[split])
+    return InMemory(dataset) if data.get("in_memory") else dataset

@@ -1,0 +1,22 @@
+"""Captions a split and scores it: python -m captioner.evaluate model=FILE data=... split=..."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from captioner.config import run
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def evaluate(cfg: DictConfig) -> int:
+    """Evaluate as `cfg` says; leaves scores.json, captions.jsonl and a page in `output_dir`."""
+    from captioner.evaluation import evaluate_split
+
+    evaluate_split(cfg)
+    return 0
+
+
+if __name__ == "__main__":
+    run(evaluate, "evaluate")

@@ -1,0 +1,124 @@
+"""Captions photos and shows where each word looked: python -m captioner.predict model=FILE images=PHOTOS."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from captioner.config import as_list, run
+from captioner.errors import UsageError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from captioner.overlay.entries import PageEntry
+    from captioner.pipeline import Captioned
+
+OVERLAYS = ("html", "png")
+
+
+def predict(cfg: DictConfig) -> int:
+    """Caption as `cfg` says. Returns 1 if a photo could not be read, else 0."""
+    overlays = as_list(cfg.overlay)
+    if unknown := [name for name in overlays if name not in OVERLAYS]:
+        raise UsageError(f"overlay={unknown[0]} is unknown; choose from {', '.join(OVERLAYS)}, or null")
+    if cfg.scale not in ("caption", "word"):
+        raise UsageError(f"scale={cfg.scale} is unknown; choose caption or word")
+    from captioner.image.find import find_photos
+
+    images = cfg.images if isinstance(cfg.images, str) else [str(entry) for entry in cfg.images]
+    paths = find_photos(images, stdin=sys.stdin)
+
+    from captioner.decoding import make_search
+    from captioner.pipeline import load
+
+    search = make_search(cfg.beam_size, max_length=cfg.max_length, length_penalty=cfg.length_penalty)
+    pipeline = load(cfg.model, device=cfg.device)
+    folder = Path(cfg.output_dir)
+    try:
+        (folder / "overlays" if "png" in overlays else folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"output_dir={folder} cannot be written: {error.strerror}; choose another"
+        ) from error
+    bad: list[dict[str, str]] = []
+    with ExitStack() as files:
+        lines = files.enter_context(open(folder / "captions.jsonl", "w", encoding="utf-8"))
+        results = pipeline.stream(paths, search=search, batch_size=cfg.batch_size)
+        entries = _report(
+            results, paths, lines, bad, folder / "overlays" if "png" in overlays else None, cfg.scale
+        )
+        if "html" in overlays:
+            from captioner.overlay.page import write_page
+
+            write_page(folder / "index.html", entries, title="Captions", scale=cfg.scale)
+        else:
+            for _ in entries:
+                pass
+    errors = folder / "errors.jsonl"
+    errors.unlink(missing_ok=True)
+    if bad:
+        errors.write_text(
+            "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in bad), encoding="utf-8"
+        )
+    _summarise(len(paths), len(bad), folder, overlays)
+    return 1 if bad else 0
+
+
+def _report(
+    results: Iterator[Captioned],
+    paths: list[Path],
+    lines: TextIO,
+    bad: list[dict[str, str]],
+    sheets: Path | None,
+    scale: Any,
+) -> Iterator[PageEntry]:
+    """Print and write each result as it comes; give the captioned ones on for the page."""
+    from captioner.overlay.entries import PageEntry
+    from captioner.overlay.sheet import contact_sheet
+
+    for result in results:
+        path = paths[result.index]
+        if result.error is not None:
+            print(f"error: {result.error}", file=sys.stderr)
+            bad.append({"image": str(path), "error": str(result.error)})
+            continue
+        assert result.caption is not None
+        assert result.photo is not None
+        caption = result.caption
+        print(f"{path}\t{caption.text}", flush=True)
+        record = {
+            "image": str(path),
+            "caption": caption.text,
+            "score": caption.score,
+            "logprob": caption.logprob,
+            "words": [
+                {"word": word.text, "logprob": word.logprob, "visual_mass": word.visual_mass}
+                for word in caption.words
+            ],
+        }
+        lines.write(json.dumps(record, ensure_ascii=False) + "\n")
+        if sheets is not None:
+            # Photos of several folders may share a name: the number keeps them apart and in order.
+            contact_sheet(result.photo.pixels, caption, scale=scale).save(
+                sheets / f"{result.index + 1:05d}-{path.stem}.png"
+            )
+        yield PageEntry(result.photo.pixels, caption, str(path))
+
+
+def _summarise(total: int, bad: int, folder: Path, overlays: list[str]) -> None:
+    print(f"{total - bad} of {total} photos captioned: {folder / 'captions.jsonl'}", file=sys.stderr)
+    if "html" in overlays:
+        print(f"page: {folder / 'index.html'}", file=sys.stderr)
+    if "png" in overlays:
+        print(f"contact sheets: {folder / 'overlays'}", file=sys.stderr)
+    if bad:
+        print(f"{bad} could not be read: {folder / 'errors.jsonl'}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    run(predict, "predict")

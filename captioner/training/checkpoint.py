@@ -1,0 +1,108 @@
+"""How is a run kept so that nothing is lost? The best model file, the last checkpoint, and exact resume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import Callback
+
+from captioner.bundle import replace_file
+from captioner.errors import CaptionerError, UsageError
+
+
+class SafeCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside the old one, forces it to disk, and only then renames it over the old one."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
+        """Write `checkpoint` to `path`. Raises CaptionerError if the disk refuses; the old file is intact."""
+        try:
+            replace_file(Path(path), lambda temporary: torch.save(checkpoint, temporary))
+        except (OSError, RuntimeError) as error:
+            raise CaptionerError(
+                f"cannot write the checkpoint {path}: {error}; the old one is intact"
+            ) from error
+
+
+class KeepBest(Callback):
+    """Writes the model file whenever the watched value improves, so that a stopped run leaves its best model.
+
+    Args:
+        monitor: Name of a logged validation value.
+        mode: "min" or "max".
+        write: Writes the model file; gets the epoch and all scores.
+
+    Raises:
+        UsageError: If `mode` is unknown, or (at the first validation) nothing called `monitor` is logged.
+    """
+
+    def __init__(self, monitor: str, mode: str, write: Callable[[int, dict[str, float]], None]) -> None:
+        if mode not in ("min", "max"):
+            raise UsageError(f"monitor_mode={mode!r} must be min or max")
+        self.monitor = monitor
+        self.mode = mode
+        self.write = write
+        self.best: float | None = None
+
+    @property
+    def state_key(self) -> str:
+        """One state a run, whatever is watched."""
+        return "KeepBest"
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Write the model if it is the best so far."""
+        scores = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if self.monitor not in scores:
+            known = ", ".join(sorted(name for name in scores if name.startswith("val/")))
+            raise UsageError(f"monitor={self.monitor} is not logged; choose one of {known}")
+        if trainer.sanity_checking:
+            return
+        value = scores[self.monitor]
+        better = self.best is None or (value < self.best if self.mode == "min" else value > self.best)
+        if better:
+            self.best = value
+            if trainer.is_global_zero:
+                self.write(trainer.current_epoch, scores)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best value so far."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        self.best = state_dict["best"]
+
+
+class RandomState(Callback):
+    """Keeps torch's generators in the checkpoint: dropout must go on as if the run had not been stopped.
+
+    Order and augmentation need none: they are drawn from the seed, the epoch and the sample.
+    """
+
+    def __init__(self) -> None:
+        self._state: dict[str, Any] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of every generator that training draws from."""
+        return {
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remember the generators' state; it is set when training starts, after everything is built."""
+        self._state = state_dict
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Set the generators as they were."""
+        if self._state is None:
+            return
+        torch.set_rng_state(self._state["torch"])
+        if self._state["cuda"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(self._state["cuda"])

@@ -1,0 +1,214 @@
+"""How do the parts of a configuration become a training run? Builds, checks and fits."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import sys
+import warnings
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from omegaconf import DictConfig, OmegaConf
+
+import captioner
+from captioner.bundle import Bundle, build_captioner, save
+from captioner.config import build
+from captioner.data.datamodule import CaptionDataModule
+from captioner.data.open import open_split
+from captioner.data.samples import CaptionDataset
+from captioner.errors import UsageError
+from captioner.image.augment import TrainingAugment
+from captioner.image.transforms import ImageTransform
+from captioner.models.captioner import Captioner
+from captioner.text.tokenizer import Tokenizer
+from captioner.training.checkpoint import KeepBest, RandomState, SafeCheckpointIO
+from captioner.training.module import CaptionModule
+from captioner.training.precision import choose_precision
+from captioner.training.progress import Progress
+from captioner.training.sample_overlays import SampleOverlays
+
+
+@dataclass(frozen=True, slots=True)
+class FitResult:
+    """What a run leaves: the model file of its best epoch, and the last validation's scores."""
+
+    model_file: Path
+    scores: dict[str, float]
+
+
+def fit(cfg: DictConfig) -> FitResult | None:
+    """Train as `cfg` says. Returns None in processes other than the first."""
+    _quiet()
+    output_dir = _writable(Path(cfg.output_dir))
+    trainer_settings = _trainer_settings(cfg)
+    checkpoint = _checkpoint(cfg.resume)
+    lightning.seed_everything(cfg.seed, workers=False, verbose=False)
+
+    train_set, val_set = open_split(cfg.data, "train"), open_split(cfg.data, "val")
+    tokenizer = Tokenizer.train(
+        (caption for i in range(len(train_set)) for caption in train_set[i].captions),
+        **OmegaConf.to_container(cfg.tokenizer),  # type: ignore[arg-type]
+    )
+    spec = _model_spec(cfg, tokenizer)
+    model = build_captioner(spec)
+    encoder = model.encoder
+    transform = ImageTransform(encoder.image_size, fit=cfg.image.fit, mean=encoder.mean, std=encoder.std)  # type: ignore[arg-type]
+    spec["encoder"] |= {"mean": list(encoder.mean), "std": list(encoder.std)}
+    data = CaptionDataModule(
+        train_set,
+        val_set,
+        tokenizer=tokenizer,
+        transform=transform,
+        augment=TrainingAugment(transform, **cfg.image.augment) if cfg.image.augment else None,
+        batch_size=cfg.data.batch_size,
+        captions_per_image=cfg.data.captions_per_image,
+        max_tokens=cfg.model.decoder.max_length,
+        seed=cfg.seed,
+        num_workers=cfg.data.num_workers,
+    )
+    module = CaptionModule(
+        model.to(memory_format=torch.channels_last),
+        build(cfg.objective),
+        pad_id=tokenizer.pad_id,
+        **OmegaConf.to_container(cfg.optim),  # type: ignore[arg-type]
+    )
+    model_file = output_dir / "model.safetensors"
+    card = _card(cfg, train_set, val_set, tokenizer)
+
+    def write(epoch: int, scores: dict[str, float]) -> None:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        full = {**card, "epoch": epoch + 1, "scores": scores, "date": now}
+        save(model_file, Bundle(model, tokenizer, transform, spec, full))
+
+    callbacks: list[Callback] = [
+        Progress(),
+        KeepBest(cfg.monitor, cfg.monitor_mode, write),
+        ModelCheckpoint(dirpath=output_dir, filename="last", save_top_k=1, enable_version_counter=False),
+        RandomState(),
+    ]
+    if cfg.samples:
+        callbacks.append(
+            SampleOverlays(val_set, tokenizer, transform, count=cfg.samples, folder=output_dir / "samples")
+        )
+    if cfg.patience is not None:
+        callbacks.append(EarlyStopping(cfg.monitor, mode=cfg.monitor_mode, patience=cfg.patience))
+    trainer = _make_trainer(cfg, trainer_settings, callbacks, output_dir)
+    if trainer.is_global_zero:
+        _announce(train_set, val_set, tokenizer, model, trainer_settings["precision"])
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    if not trainer.is_global_zero:
+        return None
+    scores = {
+        name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")
+    }
+    return FitResult(model_file, scores)
+
+
+def _quiet() -> None:
+    """Keep Lightning's greetings and hints out of the user's way; its warnings about our own loader are wrong."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
+    warnings.filterwarnings("ignore", message=r".*(num_workers|LeafSpec|lr_scheduler\.step).*")
+
+
+def _writable(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(
+            f"output_dir={folder} cannot be written: {error.strerror}; choose another folder"
+        ) from error
+    return folder
+
+
+def _checkpoint(resume: str | None) -> str | None:
+    if resume is None:
+        return None
+    path = Path(resume).expanduser()
+    file = path / "last.ckpt" if path.is_dir() else path
+    if not file.is_file():
+        raise UsageError(f"resume={resume} holds no last.ckpt; give the folder of a run that was stopped")
+    return str(file)
+
+
+def _trainer_settings(cfg: DictConfig) -> dict[str, Any]:
+    settings: dict[str, Any] = OmegaConf.to_container(cfg.trainer, resolve=True)  # type: ignore[assignment]
+    settings["precision"] = choose_precision(str(settings["precision"]), str(settings["accelerator"]))
+    return settings
+
+
+def _make_trainer(
+    cfg: DictConfig, settings: dict[str, Any], callbacks: list[Callback], output_dir: Path
+) -> lightning.Trainer:
+    try:
+        return lightning.Trainer(
+            **settings,
+            callbacks=callbacks,
+            logger=build(cfg.logger) if cfg.logger else False,
+            plugins=[SafeCheckpointIO()],
+            default_root_dir=output_dir,
+            use_distributed_sampler=False,  # the loader deals out the data itself
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=1,
+            log_every_n_steps=settings.get("log_every_n_steps", 10),
+        )
+    except (TypeError, ValueError, RuntimeError, ModuleNotFoundError) as error:
+        # Lightning's messages name the argument or the device that is wrong.
+        raise UsageError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def _model_spec(cfg: DictConfig, tokenizer: Tokenizer) -> dict[str, Any]:
+    encoder: dict[str, Any] = OmegaConf.to_container(cfg.encoder, resolve=True)  # type: ignore[assignment]
+    decoder: dict[str, Any] = OmegaConf.to_container(cfg.model.decoder, resolve=True)  # type: ignore[assignment]
+    return {
+        "_target_": "captioner.models.captioner.Captioner",
+        "encoder": encoder,
+        "decoder": {**decoder, "vocab_size": tokenizer.vocab_size},
+        "dropout": cfg.model.dropout,
+    }
+
+
+def _card(
+    cfg: DictConfig, train_set: CaptionDataset, val_set: CaptionDataset, tokenizer: Tokenizer
+) -> dict[str, Any]:
+    """The training card, but for the scores."""
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    return {
+        "data": {
+            "name": cfg.name,
+            "train_images": len(train_set),
+            "val_images": len(val_set),
+            "tokenizer": tokenizer.fingerprint,
+        },
+        "settings": json.loads(json.dumps(settings, default=str)),
+        "versions": {
+            "captioner": captioner.__version__,
+            "torch": torch.__version__,
+            "lightning": lightning.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def _announce(
+    train_set: CaptionDataset, val_set: CaptionDataset, tokenizer: Tokenizer, model: Captioner, precision: str
+) -> None:
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    rows, cols = model.encoder.grid
+    print(
+        f"{len(train_set):,} training and {len(val_set):,} validation images, {tokenizer.vocab_size:,} tokens; "
+        f"{model.encoder.name} on a {rows} x {cols} grid, {trained / 1e6:.2f} M weights to train, {precision}",
+        file=sys.stderr,
+    )

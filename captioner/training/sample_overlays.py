@@ -1,0 +1,76 @@
+"""What does the model say by now, and where does it look? A few validation images with overlays, every epoch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+
+from captioner.data.samples import CaptionDataset
+from captioner.decoding import make_search
+from captioner.explain.describe import describe
+from captioner.image.transforms import ImageTransform
+from captioner.overlay.sheet import contact_sheet
+from captioner.text.tokenizer import Tokenizer
+from captioner.training.module import CaptionModule
+
+
+class SampleOverlays(Callback):
+    """Captions the same validation images after each epoch; writes contact sheets to a folder and the logger.
+
+    Args:
+        dataset: Validation images.
+        tokenizer: The model's.
+        transform: The model's.
+        count: How many images, spread over the dataset.
+        folder: Where `epoch-NNN-K.png` go.
+        max_length: Longest caption in tokens.
+    """
+
+    def __init__(
+        self,
+        dataset: CaptionDataset,
+        tokenizer: Tokenizer,
+        transform: ImageTransform,
+        *,
+        count: int,
+        folder: Path,
+        max_length: int = 30,
+    ) -> None:
+        self.dataset = dataset
+        self.tokenizer = tokenizer
+        self.transform = transform
+        self.indices = [round(i) for i in np.linspace(0, len(dataset) - 1, min(count, len(dataset)))]
+        self.folder = folder
+        self.search = make_search(1, max_length=max_length)
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Caption and draw."""
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, CaptionModule)
+        photos = [self.dataset.photo(i) for i in self.indices]
+        inputs = [self.transform(photo) for photo in photos]
+        images = torch.stack([pixels for pixels, _ in inputs]).to(pl_module.device)
+        captions = describe(
+            pl_module.captioner,
+            images,
+            [geometry for _, geometry in inputs],
+            tokenizer=self.tokenizer,
+            search=self.search,
+        )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for number, (photo, caption) in enumerate(zip(photos, captions, strict=True), start=1):
+            sheet = contact_sheet(photo.pixels, caption)
+            sheet.save(self.folder / f"epoch-{trainer.current_epoch + 1:03d}-{number}.png")
+            for logger in trainer.loggers:
+                if isinstance(logger, TensorBoardLogger):
+                    logger.experiment.add_image(
+                        f"samples/{number}", np.asarray(sheet), trainer.global_step, dataformats="HWC"
+                    )
+                elif isinstance(logger, WandbLogger):
+                    logger.log_image(f"samples/{number}", [sheet], caption=[caption.text])
