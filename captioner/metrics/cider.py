@@ -63,7 +63,7 @@ def _cider(corpus: Corpus, frequency: DocumentFrequency | None, *, robust: bool)
         candidate_norm = np.sqrt(np.bincount(candidates.caption, of_candidate**2, corpus.num_images))
         reference_norm = np.sqrt(np.bincount(references.caption, of_reference**2, len(corpus.image)))
         norm = candidate_norm[corpus.image] * reference_norm
-        total += np.divide(dot, norm, out=np.zeros_like(dot), where=norm > 0)
+        total += np.divide(dot, norm, out=np.zeros(len(dot)), where=norm > 0)  # an empty bincount is int
     if robust:
         # The tools take the number of bigrams for the length: off by one, but for empty captions.
         bigrams = np.maximum(corpus.candidate_length - 1, 0)[corpus.image]
