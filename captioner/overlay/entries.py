@@ -49,7 +49,7 @@ def entry_data(entry: PageEntry) -> dict[str, object]:
     top, left, bottom, right = caption.geometry.view
     gaps, tail = _gaps(caption)
     maps, layers, heads = _all_maps(caption)
-    peaks = maps.reshape(maps.shape[0], -1).max(axis=1, initial=0.0)
+    peaks = maps.max(axis=(1, 2), initial=0.0)
     levels = np.rint(maps / np.maximum(peaks, 1e-12)[:, None, None] * 255).astype(np.uint8)
     return {
         "grid": list(maps.shape[1:]),

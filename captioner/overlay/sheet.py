@@ -92,7 +92,7 @@ def _colour_bar(
     rows, cols = caption.words[0].map.shape
     even = percent(1 / (rows * cols))
     note = (
-        f"Share of a word's attention on one of {rows} × {cols} cells. Spread evenly, each would get {even}."
+        f"Share of a word's attention on one of {rows} by {cols} cells. Spread evenly, each would get {even}."
     )
     draw.text((_MARGIN, below + _SMALL + 8), note, _QUIET, font_for(note, _SMALL))
 

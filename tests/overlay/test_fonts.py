@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import pytest
+from PIL import Image, ImageDraw
+
+from captioner.overlay import fonts
+from captioner.overlay.fonts import font_for
+
+
+def test_plain_text_has_the_same_font_everywhere() -> None:
+    assert font_for("A dog runs: 83% (0.2) <x>", 20).getname() == font_for("a", 20).getname()
+    assert font_for("a", 31).size == 31
+
+
+@pytest.mark.parametrize("text", ["собака бежит", "犬が走る", "كلب يجري", "a 🐕 runs", "\U0010fffd", ""])
+def test_any_text_can_be_drawn(text: str) -> None:
+    image = Image.new("RGB", (200, 40))
+    ImageDraw.Draw(image).text((5, 5), text, "white", font_for(text, 20))
+    assert bool(image.getbbox()) is bool(text)
+
+
+def test_the_font_with_most_of_the_characters_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    russian = font_for("собака", 20)
+    if russian.getname() == font_for("a", 20).getname():
+        pytest.skip("none of the broad fonts is installed")
+    assert fonts._missing("собака", None) == 5
+    monkeypatch.setattr(fonts, "_BROAD", ("no such font.ttf",))
+    assert font_for("собака", 20).getname() == font_for("a", 20).getname()
