@@ -87,7 +87,7 @@ class ResumableLoader:
         pin_memory: Put batches in page-locked memory.
 
     Attributes:
-        epoch: The epoch the next iteration reads.
+        epoch: The epoch the next iteration reads; one more as soon as an iteration has begun.
         done: Batches of that epoch to skip, because an earlier run has used them.
     """
 
@@ -118,8 +118,9 @@ class ResumableLoader:
 
     def __iter__(self) -> Iterator[CaptionBatch]:
         self._sampler.epoch, self._sampler.skip = self.epoch, self.done
-        yield from self._loader
+        # At the start, not at the end: a trainer that knows the number of batches never asks for the end.
         self.epoch, self.done = self.epoch + 1, 0
+        yield from self._loader
 
 
 class _OnePass:

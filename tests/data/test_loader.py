@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from captioner.data.batch import CaptionBatch, EncodedSample, collate
+from captioner.data.loader import Draw, EpochOrder, ResumableLoader
+
+
+class Numbers(Dataset[EncodedSample]):
+    """A dataset whose pixels tell which sample of which epoch was asked for."""
+
+    def __getitem__(self, draw: Draw) -> EncodedSample:
+        return EncodedSample(torch.full((3, 2, 2), float(100 * draw.epoch + draw.index)), ((9,),), draw.index)
+
+
+def loader(order: EpochOrder, num_workers: int = 0) -> ResumableLoader:
+    stack = functools.partial(collate, bos_id=1, eos_id=2, pad_id=0)
+    return ResumableLoader(Numbers(), order, collate=stack, num_workers=num_workers)
+
+
+def indices(batches: Sequence[CaptionBatch]) -> list[list[int]]:
+    return [batch.indices.tolist() for batch in batches]
+
+
+def epoch_of(order: EpochOrder, epoch: int, *, skip: int = 0) -> list[list[int]]:
+    return [[draw.index for draw in batch] for batch in order.batches(epoch, skip=skip)]
+
+
+def test_the_order_depends_on_seed_and_epoch_alone() -> None:
+    torch.manual_seed(1)
+    first = epoch_of(EpochOrder(20, 4, seed=3), 5)
+    torch.manual_seed(2)
+    again = EpochOrder(20, 4, seed=3)
+    epoch_of(again, 0)
+    assert epoch_of(again, 5) == first
+    assert epoch_of(again, 6) != first
+    assert epoch_of(EpochOrder(20, 4, seed=4), 5) != first
+    assert all(draw.epoch == 5 for batch in again.batches(5) for draw in batch)
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9])
+def test_an_epoch_has_every_sample_once(size: int) -> None:
+    order = EpochOrder(size, 4)
+    batches = epoch_of(order, 2)
+    assert sorted(sum(batches, [])) == list(range(size))
+    assert len(batches) == len(order)
+    assert [len(batch) for batch in batches[:-1]] == [4] * (len(batches) - 1)
+
+
+def test_without_shuffling_the_datasets_order_is_kept() -> None:
+    assert epoch_of(EpochOrder(7, 3, shuffle=False), 9) == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+@pytest.mark.parametrize(("size", "expected"), [(3, [3]), (4, [4]), (7, [4]), (8, [4, 4])])
+def test_an_incomplete_last_batch_is_dropped_unless_it_is_the_only_one(
+    size: int, expected: list[int]
+) -> None:
+    order = EpochOrder(size, 4, drop_last=True)
+    assert [len(batch) for batch in epoch_of(order, 0)] == expected
+    assert len(order) == len(expected)
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("world_size", [2, 3, 4])
+@pytest.mark.parametrize("size", [2, 5, 12, 13, 23])
+def test_processes_get_equal_batches_and_together_every_sample(
+    size: int, world_size: int, drop_last: bool
+) -> None:
+    orders = [
+        EpochOrder(size, 3, drop_last=drop_last, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
+    batches = [epoch_of(order, 1) for order in orders]
+    shapes = {tuple(len(batch) for batch in own) for own in batches}
+    assert len(shapes) == 1
+    assert min(shapes.pop()) >= 1
+    assert {len(order) for order in orders} == {len(batches[0])}
+    seen = [index for own in batches for batch in own for index in batch]
+    if not drop_last:
+        assert set(seen) == set(range(size))
+        # Filled up to equal shares, no further.
+        assert len(seen) == -(-size // world_size) * world_size
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_resumed_loader_reads_on_exactly(num_workers: int) -> None:
+    order = EpochOrder(11, 3, seed=1)
+    whole = loader(order)
+    straight = [batch.images for _ in range(3) for batch in whole]
+    resumed = loader(order, num_workers)
+    resumed.epoch, resumed.done = 1, 2
+    rest = [batch.images for _ in range(2) for batch in resumed]
+    assert len(rest) == 2 + 4
+    for expected, found in zip(straight[4 + 2 :], rest, strict=True):
+        assert torch.equal(expected, found)
+
+
+def test_a_resumed_loader_after_its_last_batch_goes_on_with_the_next_epoch() -> None:
+    order = EpochOrder(4, 2)
+    resumed = loader(order)
+    resumed.done = 2
+    assert list(resumed) == []
+    assert indices(list(resumed)) == epoch_of(order, 1)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("take", [1, 3, 4])
+def test_whoever_stops_asking_gets_the_next_epoch_next(take: int, num_workers: int) -> None:
+    # A trainer that knows the number of batches never asks for the one after the last.
+    order = EpochOrder(11, 3)
+    stopped = loader(order, num_workers)
+    for epoch in range(3):
+        batches = iter(stopped)
+        assert indices([next(batches) for _ in range(take)]) == epoch_of(order, epoch)[:take]
+
+
+def test_length_is_that_of_a_whole_epoch() -> None:
+    resumed = loader(EpochOrder(11, 3))
+    resumed.done = 2
+    assert len(resumed) == 4
