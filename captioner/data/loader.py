@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -69,8 +70,9 @@ class EpochOrder:
             order = torch.randperm(self.size, generator=generator).tolist()
         else:
             order = list(range(self.size))
-        order += order[: -len(order) % self.world_size]
-        own = order[self.rank :: self.world_size]
+        # Filled up from its own start, as often as it takes where there are more processes than samples.
+        whole = -(-self.size // self.world_size) * self.world_size
+        own = list(islice(cycle(order), self.rank, whole, self.world_size))
         for number in range(skip, len(self)):
             chunk = own[number * self.batch_size : (number + 1) * self.batch_size]
             yield [Draw(epoch, index) for index in chunk]

@@ -67,7 +67,7 @@ def test_an_incomplete_last_batch_is_dropped_unless_it_is_the_only_one(
 
 @pytest.mark.parametrize("drop_last", [False, True])
 @pytest.mark.parametrize("world_size", [2, 3, 4])
-@pytest.mark.parametrize("size", [2, 5, 12, 13, 23])
+@pytest.mark.parametrize("size", [1, 2, 5, 12, 13, 23])
 def test_processes_get_equal_batches_and_together_every_sample(
     size: int, world_size: int, drop_last: bool
 ) -> None:
