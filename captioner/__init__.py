@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
+
+from captioner.version import __version__
 
 if TYPE_CHECKING:
     from captioner.caption import Caption, Word
     from captioner.pipeline import CaptionPipeline, load
-
-try:
-    __version__ = metadata.version("captioner")
-except metadata.PackageNotFoundError:  # a plain checkout
-    __version__ = "0+checkout"
 
 __all__ = ["Caption", "CaptionPipeline", "Word", "__version__", "load"]
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -53,33 +55,47 @@ def run(task: Callable[[DictConfig], int], config_name: str) -> NoReturn:
     """
     import hydra
 
-    sys.argv[1:] = [_quoted(argument) for argument in sys.argv[1:]]
-    started = False
-
     def guarded(cfg: DictConfig) -> None:
-        nonlocal started
-        started = True
+        # Hydra would add a line about overrides to what leaves here as an exception.
         try:
             _refuse_missing(cfg)
             status = task(cfg)
         except CaptionerError as error:
             fail(error)
-        except KeyboardInterrupt:
-            print("\nstopped by the keyboard", file=sys.stderr)
-            sys.exit(130)
         except OmegaConfBaseException as error:
-            fail(UsageError(f"configuration: {error}".replace("\n", " ")))
+            fail(UsageError(_one_line(error)))
         if status:
             sys.exit(status)
 
-    # Hydra shows its own errors about overrides in a sentence or two, with status 1; here that is wrong usage.
+    # Otherwise Hydra prints errors itself: long ones for the user's slips, shortened ones for our bugs.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    sys.argv[1:] = [_quoted(argument) for argument in sys.argv[1:]]
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(guarded)()
-    except SystemExit as leave:
-        sys.exit(2 if leave.code == 1 and not started else leave.code)
     except CaptionerError as error:
         fail(error)
+    except (HydraException, OmegaConfBaseException) as error:
+        fail(UsageError(_one_line(error)))
+    except BrokenPipeError:
+        # The reader of our output has seen enough, as in `--help | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.filename is None:
+            raise
+        fail(UsageError(f"{error.filename}: {error.strerror}; check output_dir and the other paths"))
+    except KeyboardInterrupt:
+        print("\nstopped by the keyboard", file=sys.stderr)
+        sys.exit(130)
     sys.exit(0)
+
+
+def _one_line(error: Exception) -> str:
+    """Hydra's message without its advice for programmers."""
+    text = str(error)
+    for noise in ("Config search path:", "full_key:", "Set the environment variable", "See https://"):
+        text = text.partition(noise)[0]
+    lines = (line.strip() for line in text.splitlines())
+    return "; ".join(line for line in lines if line).replace(":;", ":")
 
 
 def as_list(value: Any) -> list[str]:
@@ -107,10 +123,18 @@ def fail(error: CaptionerError) -> NoReturn:
 
 
 def _refuse_missing(cfg: DictConfig) -> None:
-    missing = sorted(OmegaConf.missing_keys(cfg))
+    missing = list(_missing(OmegaConf.to_container(cfg), ""))
     if missing:
         hint = " ".join(f"{key}=..." for key in missing)
         raise UsageError(f"these settings need a value: {', '.join(missing)}; add {hint} to the command")
+
+
+def _missing(node: Any, path: str) -> Iterator[str]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _missing(value, f"{path}.{key}" if path else str(key))
+    elif node == "???":
+        yield path
 
 
 def build(spec: Any, *parts: Any, allowed: tuple[str, ...] = ALLOWED_TARGETS, **extra: Any) -> Any:

@@ -14,10 +14,10 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 
-import captioner
 from captioner.bundle import Bundle, build_captioner, save
 from captioner.config import build
 from captioner.data.datamodule import CaptionDataModule
@@ -33,6 +33,7 @@ from captioner.training.module import CaptionModule
 from captioner.training.precision import choose_precision
 from captioner.training.progress import Progress
 from captioner.training.sample_overlays import SampleOverlays
+from captioner.version import __version__
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,7 @@ def _make_trainer(
             num_sanity_val_steps=1,
             log_every_n_steps=settings.get("log_every_n_steps", 10),
         )
-    except (TypeError, ValueError, RuntimeError, ModuleNotFoundError) as error:
+    except (TypeError, ValueError, RuntimeError, ModuleNotFoundError, MisconfigurationException) as error:
         # Lightning's messages name the argument or the device that is wrong.
         raise UsageError(f"trainer: {' '.join(str(error).split())}") from error
 
@@ -194,7 +195,7 @@ def _card(
         },
         "settings": json.loads(json.dumps(settings, default=str)),
         "versions": {
-            "captioner": captioner.__version__,
+            "captioner": __version__,
             "torch": torch.__version__,
             "lightning": lightning.__version__,
             "python": platform.python_version(),
