@@ -16,6 +16,7 @@ from captioner.overlay.numbers import percent
 _PAPER, _INK, _QUIET = (252, 251, 249), (28, 28, 30), (112, 112, 118)
 _MARGIN, _GAP = 28, 18
 _TEXT, _LABEL, _SMALL = 26, 19, 13
+_LEADING = 20  # from one small line to the next
 _TALLEST = 1.4  # height of a tile, in its widths; taller photos are drawn narrower
 
 
@@ -50,7 +51,9 @@ def contact_sheet(
     first = _MARGIN + len(title) * round(_TEXT * 1.35) + _GAP
     step = height + 2 * _GAP + _LABEL + _SMALL + 8
     rows = math.ceil((len(caption.words) + 1) / columns)
-    sheet = Image.new("RGB", (width, first + rows * step + 58 + _MARGIN), _PAPER)
+    notes = _wrap(_note(caption), font_for(_note(caption), _SMALL), width - 2 * _MARGIN)
+    bottom = (len(notes) + 2) * _LEADING if caption.words else 0
+    sheet = Image.new("RGB", (width, first + rows * step + bottom + _MARGIN), _PAPER)
     draw = ImageDraw.Draw(sheet)
     font = font_for(caption.text, _TEXT)
     for number, line in enumerate(title):
@@ -63,23 +66,27 @@ def contact_sheet(
         if place:
             _label(draw, caption.words[place - 1], (left, top + height + 8), tile_width, scale)
     if caption.words:
-        _colour_bar(sheet, draw, caption, scale, first + rows * step)
+        _colour_bar(sheet, caption, scale, first + rows * step, notes)
     return sheet
 
 
 def _label(draw: ImageDraw.ImageDraw, word: Word, at: tuple[int, int], width: int, scale: Scale) -> None:
     font = font_for(word.text, _LABEL)
     draw.text(at, _shorten(word.text, font, width), _INK, font)
-    facts = f"probability {percent(math.exp(word.logprob))} · on the picture {percent(word.visual_mass)}"
+    probability, looked = percent(math.exp(word.logprob)), percent(word.visual_mass)
+    facts = f"probability {probability} · on the picture {looked}"
     if scale == "word":
-        facts = f"p {percent(math.exp(word.logprob))} · on picture {percent(word.visual_mass)}"
         facts += f" · lightest {percent(float(np.max(word.map)))}"
-    draw.text((at[0], at[1] + _LABEL + 6), facts, _QUIET, font_for(facts, _SMALL))
+    small = font_for(facts, _SMALL)
+    if small.getlength(facts) > width:  # a narrow tile
+        facts = (
+            facts.replace("probability", "p").replace("on the picture", "picture").replace("lightest", "most")
+        )
+    draw.text((at[0], at[1] + _LABEL + 6), _shorten(facts, small, width), _QUIET, small)
 
 
-def _colour_bar(
-    sheet: Image.Image, draw: ImageDraw.ImageDraw, caption: Caption, scale: Scale, top: int
-) -> None:
+def _colour_bar(sheet: Image.Image, caption: Caption, scale: Scale, top: int, notes: list[str]) -> None:
+    draw = ImageDraw.Draw(sheet)
     length, thick = min(360, sheet.width - 2 * _MARGIN), 12
     levels = np.linspace(0, 255, length).round().astype(np.uint8)
     bar = np.broadcast_to(COLOURS[levels], (thick, length, 3))
@@ -89,20 +96,27 @@ def _colour_bar(
     draw.text((_MARGIN, below), "0", _QUIET, font)
     end = percent(upper_end(caption, 0, scale)) if scale == "caption" else "the word's own most"
     draw.text((_MARGIN + length, below), end, _QUIET, font, anchor="ra")
-    rows, cols = caption.words[0].map.shape
-    even = percent(1 / (rows * cols))
-    note = (
-        f"Share of a word's attention on one of {rows} by {cols} cells. Spread evenly, each would get {even}."
-    )
-    draw.text((_MARGIN, below + _SMALL + 8), note, _QUIET, font_for(note, _SMALL))
+    for number, line in enumerate(notes):
+        draw.text((_MARGIN, below + (number + 1) * _LEADING), line, _QUIET, font_for(line, _SMALL))
+
+
+def _note(caption: Caption) -> str:
+    """What the colours mean, in words."""
+    rows, cols = caption.words[0].map.shape if caption.words else (1, 1)
+    note = f"Share of a word's attention on one of {rows} by {cols} cells."
+    note += f" Spread evenly, each would get {percent(1 / (rows * cols))}."
+    top, left, bottom, right = caption.geometry.view
+    high, wide = caption.geometry.size
+    if top > 0 or left > 0 or bottom < high or right < wide:
+        note += " Hatched parts were cropped away and not seen."
+    return note
 
 
 def _fit(photo: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
     """The whole photo, as large as fits into `width` × `height`."""
     shrink = min(width / photo.shape[1], height / photo.shape[0])
     size = (max(1, round(photo.shape[1] * shrink)), max(1, round(photo.shape[0] * shrink)))
-    # Copied, because Pillow cannot resize some memory layouts of very thin arrays in place.
-    return np.array(Image.fromarray(np.ascontiguousarray(photo)).resize(size, Image.Resampling.LANCZOS))
+    return np.asarray(Image.fromarray(np.ascontiguousarray(photo)).resize(size, Image.Resampling.LANCZOS))
 
 
 def _wrap(text: str, font: Font, width: int) -> list[str]:

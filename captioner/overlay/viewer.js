@@ -26,9 +26,9 @@ class Entry {
     const stage = section.querySelector(".stage");
     const photo = stage.querySelector("img");
     const [width, height] = [Number(photo.getAttribute("width")), Number(photo.getAttribute("height"))];
-    const most = Math.min(640, 4 * width); // small pictures are enlarged, but not without end
+    const most = Math.min(640, 5 * width); // small pictures are enlarged, but not without end
     stage.style.setProperty("--ratio", Math.min(Math.max(width / height, 1 / 12), 12));
-    stage.style.setProperty("--most", `${most}px`);
+    section.style.setProperty("--most", `${most}px`);
     this.stage = stage;
     this.canvas = element("canvas", { width: 0, height: 0 });
     this.canvas.setAttribute("role", "img");
@@ -152,7 +152,7 @@ class Entry {
     this.move(map.map((value) => value / top), word.boxes);
   }
 
-  scale(top) {
+  scale(most) {
     const stops = Array.from({ length: 33 }, (_, i) => {
       const level = 3 * Math.round((i / 32) * 255);
       return `rgb(${colours[level]} ${colours[level + 1]} ${colours[level + 2]})`;
@@ -160,17 +160,21 @@ class Entry {
     const ramp = element("div", { className: "ramp" });
     ramp.style.background = `linear-gradient(90deg, ${stops.join(", ")})`;
     const even = 1 / this.maps.cells;
-    if (even < top) {
+    if (even < most) {
       const mark = element("span", { className: "even" });
-      mark.style.left = `${(100 * even) / top}%`;
+      mark.style.left = `${(100 * even) / most}%`;
       ramp.append(mark);
     }
     const whose = view.scale === "word" ? "this word’s most" : "the caption’s most";
     const ends = element("p", { className: "ends" }, element("span", { textContent: "0" }));
-    ends.append(element("span", { textContent: `${percent(top)}, ${whose}` }));
+    ends.append(element("span", { textContent: `${percent(most)}, ${whose}` }));
     const [rows, cols] = this.entry.grid;
     const note = `Attention on one of ${rows} × ${cols} cells. The mark is an even spread, ${percent(even)}.`;
-    this.bar.replaceChildren(ramp, ends, element("p", { className: "note", textContent: note }));
+    const notes = [note];
+    const [top, left, bottom, right] = this.entry.view;
+    if (Math.max(top, left, 1 - bottom, 1 - right) > 0.001) notes.push("Hatched parts were cropped away and not seen.");
+    if (this.entry.words[this.active].boxes.length) notes.push("Dashed lines enclose what the word truly names.");
+    this.bar.replaceChildren(ramp, ends, ...notes.map((text) => element("p", { className: "note", textContent: text })));
   }
 
   // Fades from the levels shown now to others.
