@@ -207,6 +207,8 @@ def _from_grey16(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _damaged(name: str, kind: str, error: Exception) -> ImageError:
+    if isinstance(error, Image.DecompressionBombError):  # Pillow's own limit, higher than ours
+        return ImageError(f"{name} claims more pixels than can be decoded safely; shrink it")
     return ImageError(
         f"{name} is a {kind} file that is cut short or damaged ({_reason(error)}); copy or export it again"
     )

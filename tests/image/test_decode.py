@@ -96,6 +96,7 @@ def test_a_senseless_turn_is_none(value: int, noise: Pixels) -> None:
     assert read_photo(encode(noise, "PNG", exif=exif)).orientation == 1
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_damaged_exif_does_not_cost_the_photo(noise: Pixels) -> None:
     data = encode(noise, "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff" + b"\xee" * 40)
     assert read_photo(data).size == (48, 64)
@@ -235,6 +236,13 @@ def test_a_bomb_is_refused_before_memory_is_taken() -> None:
             read_photo(data)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 30_000  # KiB on Linux
     assert MAX_PIXELS == 120_000_000
+
+
+def test_a_webp_bomb_is_refused() -> None:
+    canvas = (16_383 - 1).to_bytes(3, "little") * 2
+    body = b"WEBPVP8X" + struct.pack("<I", 10) + b"\0" * 4 + canvas + b"VP8L" + struct.pack("<I", 0)
+    with pytest.raises(ImageError, match=r"more pixels than can be decoded|over the limit|cut short"):
+        read_photo(b"RIFF" + struct.pack("<I", len(body)) + body)
 
 
 def test_the_limit_can_be_set(noise: Pixels) -> None:
