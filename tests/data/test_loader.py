@@ -47,7 +47,7 @@ def test_the_order_depends_on_seed_and_epoch_alone() -> None:
 def test_an_epoch_has_every_sample_once(size: int) -> None:
     order = EpochOrder(size, 4)
     batches = epoch_of(order, 2)
-    assert sorted(sum(batches, [])) == list(range(size))
+    assert sorted(index for batch in batches for index in batch) == list(range(size))
     assert len(batches) == len(order)
     assert [len(batch) for batch in batches[:-1]] == [4] * (len(batches) - 1)
 
