@@ -37,8 +37,8 @@ class CaptionDataModule(lightning.LightningDataModule):
         num_workers: Reading processes; 0 reads in the training process.
 
     Raises:
-        DataError: If a split is empty or the training captions are.
-        UsageError: If `batch_size` or `num_workers` is out of range.
+        DataError: If a split is empty.
+        UsageError: If a number is out of range.
     """
 
     def __init__(
@@ -61,6 +61,11 @@ class CaptionDataModule(lightning.LightningDataModule):
         if captions_per_image is not None and captions_per_image < 1:
             raise UsageError(
                 f"data.captions_per_image={captions_per_image} must be at least 1, or null for all"
+            )
+        if max_tokens < 3:
+            raise UsageError(
+                f"max_tokens={max_tokens} leaves no room for a word between BOS and EOS; "
+                "model.decoder.max_length must be at least 3"
             )
         if num_workers < 0:
             raise UsageError(f"data.num_workers={num_workers} must not be negative")

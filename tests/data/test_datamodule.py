@@ -155,6 +155,7 @@ def test_long_captions_are_cut_to_max_tokens() -> None:
         ({"batch_size": 0}, "data.batch_size=0 must be at least 1"),
         ({"captions_per_image": 0}, "data.captions_per_image=0 must be at least 1, or null"),
         ({"num_workers": -1}, "data.num_workers=-1 must not be negative"),
+        ({"max_tokens": 2}, "max_tokens=2 leaves no room for a word"),
     ],
 )
 def test_values_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
