@@ -52,7 +52,12 @@ def attend(
 
     Returns:
         The output `[B, H, Q, d]` and the weights `[B, H, Q, N]`, or None when they were not asked for.
+
+    Raises:
+        ValueError: If `causal` and `allowed` are given together.
     """
+    if causal and allowed is not None:
+        raise ValueError("attend takes causal or allowed, not both; put the triangle into allowed")
     if not need_weights:
         # On a CPU the backward pass of the flash kernel takes ten times as long as plain matrix products.
         slow = queries.device.type == "cpu" and torch.is_grad_enabled()
