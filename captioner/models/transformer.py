@@ -101,7 +101,7 @@ class TransformerDecoder(nn.Module):
         tie_weights: Use the token embedding as the output projection.
 
     Raises:
-        UsageError: If a size is not positive or `num_heads` does not divide `dim`.
+        UsageError: If a size is not positive, `num_heads` does not divide `dim`, or `dropout` is no share.
     """
 
     def __init__(
@@ -125,6 +125,12 @@ class TransformerDecoder(nn.Module):
         ):
             if value < 1:
                 raise UsageError(f"decoder {name}={value} must be at least 1")
+        if int(dim * mlp_ratio) < 1:
+            raise UsageError(
+                f"decoder mlp_ratio={mlp_ratio} leaves the feed-forward network no width; take 4"
+            )
+        if not 0 <= dropout < 1:
+            raise UsageError(f"decoder dropout={dropout} must be at least 0 and below 1")
         self.vocab_size = vocab_size
         self.max_length = max_length
         self.token_embedding = nn.Embedding(vocab_size, dim)

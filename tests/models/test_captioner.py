@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from captioner.errors import UsageError
+from captioner.models.captioner import Captioner, ImageBridge
+from captioner.models.encoder import ImageEncoder
+from captioner.models.image_tokens import ImageTokens
+from captioner.models.transformer import TransformerDecoder
+
+V, L = 12, 5
+
+
+@pytest.fixture(scope="module")
+def captioner() -> Captioner:
+    torch.manual_seed(0)
+    encoder = ImageEncoder("resnet10t", (32, 48), level=2)
+    decoder = TransformerDecoder(V, 16, depth=2, num_heads=4, max_length=8)
+    return Captioner(encoder, decoder).eval()
+
+
+def inputs(images: int = 2, captions: int = 3) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return (
+        torch.randn(images, 3, 32, 48, generator=generator),
+        torch.randint(V, (images, captions, L), generator=generator),
+    )
+
+
+@torch.no_grad()
+def test_an_image_with_several_captions_equals_each_alone(captioner: Captioner) -> None:
+    images, tokens = inputs()
+    together = captioner(images, tokens, need_weights=True)
+    assert together.logits.shape == (2, 3, L, V)
+    assert together.cross_attention.shape == (2, 3, L, 2, 4, 4 * 6)
+    for b in range(2):
+        for c in range(3):
+            alone = captioner(images[b : b + 1], tokens[b : b + 1, c : c + 1], need_weights=True)
+            torch.testing.assert_close(alone.logits[0, 0], together.logits[b, c], atol=1e-5, rtol=0)
+            torch.testing.assert_close(
+                alone.cross_attention[0, 0], together.cross_attention[b, c], atol=1e-5, rtol=0
+            )
+
+
+@torch.no_grad()
+def test_an_image_is_encoded_once_for_all_its_captions(captioner: Captioner) -> None:
+    seen: list[int] = []
+    hook = captioner.encoder.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    captioner(*inputs(captions=5))
+    hook.remove()
+    assert seen == [2]
+
+
+@torch.no_grad()
+def test_a_memory_says_where_its_tokens_lie(captioner: Captioner) -> None:
+    memory = captioner.encode(inputs()[0])
+    assert memory.features.shape == (2, 24, 16)
+    assert (memory.grid, memory.num_prefix) == ((4, 6), 0)
+
+
+def test_gradients_reach_encoder_bridge_and_decoder(captioner: Captioner) -> None:
+    model = copy.deepcopy(captioner).train()
+    for name, parameter in model.encoder.named_parameters():
+        if "bn" in name:  # ResNets start with their residual branches shut
+            torch.nn.init.constant_(parameter, 0.5)
+    images, tokens = inputs()
+    model(images, tokens).logits.square().mean().backward()
+    without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert without == ["bridge.prefix_position"]
+    assert model.bridge.prefix_position.numel() == 0
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("num_prefix", [0, 3])
+def test_positions_are_added_in_the_order_of_the_grid(num_prefix: int) -> None:
+    torch.manual_seed(0)
+    bridge = ImageBridge(6, 4, grid=(2, 3), num_prefix=num_prefix, dropout=0.5).eval()
+    features = torch.randn(2, num_prefix + 6, 6)
+    memory = bridge(ImageTokens(features, (2, 3), num_prefix))
+    projected = bridge.project(bridge.norm_in(features))
+    for n in range(num_prefix + 6):
+        if n < num_prefix:
+            place = bridge.prefix_position[n]
+        else:
+            row, col = divmod(n - num_prefix, 3)
+            place = bridge.position[:, row, col]
+        torch.testing.assert_close(memory.features[:, n], bridge.norm_out(projected[:, n] + place))
+
+
+@torch.no_grad()
+def test_another_grid_gets_resized_positions() -> None:
+    bridge = ImageBridge(6, 4, grid=(4, 4), num_prefix=1, dropout=0.0)
+    rows = torch.linspace(-1, 1, 4)
+    bridge.position.copy_(rows[None, :, None].expand(4, 4, 4))  # grows from top to bottom
+    bridge.norm_out = torch.nn.Identity()
+    tokens = ImageTokens(torch.zeros(1, 1 + 8 * 6, 6), (8, 6), 1)
+    memory = bridge(tokens)
+    assert (memory.grid, memory.num_prefix) == ((8, 6), 1)
+    grid = memory.features[0, 1:].unflatten(0, (8, 6)) - bridge.project(bridge.norm_in(tokens.features))[0, 0]
+    expected = F.interpolate(rows[None, None], 8, mode="linear")[0, 0]
+    torch.testing.assert_close(grid, expected[:, None, None].expand(8, 6, 4))
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1.0])
+def test_dropout_must_be_a_share(captioner: Captioner, dropout: float) -> None:
+    with pytest.raises(UsageError, match=f"model.dropout={dropout} must be at least 0 and below 1"):
+        Captioner(captioner.encoder, captioner.decoder, dropout=dropout)
+
+
+def test_compiling_keeps_the_names_of_the_weights(captioner: Captioner) -> None:
+    model = copy.deepcopy(captioner)
+    model.compile(backend="eager")
+    assert list(model.state_dict()) == list(captioner.state_dict())
