@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode  # type: ignore[import-untyped]
-from torchvision.transforms.v2.functional import resize  # type: ignore[import-untyped]
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2.functional import resize
 
 from captioner.errors import ModelFileError, UsageError
 from captioner.image.decode import Photo

@@ -5,6 +5,7 @@ Axis letters: `B` images, `C` captions per image, `L` tokens, `D` decoder width,
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -35,8 +36,9 @@ class Memory:
 class ImageBridge(nn.Module):
     """Normalise, project to the decoder's width, and say where on the grid each token lies.
 
-    Positions are a learned `[D, rows, cols]` table, resized bilinearly when an image has another grid (as ViTs do
-    when they change resolution, Dosovitskiy et al. 2021); prefix tokens have learned positions of their own.
+    Positions are a learned `[D, rows, cols]` table that starts from 2-D sinusoids, so that places can be told apart
+    from the first step on. It is resized bilinearly when an image has another grid (as ViTs do when they change
+    resolution, Dosovitskiy et al. 2021). Prefix tokens have learned positions of their own.
 
     Args:
         in_dim: Width of the encoder's features.
@@ -54,7 +56,7 @@ class ImageBridge(nn.Module):
         self.project = nn.Linear(in_dim, dim)
         self.norm_out = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
-        self.position = nn.Parameter(torch.randn(dim, *grid) * 0.02)
+        self.position = nn.Parameter(sinusoid_grid(dim, grid))
         self.prefix_position = nn.Parameter(torch.randn(num_prefix, dim) * 0.02)
         nn.init.xavier_uniform_(self.project.weight)
         nn.init.zeros_(self.project.bias)
@@ -70,6 +72,26 @@ class ImageBridge(nn.Module):
         return Memory(self.dropout(x), tokens.grid, tokens.num_prefix)
 
 
+def sinusoid_grid(dim: int, grid: tuple[int, int]) -> Tensor:
+    """2-D sinusoidal positions float `[dim, rows, cols]`, of variance 1/4 (Vaswani et al. 2017, for two axes).
+
+    A quarter of the width each holds sine and cosine of the row, sine and cosine of the column, at wavelengths from 4
+    to 400 cells.
+    """
+    count = -(-dim // 4)
+    frequencies = math.pi / 2 * 100.0 ** (-torch.arange(count) / count)
+    rows = (torch.arange(grid[0]) + 0.5)[:, None] * frequencies  # [rows, count]
+    cols = (torch.arange(grid[1]) + 0.5)[:, None] * frequencies  # [cols, count]
+    shape = (*grid, count)
+    parts = [
+        rows.sin()[:, None].expand(shape),
+        rows.cos()[:, None].expand(shape),
+        cols.sin()[None].expand(shape),
+        cols.cos()[None].expand(shape),
+    ]
+    return torch.cat(parts, dim=-1)[..., :dim].permute(2, 0, 1) / math.sqrt(2)
+
+
 class Captioner(nn.Module):
     """An image encoder joined with a text decoder by cross-attention ("show, attend and tell", Xu et al. 2015).
 
@@ -79,7 +101,7 @@ class Captioner(nn.Module):
         dropout: Applied to the memory.
 
     Raises:
-        UsageError: If the decoder has no width.
+        UsageError: If `dropout` is not at least 0 and below 1.
     """
 
     def __init__(self, encoder: ImageEncoder, decoder: TransformerDecoder, *, dropout: float = 0.1) -> None:

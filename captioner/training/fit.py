@@ -32,6 +32,7 @@ from captioner.training.checkpoint import KeepBest, RandomState, SafeCheckpointI
 from captioner.training.module import CaptionModule
 from captioner.training.precision import choose_precision
 from captioner.training.progress import Progress
+from captioner.training.caption_scores import CaptionScores
 from captioner.training.sample_overlays import SampleOverlays
 from captioner.version import __version__
 
@@ -90,6 +91,7 @@ def fit(cfg: DictConfig) -> FitResult | None:
 
     callbacks: list[Callback] = [
         Progress(),
+        CaptionScores(val_set, tokenizer, limit=cfg.validate_captions),
         KeepBest(cfg.monitor, cfg.monitor_mode, write),
         ModelCheckpoint(dirpath=output_dir, filename="last", save_top_k=1, enable_version_counter=False),
         RandomState(),

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from captioner.data.batch import CaptionBatch
 from captioner.errors import CaptionerError, UsageError
-from captioner.models.captioner import Captioner
+from captioner.models.captioner import Captioner, Memory
 from captioner.objectives.cross_entropy import CrossEntropy
 
 
@@ -77,13 +77,15 @@ class CaptionModule(lightning.LightningModule):
         self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=False)
         return loss
 
-    def validation_step(self, batch: CaptionBatch, batch_idx: int) -> None:
-        """Log the negative log-likelihood per token, without smoothing."""
+    def validation_step(self, batch: CaptionBatch, batch_idx: int) -> dict[str, Memory]:
+        """Log the negative log-likelihood per token, without smoothing; give the encoded images on."""
         targets = batch.tokens[:, :, 1:]
-        output = self.captioner(batch.images, batch.tokens[:, :, :-1])
+        memory = self.captioner.encode(batch.images)
+        output = self.captioner.decoder(batch.tokens[:, :, :-1], memory.features)
         loss = self.objective(output.logits, targets, pad_id=self.pad_id, smooth=False)
         weight = int((targets != self.pad_id).sum())
         self.log("val/loss", loss, prog_bar=True, on_epoch=True, batch_size=weight, sync_dist=True)
+        return {"memory": memory}
 
     def configure_optimizers(self) -> Any:
         """AdamW over four groups (encoder or not, decayed or not) under one schedule."""
