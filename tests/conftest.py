@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +22,42 @@ def real_data() -> Path:
     if not path.is_dir():
         pytest.fail(f"CAPTIONER_REAL_DATA={folder} is not a folder")
     return path.resolve()
+
+
+def compose(config_name: str, *overrides: str) -> DictConfig:
+    """The configuration a command would get, without starting a process."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    from captioner.config import conf_dir
+
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        return hydra_compose(config_name, list(overrides))
+
+
+TINY = (
+    "name=tiny",
+    "data.train.size=48",
+    "data.val.size=12",
+    "data.batch_size=8",
+    "data.image_size=32",
+    "encoder.image_size=[32,32]",
+    "model.decoder.dim=16",
+    "model.decoder.num_heads=2",
+    "model.decoder.depth=1",
+    "trainer=cpu",
+    "trainer.precision=32-true",
+    "samples=0",
+)
+"""Overrides that make a training run of a second or two."""
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file trained for two short epochs on small scenes: real in every part, but it knows little."""
+    from captioner.training.fit import fit
+
+    folder = tmp_path_factory.mktemp("tiny")
+    result = fit(compose("train", *TINY, "trainer.max_epochs=2", f"output_dir={folder}"))
+    assert result is not None
+    return result.model_file
