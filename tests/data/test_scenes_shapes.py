@@ -18,7 +18,6 @@ AREAS = {
     "cross": 2 * (1.88 * 0.64) - 0.64**2,
     "ring": pi * (0.98**2 - 0.52**2),
     "heart": 180 * pi / (17 * 16),
-    "diamond": 2 * 0.72,
 }
 
 
@@ -35,7 +34,7 @@ def test_covers_its_area(shape: str) -> None:
     assert patch.max() == 1
 
 
-@pytest.mark.parametrize("shape", ["circle", "square", "ring", "cross", "diamond"])
+@pytest.mark.parametrize("shape", ["circle", "square", "ring", "cross"])
 @pytest.mark.parametrize("centre", [(20.0, 30.0), (20.5, 30.25), (19.9, 30.7)])
 def test_lies_round_its_centre(shape: str, centre: tuple[float, float]) -> None:
     top, left, patch = coverage(shape, centre, radius=8.5, angle=-0.14)

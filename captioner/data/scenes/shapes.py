@@ -43,7 +43,6 @@ _OUTLINES: dict[str, tuple[NDArray[np.float64], ...]] = {
     "cross": (_cross(0.94, 0.32),),
     "ring": (_polar(40, 0.98), _polar(40, 0.52)),
     "heart": (_heart(),),
-    "diamond": (np.array([(0.0, -1.0), (0.72, 0.0), (0.0, 1.0), (-0.72, 0.0)]),),
 }
 
 SHAPES: tuple[str, ...] = tuple(_OUTLINES)
