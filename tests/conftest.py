@@ -7,9 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+# A loaded machine is slow, not wrong.
+settings.register_profile("captioner", deadline=None)
+settings.load_profile("captioner")
 
 
 @pytest.fixture(scope="session")
