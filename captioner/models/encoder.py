@@ -11,6 +11,7 @@ from typing import Any
 import timm
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from captioner.errors import UsageError
@@ -29,6 +30,8 @@ class ImageEncoder(nn.Module):
         weights: None for random weights, "timm" for timm's pretrained ones, or a local safetensors or .pth file.
         level: Which intermediate feature map to give, counted as timm counts them (negative from the end); later
             layers are cut off. None gives the final features, with class and register tokens where there are any.
+        merge: Join `merge` x `merge` neighbouring cells into one token, features side by side (the patch merging of
+            Swin, Liu et al. 2021): a fine early grid becomes fewer tokens that still see little beyond themselves.
         trainable: "all", "none", or the name of a layer such as `layer4` or `blocks.5`: that layer and all after it
             in order of definition are trained, what lies before is frozen.
         model_args: Further arguments of the timm model, such as `{"pad_type": "same"}`.
@@ -48,6 +51,7 @@ class ImageEncoder(nn.Module):
         *,
         weights: str | None = None,
         level: int | None = None,
+        merge: int = 1,
         trainable: str = "all",
         model_args: Mapping[str, Any] | None = None,
         mean: Sequence[float] | None = None,
@@ -60,6 +64,7 @@ class ImageEncoder(nn.Module):
         self.name = name
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self.level = level
+        self.merge = merge
         overlay: dict[str, Any] = {}
         if weights not in (None, "timm"):
             overlay["file"] = str(_existing(str(weights)))
@@ -151,16 +156,18 @@ class ImageEncoder(nn.Module):
                     output_fmt="NCHW",
                     intermediates_only=True,
                 )[0]
-                return _from_grid(grid)
+                return _from_grid(grid, self.merge)
             final, (grid,) = self.model.forward_intermediates(images, indices=indices, output_fmt="NCHW")
             if final.ndim == 4:
                 channels_last = getattr(self.model, "output_fmt", "NCHW") == "NHWC"
-                return _from_grid(final.permute(0, 3, 1, 2) if channels_last else final)
+                return _from_grid(final.permute(0, 3, 1, 2) if channels_last else final, self.merge)
             rows, cols = grid.shape[-2:]
             return ImageTokens(final, (rows, cols), final.shape[1] - rows * cols)
 
 
-def _from_grid(grid: Tensor) -> ImageTokens:
+def _from_grid(grid: Tensor, merge: int) -> ImageTokens:
+    # [B, D, rows, cols] -> [B, D*merge², rows/merge, cols/merge]
+    grid = F.pixel_unshuffle(grid, merge)
     # [B, D, rows, cols] -> [B, rows*cols, D]
     rows, cols = grid.shape[-2:]
     return ImageTokens(grid.flatten(2).transpose(1, 2), (rows, cols))
