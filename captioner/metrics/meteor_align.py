@@ -1,0 +1,184 @@
+"""Which words of a candidate say the same as which words of a reference? METEOR 1.5's alignment.
+
+Source: M. Denkowski and A. Lavie, "Meteor Universal", 2014, and the output of METEOR 1.5 where the paper is silent.
+Four matchers propose pairs of words or phrases. Pairs that are the only ones for all their words are taken. Among the
+others a beam search over the reference chooses: most weighted words, where a pair's weighted words count as whole
+numbers only (so one stem, 0.6, counts nothing); then fewest chunks; then most pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from captioner.metrics.meteor_tables import MeteorTables
+from captioner.metrics.stem import stem
+
+EXACT, STEM, SYNONYM, PARAPHRASE = range(4)
+WEIGHTS = (1.0, 0.6, 0.8, 0.6)
+BEAM = 40
+
+
+class Match(NamedTuple):
+    """Words of a candidate and words of a reference that may be paired."""
+
+    candidate: int
+    reference: int
+    candidate_words: int
+    reference_words: int
+    matcher: int
+
+
+class _Path(NamedTuple):
+    """A choice of matches up to some word of the reference. The first three fields rank it, smallest first."""
+
+    weight: int
+    chunks: int
+    pairs: int
+    used: int  # words of the candidate, as bits
+    free: int  # the first word of the reference that may still be paired
+    candidate_end: int
+    reference_end: int
+    last: Match | None
+    before: _Path | None
+
+
+class Aligner:
+    """Aligns candidates to references with the tables at hand; without tables, by exact words and stems."""
+
+    def __init__(self, tables: MeteorTables | None) -> None:
+        self._tables = tables
+        self._matchers: dict[tuple[str, str], tuple[int, ...]] = {}
+
+    def align(self, candidate: list[str], references: Sequence[list[str]]) -> list[list[Match]]:
+        """For each reference, the matches chosen, in the order of the reference's words."""
+        paraphrases = self._tables.paraphrases.of(candidate) if self._tables else []
+        proposals: dict[str, list[tuple[int, int]]] = {}
+        for reference in references:
+            for word in reference:
+                if word not in proposals:
+                    proposals[word] = self._proposals(candidate, word)
+        chosen = []
+        for reference in references:
+            matches = [
+                [Match(index, at, 1, 1, matcher) for index, matcher in proposals[word]]
+                for at, word in enumerate(reference)
+            ]
+            if self._tables:
+                for begin, at, length, words in _occurrences(
+                    self._tables.paraphrases.of(reference), candidate
+                ):
+                    matches[begin].append(Match(at, begin, words, length, PARAPHRASE))
+                for begin, at, length, words in _occurrences(paraphrases, reference):
+                    matches[at].append(Match(begin, at, length, words, PARAPHRASE))
+            chosen.append(_choose(matches, len(candidate)))
+        return chosen
+
+    def _proposals(self, candidate: list[str], word: str) -> list[tuple[int, int]]:
+        """Which words of the candidate match a word of the reference, and by what: index and matcher."""
+        found = []
+        for index, other in enumerate(candidate):
+            pair = (other, word)
+            if pair not in self._matchers:
+                self._matchers[pair] = self._compare(other, word)
+            found += [(matcher, index) for matcher in self._matchers[pair]]
+        return [(index, matcher) for matcher, index in sorted(found)]
+
+    def _compare(self, word: str, other: str) -> tuple[int, ...]:
+        """The matchers that match two words. Words with one stem and one meaning are matched by both."""
+        if word == other:
+            return (EXACT,)
+        found = (STEM,) if stem(word) == stem(other) else ()
+        if self._tables:
+            synonyms = self._tables.synonyms
+            if not synonyms.sets_of(word).isdisjoint(synonyms.sets_of(other)):
+                return (*found, SYNONYM)
+        return found
+
+
+def _occurrences(
+    paraphrases: Sequence[tuple[int, int, list[list[str]]]], words: list[str]
+) -> Iterator[tuple[int, int, int, int]]:
+    """Where paraphrases stand in `words`: the phrase's begin, that place, the phrase's length, the paraphrase's."""
+    places: dict[str, list[int]] = {}
+    for at, word in enumerate(words):
+        places.setdefault(word, []).append(at)
+    for begin, length, phrases in paraphrases:
+        for phrase in phrases:
+            for at in places.get(phrase[0], ()):
+                if len(phrase) == 1 or words[at : at + len(phrase)] == phrase:
+                    yield begin, at, length, len(phrase)
+
+
+def _choose(matches: list[list[Match]], candidate_length: int) -> list[Match]:
+    """The beam search. `matches` are by the reference word at which they begin."""
+    certain = _certain(matches, candidate_length)
+    used = sum(_bits(match) for match in certain.values())
+    paths = [_Path(0, 0, 0, used, 0, -1, -1, None, None)]
+    for at, here in enumerate(matches):
+        if not here:
+            continue
+        options = [certain[at]] if at in certain else here
+        new: list[_Path] = []
+        for path in paths:
+            if path.free > at:
+                new.append(path)
+                continue
+            for match in options:
+                if at not in certain and (
+                    path.used & _bits(match)
+                    or any(at + step in certain for step in range(1, match.reference_words))
+                ):
+                    continue
+                new.append(_extended(path, match))
+            if at not in certain:
+                new.append(path)
+        if len(new) > BEAM:
+            new.sort(key=lambda path: path[:3])
+            del new[BEAM:]
+        paths = new
+    best: _Path | None = min(paths, key=lambda path: path[:3])
+    chosen = []
+    while best is not None and best.last is not None:
+        chosen.append(best.last)
+        best = best.before
+    return chosen[::-1]
+
+
+def _extended(path: _Path, match: Match) -> _Path:
+    weight = WEIGHTS[match.matcher]
+    follows = path.candidate_end == match.candidate and path.reference_end == match.reference
+    reference_end = match.reference + match.reference_words
+    return _Path(
+        path.weight - int(weight * match.candidate_words) - int(weight * match.reference_words),
+        path.chunks + (not follows),
+        path.pairs - 1,
+        path.used | _bits(match),
+        reference_end,
+        match.candidate + match.candidate_words,
+        reference_end,
+        match,
+        path,
+    )
+
+
+def _bits(match: Match) -> int:
+    return ((1 << match.candidate_words) - 1) << match.candidate
+
+
+def _certain(matches: list[list[Match]], candidate_length: int) -> dict[int, Match]:
+    """The matches none of whose words, on either side, is in another match, by reference word."""
+    in_candidate, in_reference = [0] * candidate_length, [0] * len(matches)
+    for here in matches:
+        for match in here:
+            for at in range(match.candidate, match.candidate + match.candidate_words):
+                in_candidate[at] += 1
+            for at in range(match.reference, match.reference + match.reference_words):
+                in_reference[at] += 1
+    return {
+        match.reference: match
+        for here in matches
+        for match in here
+        if max(in_candidate[match.candidate : match.candidate + match.candidate_words]) == 1
+        and max(in_reference[match.reference : match.reference + match.reference_words]) == 1
+    }
