@@ -16,14 +16,17 @@ from captioner.metrics import ptb
 from captioner.metrics.bleu import bleu
 from captioner.metrics.cider import cider, cider_d
 from captioner.metrics.document_frequency import DocumentFrequency
+from captioner.metrics.meteor import meteor
 from captioner.metrics.ngrams import count_ngrams
 from captioner.metrics.rouge import rouge_l
 
-METRICS = ("BLEU", "ROUGE-L", "CIDEr-D", "CIDEr")
-DEFAULT_METRICS = ("BLEU", "ROUGE-L", "CIDEr-D")
+METRICS = ("BLEU", "METEOR", "ROUGE-L", "CIDEr-D", "CIDEr")
+DEFAULT_METRICS = ("BLEU", "METEOR", "ROUGE-L", "CIDEr-D")
 
 _VARIANTS = {
     "BLEU": "BLEU:4-closest",
+    "METEOR": "METEOR:1.5-en-norm",
+    "METEOR[exact+stem]": "METEOR[exact+stem]:en-norm",
     "ROUGE-L": "ROUGE-L:beta1.2",
     "CIDEr-D": "CIDEr-D:n4-sigma6",
     "CIDEr": "CIDEr:n4",
@@ -79,7 +82,8 @@ def score_captions(
     Args:
         candidates: Caption by image id, as written; it is tokenized here. An empty one scores 0.
         references: At least one caption by image id, as written.
-        metrics: Which of `METRICS`; "BLEU" gives BLEU-1 to BLEU-4.
+        metrics: Which of `METRICS`; "BLEU" gives BLEU-1 to BLEU-4. "METEOR" comes back under another name,
+            `METEOR[exact+stem]`, where pycocoevalcap with its tables is not installed.
         frequency: CIDEr's document frequencies; by default those of `references`.
         strict: Refuse images without candidate or reference. False scores the images that have both.
         decoding: How the captions were searched for, for the signature.
@@ -100,24 +104,29 @@ def score_captions(
     corpus: dict[str, float] = {}
     columns: dict[str, NDArray[np.float64]] = {}
     counts = count_ngrams(tokenized, tokenized_references)
+    names = []
     for name in metrics:
         if name == "BLEU":
-            whole, images = bleu(counts)
+            whole, by_order = bleu(counts)
             for order, value in enumerate(whole.tolist()):
                 corpus[f"BLEU-{order + 1}"] = value
-                columns[f"BLEU-{order + 1}"] = images[:, order]
-            continue
-        if name == "ROUGE-L":
-            images = rouge_l(tokenized, tokenized_references)
+                columns[f"BLEU-{order + 1}"] = by_order[:, order]
+        elif name == "METEOR":
+            scored = meteor(tokenized, tokenized_references)
+            name, corpus[scored.name], columns[scored.name] = scored.name, scored.corpus, scored.images
         else:
-            images = (cider_d if name == "CIDEr-D" else cider)(counts, frequency)
-        corpus[name], columns[name] = float(np.mean(images)), images
+            if name == "ROUGE-L":
+                columns[name] = rouge_l(tokenized, tokenized_references)
+            else:
+                columns[name] = (cider_d if name == "CIDEr-D" else cider)(counts, frequency)
+            corpus[name] = float(np.mean(columns[name]))
+        names.append(name)
 
     rows = zip(*(column.tolist() for column in columns.values()), strict=True)
     return Scores(
         corpus=corpus,
         images={image: dict(zip(columns, row, strict=True)) for image, row in zip(ids, rows, strict=True)},
-        signature=_signature(ids, references, metrics=metrics, frequency=frequency, decoding=decoding),
+        signature=_signature(ids, references, metrics=names, frequency=frequency, decoding=decoding),
         left_out=left_out,
     )
 
