@@ -6,36 +6,61 @@ no smoothing but for the tiny constants that coco-caption uses against division 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from captioner.metrics.ngrams import MAX_ORDER, Corpus, find
+from captioner.metrics.ngrams import MAX_ORDER, Corpus, Ints, find
 
 _SMALL = 1e-9
 _TINY = 1e-15
 
 
-def bleu(corpus: Corpus) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """BLEU-1 to BLEU-4, 0–1.
+@dataclass(frozen=True, slots=True, eq=False)
+class Bleu:
+    """What BLEU is computed from, image by image.
 
-    Returns:
-        float64 `[4]`, of the corpus, where counts are added up before they are divided, so that it is not the
-        mean over images; and float64 `[I, 4]`, of each image alone.
+    Attributes:
+        correct: int64 `[I, 4]`, n-grams of orders 1 to 4 found in a reference.
+        total: int64 `[I, 4]`, n-grams in the candidate.
+        length: int64 `[I]`, words in the candidate.
+        closest: int64 `[I]`, words in the reference closest in length.
     """
+
+    correct: Ints
+    total: Ints
+    length: Ints
+    closest: Ints
+
+    def images(self) -> NDArray[np.float64]:
+        """BLEU-1 to BLEU-4 of each image alone, float64 `[I, 4]`, 0–1."""
+        return _score(self.correct, self.total, self.length, self.closest)
+
+    def corpus(self, draws: Ints) -> NDArray[np.float64]:
+        """BLEU-1 to BLEU-4 of whole corpora, float64 `[S, 4]`; counts are added up before they are divided.
+
+        Args:
+            draws: int64 `[S, I]`, how often each corpus has each image.
+        """
+        return _score(draws @ self.correct, draws @ self.total, draws @ self.length, draws @ self.closest)
+
+
+def bleu(corpus: Corpus) -> Bleu:
+    """Count for BLEU-1 to BLEU-4."""
     length = corpus.candidate_length
     distance = np.abs(corpus.reference_length - length[corpus.image])
     longest = int(corpus.reference_length.max(initial=0)) + 1
     starts = np.searchsorted(corpus.image, np.arange(corpus.num_images))
-    closest = np.minimum.reduceat(distance * longest + corpus.reference_length, starts) % longest
+    return Bleu(
+        correct=np.stack([_clipped_matches(corpus, order) for order in range(MAX_ORDER)], axis=1),
+        total=np.stack([np.maximum(length - order, 0) for order in range(MAX_ORDER)], axis=1),
+        length=length,
+        closest=np.minimum.reduceat(distance * longest + corpus.reference_length, starts) % longest,
+    )
 
-    correct = np.stack([_clipped_matches(corpus, order) for order in range(MAX_ORDER)], axis=1)
-    total = np.stack([np.maximum(length - order, 0) for order in range(MAX_ORDER)], axis=1)
-    images = _score(correct, total, length, closest)
-    whole = _score(correct.sum(0)[None], total.sum(0)[None], length.sum()[None], closest.sum()[None])
-    return whole[0], images
 
-
-def _clipped_matches(corpus: Corpus, order: int) -> NDArray[np.int64]:
+def _clipped_matches(corpus: Corpus, order: int) -> Ints:
     """`[I]`: n-grams of each candidate found in a reference, at most as often as in any one reference."""
     candidates, references = corpus.candidates[order], corpus.references[order]
     size = max(candidates.num_ngrams, 1)
@@ -49,10 +74,10 @@ def _clipped_matches(corpus: Corpus, order: int) -> NDArray[np.int64]:
 
 
 def _score(
-    correct: NDArray[np.int64],
-    total: NDArray[np.int64],
-    length: NDArray[np.int64],
-    closest: NDArray[np.int64],
+    correct: Ints,
+    total: Ints,
+    length: Ints,
+    closest: Ints,
 ) -> NDArray[np.float64]:
     """`[I, 4]`: geometric means of the precisions of orders 1 to n, times the brevity penalty."""
     precision = (correct + _TINY) / (total + _SMALL)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from captioner.metrics.meteor_align import WEIGHTS, Aligner, Match
 from captioner.metrics.meteor_tables import MeteorTables, installed_tables
 from captioner.metrics.meteor_words import meteor_words
+from captioner.metrics.ngrams import Ints
 
 FULL_NAME = "METEOR"
 PARTIAL_NAME = "METEOR[exact+stem]"
@@ -25,19 +26,27 @@ _BETA, _GAMMA = 0.2, 0.6  # shape and size of the fragmentation penalty
 _DELTA = 0.75  # weight of a content word; a function word weighs the rest
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Meteor:
     """METEOR of some images.
 
     Attributes:
         name: `METEOR`, or `METEOR[exact+stem]` where the tables are not installed.
-        corpus: Of the sums of all images' counts, 0–1; not the mean over images.
         images: float64 `[I]`, 0–1: each image's best over its references.
+        counts: int64 `[I, 23]`: the words and matches behind each image's value.
     """
 
     name: str
-    corpus: float
     images: NDArray[np.float64]
+    counts: Ints
+
+    def corpus(self, draws: Ints) -> NDArray[np.float64]:
+        """METEOR of whole corpora, float64 `[S]`, from the sums of the images' counts; it is not a mean over images.
+
+        Args:
+            draws: int64 `[S, I]`, how often each corpus has each image.
+        """
+        return np.array([_score(sums) for sums in (draws @ self.counts).tolist()])
 
 
 def meteor(
@@ -55,8 +64,7 @@ def meteor(
     tables = tables or installed_tables()
     function_words = tables.function_words if tables else frozenset[str]()
     aligner = Aligner(tables)
-    total = np.zeros(_COUNTS)
-    images = []
+    images, chosen = [], []
     for candidate, of_image in zip(candidates, references, strict=True):
         words = meteor_words(candidate)
         others = [meteor_words(reference) for reference in of_image]
@@ -67,9 +75,13 @@ def meteor(
         ]
         scores = [_score(count) for count in counts]
         best = int(np.argmax(scores))
-        total += counts[best]
         images.append(scores[best])
-    return Meteor(FULL_NAME if tables else PARTIAL_NAME, _score(total.tolist()), np.array(images, np.float64))
+        chosen.append(counts[best])
+    return Meteor(
+        name=FULL_NAME if tables else PARTIAL_NAME,
+        images=np.array(images, np.float64),
+        counts=np.array(chosen, np.int64).reshape(-1, _COUNTS),
+    )
 
 
 # What is counted: for candidate, then reference: words, function words, matched words, and for each matcher content
@@ -83,8 +95,8 @@ def _count(
     reference: Sequence[str],
     alignment: Sequence[Match],
     function_words: frozenset[str],
-) -> list[float]:
-    counts = [0.0] * _COUNTS
+) -> list[int]:
+    counts = [0] * _COUNTS
     end = (-1, -1)
     for side, words in ((0, candidate), (_SIDE, reference)):
         counts[side] = len(words)

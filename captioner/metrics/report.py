@@ -6,21 +6,15 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
-from numpy.typing import NDArray
 
 from captioner.errors import DataError, UsageError
 from captioner.metrics import ptb
-from captioner.metrics.bleu import bleu
-from captioner.metrics.cider import cider, cider_d
 from captioner.metrics.document_frequency import DocumentFrequency
-from captioner.metrics.meteor import meteor
-from captioner.metrics.ngrams import count_ngrams
-from captioner.metrics.rouge import rouge_l
+from captioner.metrics.measure import METRICS, Measured, measure
+from captioner.version import __version__
 
-METRICS = ("BLEU", "METEOR", "ROUGE-L", "CIDEr-D", "CIDEr")
 DEFAULT_METRICS = ("BLEU", "METEOR", "ROUGE-L", "CIDEr-D")
 
 _VARIANTS = {
@@ -38,9 +32,8 @@ class Scores:
     """Scores of some captions.
 
     Attributes:
-        corpus: Each metric's value over all images, by name ("BLEU-4"). nan where it is undefined, as CIDEr
-        of a
-            single image is.
+        corpus: Each metric's value over all images, by name ("BLEU-4"). nan where it is undefined, as CIDEr of
+            a single image is.
         images: For each image id, each metric's value.
         signature: One line that says what must agree for two numbers to be comparable.
         left_out: Ids left out because they had no candidate or no reference; empty unless `strict=False`.
@@ -91,42 +84,46 @@ def score_captions(
     Raises:
         UsageError: An unknown metric.
         DataError: An image lacks its candidate or its references (the message names ids), a caption is not a
-        string,
-            or there is no image to score.
+            string, or there is no image to score.
     """
+    ids, left_out = common_ids([candidates], references, strict=strict)
+    measured = measure_captions(ids, candidates, references, metrics=metrics, frequency=frequency)
+    signature = sign(ids, references, measured.metrics, frequency=frequency, decoding=decoding)
+    return as_scores(ids, measured, signature, left_out)
+
+
+def measure_captions(
+    ids: Sequence[str],
+    candidates: Mapping[str, str],
+    references: Mapping[str, Sequence[str]],
+    *,
+    metrics: Sequence[str],
+    frequency: DocumentFrequency | None,
+) -> Measured:
+    """Compute metrics of the images of `ids`, in that order. Raises as `score_captions`."""
     if unknown := [name for name in metrics if name not in METRICS]:
-        raise UsageError(f"Unknown metric {unknown[0]!r}: choose from {', '.join(METRICS)}.")
-    ids, left_out = _common_ids(candidates, references, strict=strict)
-    _refuse_non_strings(ids, candidates, references)
+        raise UsageError(f"Unknown metric {unknown[0]}: choose from {', '.join(METRICS)}.")
+    for image in ids:
+        for caption in (candidates[image], *references[image]):
+            if not isinstance(caption, str):
+                raise DataError(f"A caption of image {image} is not text but {caption!r}: give a string.")
+    return measure(
+        [candidates[image] for image in ids], [references[image] for image in ids], metrics, frequency
+    )
 
-    tokenized = [ptb.tokenize(candidates[image]) for image in ids]
-    tokenized_references = [[ptb.tokenize(caption) for caption in references[image]] for image in ids]
-    corpus: dict[str, float] = {}
-    columns: dict[str, NDArray[np.float64]] = {}
-    counts = count_ngrams(tokenized, tokenized_references)
-    names = []
-    for name in metrics:
-        if name == "BLEU":
-            whole, by_order = bleu(counts)
-            for order, value in enumerate(whole.tolist()):
-                corpus[f"BLEU-{order + 1}"] = value
-                columns[f"BLEU-{order + 1}"] = by_order[:, order]
-        elif name == "METEOR":
-            scored = meteor(tokenized, tokenized_references)
-            name, corpus[scored.name], columns[scored.name] = scored.name, scored.corpus, scored.images
-        else:
-            if name == "ROUGE-L":
-                columns[name] = rouge_l(tokenized, tokenized_references)
-            else:
-                columns[name] = (cider_d if name == "CIDEr-D" else cider)(counts, frequency)
-            corpus[name] = float(np.mean(columns[name]))
-        names.append(name)
 
-    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+def as_scores(
+    ids: Sequence[str], measured: Measured, signature: str, left_out: tuple[str, ...] = ()
+) -> Scores:
+    """Put what was measured under the images' ids."""
+    every_image_once = np.ones((1, len(ids)), np.int64)
+    rows = zip(*(column.tolist() for column in measured.images.values()), strict=True)
     return Scores(
-        corpus=corpus,
-        images={image: dict(zip(columns, row, strict=True)) for image, row in zip(ids, rows, strict=True)},
-        signature=_signature(ids, references, metrics=names, frequency=frequency, decoding=decoding),
+        corpus={name: float(value[0]) for name, value in measured.corpus(every_image_once).items()},
+        images={
+            image: dict(zip(measured.images, row, strict=True)) for image, row in zip(ids, rows, strict=True)
+        },
+        signature=signature,
         left_out=left_out,
     )
 
@@ -137,57 +134,58 @@ def name_some(ids: Sequence[str], limit: int = 5) -> str:
     return f"{shown} and {len(ids) - limit} more" if len(ids) > limit else shown
 
 
-def _common_ids(
-    candidates: Mapping[str, str], references: Mapping[str, Sequence[str]], *, strict: bool
+def common_ids(
+    candidates: Sequence[Mapping[str, str]], references: Mapping[str, Sequence[str]], *, strict: bool
 ) -> tuple[list[str], tuple[str, ...]]:
+    """The images to score, sorted, and those to leave out.
+
+    Args:
+        candidates: One or more sets of captions by image id; an image must be in each.
+        references: Captions by image id; an image without any counts as missing.
+        strict: Refuse to leave any out.
+
+    Raises:
+        DataError: Nothing is left to score, or something would be left out though `strict`.
+    """
     referenced = {image for image, captions in references.items() if len(captions)}
-    no_reference = sorted(candidates.keys() - referenced)
-    no_candidate = sorted(referenced - candidates.keys())
-    common = sorted(candidates.keys() & referenced)
+    captioned = set.intersection(*(set(captions) for captions in candidates))
+    anywhere = set.union(*(set(captions) for captions in candidates))
     if not referenced:
         raise DataError("There is no reference caption for any image: check the references file.")
+    if not all(candidates):
+        raise DataError("There is no candidate caption for any image: check the candidates file.")
+    no_reference, no_candidate = sorted(anywhere - referenced), sorted(referenced - captioned)
+    common = sorted(captioned & referenced)
     if not common:
         raise DataError(
-            f"Candidates (of {name_some(no_reference, 2)}) and references (of {name_some(no_candidate, 2)}) "
+            f"Candidates (of {name_some(sorted(anywhere), 2)}) and references (of {name_some(no_candidate, 2)}) "
             "have no image in common: check that both name images in the same way."
-            if candidates
-            else "There is no candidate caption: check the candidates file."
         )
-    remedy = "add what is missing, or pass strict=false to score the images that have both."
-    if strict and no_reference:
-        some = name_some(no_reference)
-        raise DataError(f"{len(no_reference)} images have a candidate but no reference ({some}): {remedy}")
-    if strict and no_candidate:
-        some = name_some(no_candidate)
-        raise DataError(f"{len(no_candidate)} images have references but no candidate ({some}): {remedy}")
-    return common, tuple(sorted(no_reference + no_candidate))
+    for missing, what in (
+        (no_reference, "have a candidate but no reference"),
+        (no_candidate, "have references but no candidate"),
+    ):
+        if strict and missing:
+            raise DataError(
+                f"{len(missing)} of the images {what} ({name_some(missing)}): add what is missing, "
+                "or pass strict=false to score the images that have both."
+            )
+    return common, tuple(sorted((anywhere | referenced) - set(common)))
 
 
-def _refuse_non_strings(
-    ids: Sequence[str], candidates: Mapping[str, object], references: Mapping[str, Sequence[object]]
-) -> None:
-    for image in ids:
-        for caption in (candidates[image], *references[image]):
-            if not isinstance(caption, str):
-                raise DataError(f"A caption of image {image} is not text but {caption!r}: give a string.")
-
-
-def _signature(
+def sign(
     ids: Sequence[str],
     references: Mapping[str, Sequence[str]],
-    *,
     metrics: Sequence[str],
+    *,
     frequency: DocumentFrequency | None,
     decoding: str | None,
 ) -> str:
+    """One line that says what must agree for two numbers to be comparable, to be pasted into a paper."""
     digest = hashlib.sha256()
     for image in ids:
         digest.update(json.dumps([image, *references[image]]).encode())
-    try:
-        release = version("captioner")
-    except PackageNotFoundError:  # a plain checkout
-        release = "source"
-    parts = [f"captioner:{release}", f"tok:ptb{ptb.VERSION}", *(_VARIANTS[name] for name in metrics)]
+    parts = [f"captioner:{__version__}", f"tok:ptb{ptb.VERSION}", *(_VARIANTS[name] for name in metrics)]
     if any(name.startswith("CIDEr") for name in metrics):
         parts.append(f"df:{frequency.name}-{frequency.num_images}" if frequency else "df:references")
     parts += [f"images:{len(ids)}", f"refs:{sum(len(references[image]) for image in ids)}"]
