@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captioner.decoding.hypotheses import Hypotheses, SpecialTokens, StepDecoder
+from captioner.decoding.hypotheses import Hypotheses, SpecialTokens, StepDecoder, check_settings
 from captioner.errors import CaptionerError, UsageError
 
 NEG_INF = float("-inf")
@@ -37,12 +37,11 @@ class BeamSearch:
     """
 
     def __init__(self, beam_size: int = 3, *, max_length: int = 30, length_penalty: float = 0.7) -> None:
+        if not isinstance(beam_size, int):
+            raise UsageError(f"beam_size={beam_size!r} must be a whole number")
         if beam_size < 1:
             raise UsageError(f"beam_size={beam_size} must be at least 1")
-        if max_length < 1:
-            raise UsageError(f"max_length={max_length} must be at least 1 token")
-        if length_penalty < 0:
-            raise UsageError(f"length_penalty={length_penalty} must not be negative")
+        check_settings(max_length=max_length, length_penalty=length_penalty)
         self.beam_size = beam_size
         self.max_length = max_length
         self.length_penalty = length_penalty

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captioner.decoding.hypotheses import Hypotheses, SpecialTokens, StepDecoder
-from captioner.errors import CaptionerError, UsageError
+from captioner.decoding.hypotheses import Hypotheses, SpecialTokens, StepDecoder, check_settings
+from captioner.errors import CaptionerError
 
 
 class GreedySearch:
@@ -26,8 +26,7 @@ class GreedySearch:
     """
 
     def __init__(self, *, max_length: int = 30, length_penalty: float = 0.7) -> None:
-        if max_length < 1:
-            raise UsageError(f"max_length={max_length} must be at least 1 token")
+        check_settings(max_length=max_length, length_penalty=length_penalty)
         self.max_length = max_length
         self.length_penalty = length_penalty
 

@@ -5,17 +5,21 @@ Axis letters: `B` images, `K` captions per image, `L` tokens.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor
 
+from captioner.errors import UsageError
 from captioner.models.cache import DecoderCache
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hypotheses:
     """Captions found for each image, best first.
+
+    Where fewer captions are possible than were asked for, the rest is all padding with a score of -inf.
 
     Attributes:
         tokens: int64 `[B, K, L]`: the words, then EOS, then padding; without BOS.
@@ -67,3 +71,17 @@ class Search(Protocol):
     def spec(self) -> dict[str, Any]:
         """The settings, for signatures and reports."""
         ...
+
+
+def check_settings(*, max_length: int, length_penalty: float) -> None:
+    """Refuse a longest length or a length penalty that no search can work with; they may come from a command line.
+
+    Raises:
+        UsageError: If `max_length` is no whole number from 1, or `length_penalty` no finite number from 0.
+    """
+    if not isinstance(max_length, int):
+        raise UsageError(f"max_length={max_length!r} must be a whole number of tokens")
+    if max_length < 1:
+        raise UsageError(f"max_length={max_length} must be at least 1 token")
+    if not isinstance(length_penalty, int | float) or not 0 <= length_penalty < math.inf:
+        raise UsageError(f"length_penalty={length_penalty!r} must be a number from 0")

@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import itertools
+import math
+import re
+
+import pytest
+import torch
+from torch import Tensor
+
+from captioner.decoding import BeamSearch, GreedySearch, Hypotheses, SpecialTokens, make_search
+from captioner.errors import CaptionerError, UsageError
+from captioner.models.cache import DecoderCache
+from captioner.models.transformer import TransformerDecoder
+
+PAD, BOS, EOS, UNK = range(4)
+SPECIAL = SpecialTokens(pad=PAD, begin=BOS, end=EOS, banned=(UNK,))
+N, D = 3, 8
+
+
+def decoder(words: int, *, seed: int = 0, max_length: int = 12) -> TransformerDecoder:
+    """A decoder of `words` words and the four control tokens, random enough to have opinions."""
+    torch.manual_seed(seed)
+    made = TransformerDecoder(4 + words, D, depth=2, num_heads=2, max_length=max_length, tie_weights=False)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.normal_(std=0.7)
+    return made.eval()
+
+
+def memory(images: int, seed: int = 1) -> Tensor:
+    return torch.randn(images, N, D, generator=torch.Generator().manual_seed(seed))
+
+
+def forced_logprobs(model: TransformerDecoder, image: Tensor, tokens: Tensor) -> Tensor:
+    """Log-probabilities `[..., L]` of captions `[C, L]` of one image, by teacher forcing."""
+    inputs = torch.cat([torch.full_like(tokens[:, :1], BOS), tokens[:, :-1]], dim=1)
+    with torch.no_grad():
+        logprobs = model(inputs[None], image[None]).logits[0].log_softmax(-1)
+    return logprobs.gather(-1, tokens[..., None])[..., 0] * (tokens != PAD)
+
+
+def every_caption(
+    model: TransformerDecoder, image: Tensor, words: int, max_length: int, length_penalty: float
+) -> list[tuple[float, list[int]]]:
+    """All captions up to `max_length` with their scores, best first."""
+    scored: list[tuple[float, list[int]]] = []
+    for count in range(max_length):
+        found = [[*body, EOS] for body in itertools.product(range(4, 4 + words), repeat=count)]
+        total = forced_logprobs(model, image, torch.tensor(found)).sum(-1)
+        scores = total / (count + 1) ** length_penalty
+        scored += zip(scores.tolist(), found, strict=True)
+    return sorted(scored, reverse=True)
+
+
+def captions(found: Hypotheses) -> list[list[list[int]]]:
+    return [[[t for t in row if t != PAD] for row in image] for image in found.tokens.tolist()]
+
+
+@pytest.mark.parametrize("length_penalty", [0.0, 0.7, 1.0, 2.0])
+@pytest.mark.parametrize(("words", "max_length"), [(1, 6), (2, 4), (3, 3), (4, 1), (4, 2)])
+def test_with_enough_beams_it_is_exhaustive_search(
+    words: int, max_length: int, length_penalty: float
+) -> None:
+    beams = words ** (max_length - 1)  # as many as there are unfinished prefixes
+    for seed in range(3):
+        model, images = decoder(words, seed=seed), memory(2, seed=seed)
+        search = BeamSearch(beams, max_length=max_length, length_penalty=length_penalty)
+        found = search(model, images, SPECIAL)
+        for b in range(2):
+            expected = every_caption(model, images[b], words, max_length, length_penalty)[:beams]
+            assert captions(found)[b] == [caption for _, caption in expected]
+            torch.testing.assert_close(
+                found.scores[b], torch.tensor([score for score, _ in expected]), atol=1e-5, rtol=1e-5
+            )
+
+
+@pytest.mark.parametrize("beams", [1, 2, 3])
+def test_with_few_beams_it_equals_a_plain_beam_search(beams: int) -> None:
+    words, max_length, length_penalty = 5, 6, 0.7
+    for seed in range(5):
+        model, image = decoder(words, seed=seed), memory(1, seed=seed)
+        # The same by the book: lists, no cache, no batch, no early end.
+        live: list[tuple[float, list[int]]] = [(0.0, [])]
+        ended: list[tuple[float, list[int]]] = []
+        for t in range(max_length):
+            grown = []
+            for _, prefix in live:
+                options = [[*prefix, w] for w in (EOS, *range(4, 4 + words))]
+                totals = forced_logprobs(model, image[0], torch.tensor(options)).sum(-1).tolist()
+                ended.append((totals[0] / (t + 1) ** length_penalty, options[0]))
+                grown += list(zip(totals[1:], options[1:], strict=True))
+            live = sorted(grown, reverse=True)[:beams]
+        expected = sorted(ended, reverse=True)[:beams]
+        found = BeamSearch(beams, max_length=max_length, length_penalty=length_penalty)(model, image, SPECIAL)
+        assert captions(found)[0] == [caption for _, caption in expected]
+
+
+@pytest.mark.parametrize("beams", [1, 3, 20])
+@pytest.mark.parametrize("max_length", [1, 2, 7, 99])
+def test_every_hypothesis_is_a_caption(beams: int, max_length: int) -> None:
+    model, images = decoder(6), memory(4)
+    found = BeamSearch(beams, max_length=max_length)(model, images, SPECIAL)
+    longest = min(max_length, model.max_length)
+    assert found.tokens.shape == found.token_logprobs.shape == (4, beams, longest)
+    for b, k in itertools.product(range(4), range(beams)):
+        tokens = found.tokens[b, k].tolist()
+        if found.scores[b, k] == -math.inf:  # there are not so many captions
+            assert max_length <= 2
+            continue
+        end = tokens.index(EOS)
+        assert not {PAD, BOS, UNK} & set(tokens[:end])
+        assert set(tokens[end + 1 :]) <= {PAD}
+        assert found.token_logprobs[b, k, end + 1 :].abs().sum() == 0
+    assert (found.scores[:, :-1] >= found.scores[:, 1:]).all()
+    for row in captions(found):
+        real = [tuple(caption) for caption in row if caption]
+        assert len(set(real)) == len(real)
+
+
+@pytest.mark.parametrize("length_penalty", [0.0, 0.7, 1.5])
+def test_scores_are_the_normalised_sums_of_teacher_forced_log_probabilities(length_penalty: float) -> None:
+    model, images = decoder(9), memory(3)
+    found = BeamSearch(4, max_length=8, length_penalty=length_penalty)(model, images, SPECIAL)
+    for b in range(3):
+        forced = forced_logprobs(model, images[b], found.tokens[b])
+        torch.testing.assert_close(found.token_logprobs[b], forced, atol=1e-4, rtol=0)
+    length = (found.tokens != PAD).sum(-1)
+    torch.testing.assert_close(
+        found.scores, found.token_logprobs.sum(-1) / length**length_penalty, atol=1e-5, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_batch_gives_what_each_image_gives_alone(beams: int) -> None:
+    model, images = decoder(7), memory(6)
+    search = BeamSearch(beams, max_length=9)
+    together = search(model, images, SPECIAL)
+    for b in range(6):
+        alone = search(model, images[b : b + 1], SPECIAL)
+        assert torch.equal(alone.tokens[0], together.tokens[b])
+        torch.testing.assert_close(alone.scores[0], together.scores[b], atol=1e-5, rtol=0)
+        torch.testing.assert_close(alone.token_logprobs[0], together.token_logprobs[b], atol=1e-5, rtol=0)
+
+
+class Script:
+    """A decoder whose next-token probabilities are written down for each prefix; counts its steps."""
+
+    max_length = 8
+
+    def __init__(self, probabilities: dict[tuple[int, ...], dict[int, float]], vocab_size: int = 7) -> None:
+        self.probabilities = probabilities
+        self.vocab_size = vocab_size
+        self.prefixes: list[list[tuple[int, ...]]] = []
+        self.steps = 0
+
+    def init_cache(
+        self, memory: Tensor, *, num_beams: int = 1, max_length: int | None = None
+    ) -> DecoderCache:
+        room = torch.zeros(1, memory.shape[0] * num_beams, 1, max_length or self.max_length, 1)
+        return DecoderCache((), room, room.clone())
+
+    def step(self, tokens: Tensor, cache: DecoderCache) -> tuple[Tensor, DecoderCache]:
+        # The prefix travels in the cache, so that a wrong selection shows.
+        cache.keys[0, :, 0, cache.length, 0] = tokens.flatten().float()
+        cache.length += 1
+        self.steps += 1
+        logits = torch.full((*tokens.shape, self.vocab_size), -20.0)
+        for row, prefix in enumerate(cache.keys[0, :, 0, : cache.length, 0].int().tolist()):
+            for token, p in self.probabilities.get(tuple(prefix[1:]), {EOS: 1.0}).items():
+                logits.view(-1, self.vocab_size)[row, token] = math.log(p)
+        return logits, cache
+
+
+def test_a_finished_beam_is_frozen_while_others_go_on() -> None:
+    # "4" ends at once and well; "5 6 4" is still better after normalising, and longer.
+    script = Script(
+        {
+            (): {4: 0.5, 5: 0.5},
+            (4,): {EOS: 0.9, 5: 0.1},
+            (5,): {6: 1.0},
+            (5, 6): {4: 1.0},
+            (5, 6, 4): {EOS: 1.0},
+        }
+    )
+    found = BeamSearch(2, max_length=6, length_penalty=1.0)(script, torch.zeros(1, 1, 1), SPECIAL)
+    assert captions(found) == [[[5, 6, 4, EOS], [4, EOS]]]
+    torch.testing.assert_close(found.scores[0].exp(), torch.tensor([0.5 ** (1 / 4), 0.45 ** (1 / 2)]))
+    torch.testing.assert_close(
+        found.token_logprobs[0, 1].exp()[:2], torch.tensor([0.5, 0.9]), atol=1e-5, rtol=0
+    )
+    assert found.tokens[0, 1].tolist() == [4, EOS, PAD, PAD, PAD, PAD]
+
+
+def test_it_stops_when_nothing_better_can_come() -> None:
+    script = Script({(): {4: 0.6, EOS: 0.4}, (4,): {EOS: 1.0}})
+    found = BeamSearch(2, max_length=8, length_penalty=0.0)(script, torch.zeros(1, 1, 1), SPECIAL)
+    assert captions(found) == [[[4, EOS], [EOS]]]
+    assert script.steps <= 3
+
+
+def test_control_tokens_are_never_chosen_however_likely() -> None:
+    script = Script({(): {PAD: 0.3, BOS: 0.3, UNK: 0.3, 4: 0.1}, (4,): {UNK: 0.99, EOS: 0.01}})
+    for search in (BeamSearch(1, max_length=4), BeamSearch(3, max_length=4), GreedySearch(max_length=4)):
+        best = captions(search(script, torch.zeros(1, 1, 1), SPECIAL))[0][0]
+        assert best == [4, EOS]
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_nan_names_the_step(step: int, beams: int, bad: float) -> None:
+    model = decoder(5)
+    plain = model.step
+
+    def damaged(tokens: Tensor, cache: DecoderCache) -> tuple[Tensor, DecoderCache]:
+        logits, cache = plain(tokens, cache)
+        if cache.length == step:
+            logits[-1, -1, 5] = bad
+        return logits, cache
+
+    model.step = damaged  # type: ignore[method-assign]
+    with pytest.raises(CaptionerError, match=f"NaN at step {step}; the model's weights are damaged"):
+        make_search(beams, max_length=5)(model, memory(2), SPECIAL)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"beam_size": 0}, "beam_size=0 must be at least 1"),
+        ({"beam_size": -2}, "beam_size=-2 must be at least 1"),
+        ({"beam_size": 2.5}, "beam_size=2.5 must be a whole number"),
+        ({"beam_size": "three"}, "beam_size='three' must be a whole number"),
+        ({"beam_size": 1, "max_length": 0}, "max_length=0 must be at least 1 token"),
+        ({"beam_size": 2, "max_length": 0}, "max_length=0 must be at least 1 token"),
+        ({"beam_size": 1, "max_length": "x"}, "max_length='x' must be a whole number"),
+        ({"beam_size": 2, "max_length": 7.5}, "max_length=7.5 must be a whole number"),
+        ({"beam_size": 1, "length_penalty": -0.1}, "length_penalty=-0.1 must be a number from 0"),
+        ({"beam_size": 2, "length_penalty": -0.1}, "length_penalty=-0.1 must be a number from 0"),
+        ({"beam_size": 2, "length_penalty": math.nan}, "length_penalty=nan must be a number from 0"),
+        ({"beam_size": 1, "length_penalty": math.inf}, "length_penalty=inf must be a number from 0"),
+        ({"beam_size": 2, "length_penalty": "a"}, "length_penalty='a' must be a number from 0"),
+    ],
+)
+def test_values_out_of_range_are_refused(arguments: dict[str, float], message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        make_search(**arguments)  # type: ignore[arg-type]
+
+
+def test_the_search_for_a_beam_size() -> None:
+    assert make_search(1, max_length=5).spec() == {"search": "greedy", "max_length": 5, "length_penalty": 0.7}
+    assert make_search(4, length_penalty=0.0).spec() == {
+        "search": "beam",
+        "beam_size": 4,
+        "max_length": 30,
+        "length_penalty": 0.0,
+    }
