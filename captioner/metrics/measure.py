@@ -15,8 +15,9 @@ from captioner.metrics.meteor import Meteor, meteor
 from captioner.metrics.ngrams import MAX_ORDER, Ints, count_ngrams
 from captioner.metrics.ptb import tokenize
 from captioner.metrics.rouge import rouge_l
+from captioner.metrics.spice import spice
 
-METRICS = ("BLEU", "METEOR", "ROUGE-L", "CIDEr-D", "CIDEr")
+METRICS = ("BLEU", "METEOR", "ROUGE-L", "CIDEr-D", "CIDEr", "SPICE")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +85,8 @@ def measure(
             images[name] = meteor_counts.images
         elif name == "ROUGE-L":
             images[name] = rouge_l(tokenized, tokenized_references)
+        elif name == "SPICE":
+            images[name] = spice(tokenized, tokenized_references)
         else:
             images[name] = (cider_d if name == "CIDEr-D" else cider)(counts, frequency)
         names.append(name)

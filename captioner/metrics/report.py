@@ -24,6 +24,7 @@ _VARIANTS = {
     "ROUGE-L": "ROUGE-L:beta1.2",
     "CIDEr-D": "CIDEr-D:n4-sigma6",
     "CIDEr": "CIDEr:n4",
+    "SPICE": "SPICE:1.0",
 }
 
 

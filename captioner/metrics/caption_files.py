@@ -1,0 +1,227 @@
+"""What captions does a file hold, in whichever of the usual formats? For scoring; no photo is opened.
+
+Candidates: COCO results JSON, JSON lines or CSV of image and caption. References: COCO captions JSON, Karpathy's
+JSON, Flickr's token file, or JSON lines or CSV with a line for each caption.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from captioner.errors import DataError, UsageError
+
+# A dataset may name its images in several ways: by number, by file name. Captions by image name, for each way.
+Namings = list[dict[str, list[str]]]
+
+_TOKEN_LINE = re.compile(r"(.+)#\d+\t(.*)")
+
+
+def read_candidates(path: Path) -> dict[str, str]:
+    """One caption for each image.
+
+    Raises:
+        DataError: The file is missing, empty or malformed, or an image has more than one caption.
+    """
+    captions = _as_one(_read(path, split=None), path)
+    if not captions:
+        raise DataError(f"{path} holds no caption: give a line or an entry for each image.")
+    if repeated := [image for image, of_image in captions.items() if len(of_image) > 1]:
+        shown = ", ".join(repeated[:5])
+        raise DataError(
+            f"{path} has more than one caption for {len(repeated)} of its images ({shown}): keep one for each."
+        )
+    return {image: of_image[0] for image, of_image in captions.items()}
+
+
+def read_references(path: Path, split: str | None = None) -> Namings:
+    """All captions of each image, by each way in which the file names its images.
+
+    Args:
+        path: The file.
+        split: Only this split, of a file that has splits (Karpathy's).
+
+    Raises:
+        DataError: The file is missing or malformed.
+        UsageError: `split` is not in the file, or the file has none.
+    """
+    return _read(path, split=split)
+
+
+def match_names(
+    candidates: Sequence[Mapping[str, str]], references: Namings
+) -> tuple[list[dict[str, str]], dict[str, list[str]]]:
+    """Candidates and references by one name for each image.
+
+    References by the first naming that has a candidate's name; where none has, candidates are tried by the last part
+    of their names, since what `predict` writes names photos by their paths.
+
+    Raises:
+        DataError: Two candidates' paths end in one name.
+    """
+    as_given = [dict(captions) for captions in candidates]
+    for naming in references:
+        if any(image in naming for captions in as_given for image in captions):
+            return as_given, naming
+    by_file = [{PurePosixPath(image).name: text for image, text in c.items()} for c in candidates]
+    for naming in references:
+        if any(image in naming for captions in by_file for image in captions):
+            for given, short in zip(as_given, by_file, strict=True):
+                if len(short) < len(given):
+                    counts = Counter(PurePosixPath(image).name for image in given)
+                    name = counts.most_common(1)[0][0]
+                    raise DataError(
+                        f"Several candidates are for a photo named {name}: give each its own name."
+                    )
+            return by_file, naming
+    return as_given, references[0]
+
+
+def _as_one(namings: Namings, path: Path) -> dict[str, list[str]]:
+    if len(namings) != 1:
+        raise DataError(f"{path} holds references, not candidates: give COCO results, JSON lines or CSV.")
+    return namings[0]
+
+
+def _read(path: Path, *, split: str | None) -> Namings:
+    text = _text(path)
+    start = text.lstrip()[:1]
+    if path.suffix == ".jsonl":
+        namings = [_json_lines(text, path)]
+    elif start == "[":
+        namings = [_group(_entries(_json(text, path), path, "image_id"))]
+    elif start == "{":
+        namings = _json_object(text, path, split)
+    elif path.suffix == ".csv" or text.split("\n", 1)[0].strip().startswith("image,"):
+        namings = [_csv(text, path)]
+    else:
+        namings = [_token_file(text, path)]
+    if split is not None and not (start == "{" and len(namings) > 1):
+        raise UsageError(f"split={split} is for files that have splits, and {path} has none: leave it out.")
+    return namings
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 at byte {error.start}: save it as UTF-8.") from error
+
+
+def _json(text: str, path: Path, line: int | None = None) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f"line {line or error.lineno}, column {error.colno}"
+        raise DataError(
+            f"{path} is not whole JSON: {error.msg} at {where}. Is the file cut short?"
+        ) from error
+    except RecursionError as error:
+        raise DataError(f"{path} nests too deeply to be a file of captions.") from error
+
+
+def _json_object(text: str, path: Path, split: str | None) -> Namings:
+    first_line = text.strip().split("\n", 1)[0].rstrip()
+    if first_line.endswith("}") and '"caption"' in first_line and '"annotations"' not in first_line:
+        return [_json_lines(text, path)]
+    content = _json(text, path)
+    images = content.get("images")
+    if isinstance(content.get("annotations"), list):
+        return _coco(content, path)
+    if isinstance(images, list) and all(isinstance(i, dict) and "sentences" in i for i in images):
+        return _karpathy(images, path, split)
+    raise DataError(
+        f"{path} is a JSON object without annotations (COCO) or images with sentences (Karpathy): "
+        "give one of these, COCO results, or JSON lines of image and caption."
+    )
+
+
+def _json_lines(text: str, path: Path) -> dict[str, list[str]]:
+    rows = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    return _group(_entries([_json(line, path, number) for number, line in rows], path, "image"))
+
+
+def _coco(content: Mapping[str, Any], path: Path) -> Namings:
+    by_id = _group(_entries(content["annotations"], path, "image_id"))
+    images = content.get("images")
+    if not isinstance(images, list):
+        return [by_id, {}]
+    by_file = {}
+    for image in images:
+        if isinstance(image, dict) and "file_name" in image and str(image.get("id")) in by_id:
+            by_file[str(image["file_name"])] = by_id[str(image["id"])]
+    return [by_id, by_file]
+
+
+def _karpathy(images: Sequence[Mapping[str, Any]], path: Path, split: str | None) -> Namings:
+    splits = sorted({str(image.get("split")) for image in images})
+    if split is not None and split not in splits:
+        raise UsageError(f"split={split} is not in {path}: choose from {', '.join(splits)}.")
+    namings: Namings = []
+    for key in ("cocoid", "filename", "imgid"):
+        captions: dict[str, list[str]] = {}
+        for image in images:
+            if key in image and split in (None, str(image.get("split"))):
+                name = str(image[key])
+                if name in captions:
+                    raise DataError(f"{path} has two images whose {key} is {name}: keep one.")
+                sentences = image["sentences"]
+                if not all(isinstance(s, dict) and isinstance(s.get("raw"), str) for s in sentences):
+                    raise DataError(f"{path}: a sentence of image {name} has no raw text.")
+                captions[name] = [sentence["raw"] for sentence in sentences]
+        namings.append(captions)
+    return namings
+
+
+def _csv(text: str, path: Path) -> dict[str, list[str]]:
+    reader = csv.DictReader(io.StringIO(text))
+    if not {"image", "caption"} <= set(reader.fieldnames or ()):
+        raise DataError(
+            f"{path} has no header naming the columns image and caption: add image,caption on top."
+        )
+    return _group(_entries(list(reader), path, "image"))
+
+
+def _token_file(text: str, path: Path) -> dict[str, list[str]]:
+    captions: dict[str, list[str]] = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        match = _TOKEN_LINE.fullmatch(line.rstrip("\r"))
+        if not match:
+            raise DataError(
+                f"{path}, line {number} is neither name#number<TAB>caption nor JSON: {line[:60]!r}. Known are COCO "
+                "and Karpathy JSON, Flickr token files, JSON lines and CSV."
+            )
+        captions.setdefault(match[1], []).append(match[2])
+    return captions
+
+
+def _entries(rows: Any, path: Path, key: str) -> Iterable[tuple[str, str]]:
+    """Image and caption of each entry, checked."""
+    if not isinstance(rows, list):
+        raise DataError(f"{path} should hold a list of {key} and caption.")
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict) or not {key, "caption"} <= row.keys():
+            raise DataError(f"{path}, entry {number} lacks {key} or caption: {str(row)[:60]}.")
+        image, caption = row[key], row["caption"]
+        if not isinstance(image, str | int) or isinstance(image, bool):
+            raise DataError(f"{path}, entry {number}: {key} is {image!r}, not a name or a number.")
+        if not isinstance(caption, str):
+            raise DataError(f"{path}: the caption of image {image} is {caption!r}, not text.")
+        yield str(image), caption
+
+
+def _group(entries: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    captions: dict[str, list[str]] = {}
+    for image, caption in entries:
+        captions.setdefault(image, []).append(caption)
+    return captions
