@@ -63,7 +63,6 @@ class ImageEncoder(nn.Module):
             raise UsageError(f"encoder.name={name!r} is not a timm model; {_suggest(name)}")
         self.name = name
         self.image_size = (int(image_size[0]), int(image_size[1]))
-        self.level = level
         self.merge = merge
         overlay: dict[str, Any] = {}
         if weights not in (None, "timm"):
@@ -75,8 +74,8 @@ class ImageEncoder(nn.Module):
             self.model: Any = _create(
                 name, self.image_size, weights is not None, overlay, dict(model_args or {})
             )
-            if level is not None:
-                self.model.prune_intermediate_layers([level])
+            # Counted from the end, a level would name another layer once the later ones are cut off.
+            self.level = None if level is None else self.model.prune_intermediate_layers([level])[0]
         except (RuntimeError, AssertionError, TypeError, ValueError, OSError) as error:
             raise UsageError(
                 f"the encoder {name} cannot be made with image_size={list(self.image_size)}, level={level}, "
