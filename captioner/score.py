@@ -46,8 +46,10 @@ def score(cfg: DictConfig) -> int:
         )
         _print_table([scores.corpus])
     else:
+        first, second = candidates
         comparison = compare_captions(
-            *candidates,
+            first,
+            second,
             references,
             metrics=metrics,
             frequency=frequency,

@@ -6,7 +6,7 @@ Axis letters: `I` images, `R` references of all images together, `M` distinct (c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +23,16 @@ class NgramCounts:
         caption: int64 `[M]`, the caption.
         ngram: int64 `[M]`, the n-gram's number, 0 to `num_ngrams - 1`.
         count: int64 `[M]`, how often it occurs there, at least 1.
-        first: int64 `[num_ngrams]`, where in the corpus' words each n-gram first stands.
+        first: int64 `[num_ngrams]`, where in the captions' words each n-gram first stands.
+        keys: int64 `[num_ngrams]`, increasing: the number of the n-gram without its last word (0 for single words)
+            times the size of the vocabulary, plus the last word.
     """
 
     caption: Ints
     ngram: Ints
     count: Ints
     first: Ints
+    keys: Ints
 
     @property
     def num_ngrams(self) -> int:
@@ -76,31 +79,19 @@ def count_ngrams(candidates: Sequence[str], references: Sequence[Sequence[str]])
     number: dict[str, int] = {}
     ids = np.fromiter((number.setdefault(word, len(number)) for word in words), np.int64, len(words))
     length = np.fromiter(map(len, split), np.int64, len(split))
-    caption = np.repeat(np.arange(len(split)), length)
-    left = np.repeat(np.cumsum(length), length) - np.arange(
-        len(words)
-    )  # words from here to the caption's end
 
     num_images = len(candidates)
     candidate_counts, reference_counts = [], []
-    ngram, first = ids, np.unique(ids, return_index=True)[1]
-    for order in range(1, MAX_ORDER + 1):
-        if order > 1:
-            # An n-gram is the n-gram one shorter that begins here, and the word after it.
-            begins = np.flatnonzero(left >= order)
-            key = ngram[begins] * max(len(number), 1) + ids[begins + order - 1]
-            _, index, numbered = np.unique(key, return_index=True, return_inverse=True)
-            ngram = np.zeros_like(ids)
-            ngram[begins] = numbered
-            first = begins[index]
-        else:
-            begins = np.arange(len(words))
-        size = max(len(first), 1)
-        pairs, count = np.unique(caption[begins] * size + ngram[begins], return_counts=True)
-        cut = int(np.searchsorted(pairs, num_images * size))
-        candidate_counts.append(NgramCounts(pairs[:cut] // size, pairs[:cut] % size, count[:cut], first))
-        of_reference = pairs[cut:] - num_images * size
-        reference_counts.append(NgramCounts(of_reference // size, of_reference % size, count[cut:], first))
+    for both in count_ids(ids, length, len(number)):
+        cut = int(np.searchsorted(both.caption, num_images))
+        candidate_counts.append(
+            replace(both, caption=both.caption[:cut], ngram=both.ngram[:cut], count=both.count[:cut])
+        )
+        reference_counts.append(
+            replace(
+                both, caption=both.caption[cut:] - num_images, ngram=both.ngram[cut:], count=both.count[cut:]
+            )
+        )
     return Corpus(
         words=words,
         candidate_length=length[:num_images],
@@ -109,6 +100,34 @@ def count_ngrams(candidates: Sequence[str], references: Sequence[Sequence[str]])
         candidates=tuple(candidate_counts),
         references=tuple(reference_counts),
     )
+
+
+def count_ids(ids: Ints, length: Ints, vocabulary: int) -> tuple[NgramCounts, ...]:
+    """Count the n-grams of captions given as numbers, for orders 1 to 4.
+
+    Args:
+        ids: int64 `[T]`, the words of all captions, one after the other, 0 to `vocabulary - 1`.
+        length: int64, the words of each caption.
+        vocabulary: How many words there may be.
+    """
+    caption = np.repeat(np.arange(len(length)), length)
+    left = np.repeat(np.cumsum(length), length) - np.arange(len(ids))  # words from here to the caption's end
+    ngram = np.zeros_like(ids)
+    counts = []
+    for order in range(1, MAX_ORDER + 1):
+        # An n-gram is the n-gram one shorter that begins here, and the word after it.
+        begins = np.flatnonzero(left >= order)
+        keys, index, numbered = np.unique(
+            ngram[begins] * max(vocabulary, 1) + ids[begins + order - 1],
+            return_index=True,
+            return_inverse=True,
+        )
+        ngram = np.zeros_like(ids)
+        ngram[begins] = numbered
+        size = max(len(keys), 1)
+        pairs, count = np.unique(caption[begins] * size + numbered, return_counts=True)
+        counts.append(NgramCounts(pairs // size, pairs % size, count, begins[index], keys))
+    return tuple(counts)
 
 
 def find(keys: Ints, wanted: Ints) -> tuple[Ints, NDArray[np.bool_]]:
