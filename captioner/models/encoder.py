@@ -10,6 +10,7 @@ from typing import Any
 
 import timm
 import torch
+from timm.layers import PatchEmbed
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -62,7 +63,9 @@ class ImageEncoder(nn.Module):
         if not timm.is_model(name):
             raise UsageError(f"encoder.name={name!r} is not a timm model; {_suggest(name)}")
         self.name = name
-        self.image_size = (int(image_size[0]), int(image_size[1]))
+        self.image_size = _two_sides(image_size)
+        if not isinstance(merge, int) or merge < 1:
+            raise UsageError(f"encoder.merge={merge!r} must be a whole number from 1")
         self.merge = merge
         overlay: dict[str, Any] = {}
         if weights not in (None, "timm"):
@@ -74,6 +77,8 @@ class ImageEncoder(nn.Module):
             self.model: Any = _create(
                 name, self.image_size, weights is not None, overlay, dict(model_args or {})
             )
+            if not hasattr(self.model, "forward_intermediates"):
+                raise ValueError("timm has no forward_intermediates for it, so it gives no feature grid")
             # Counted from the end, a level would name another layer once the later ones are cut off.
             self.level = None if level is None else self.model.prune_intermediate_layers([level])[0]
         except (RuntimeError, AssertionError, TypeError, ValueError, OSError) as error:
@@ -81,10 +86,7 @@ class ImageEncoder(nn.Module):
                 f"the encoder {name} cannot be made with image_size={list(self.image_size)}, level={level}, "
                 f"weights={weights}, model_args={dict(model_args or {})}: {_first_line(error)}"
             ) from error
-        if not hasattr(self.model, "forward_intermediates"):
-            raise UsageError(
-                f"the encoder {name} gives no feature grid (timm has no forward_intermediates for it)"
-            )
+        self._check_patches()
         config = self.model.pretrained_cfg
         self.mean: tuple[float, ...] = tuple(mean if mean is not None else config["mean"])
         self.std: tuple[float, ...] = tuple(std if std is not None else config["std"])
@@ -96,6 +98,18 @@ class ImageEncoder(nn.Module):
     def frozen(self) -> bool:
         """Whether no weight is trained."""
         return self.trainable == "none"
+
+    def _check_patches(self) -> None:
+        """Refuse a size whose last rows or columns no patch would cover: maps would lie beside what was seen."""
+        patch_embed = getattr(self.model, "patch_embed", None)
+        if isinstance(patch_embed, PatchEmbed):
+            patch = patch_embed.patch_size
+            if any(side % p for side, p in zip(self.image_size, patch, strict=True)):
+                near = [max(1, round(side / p)) * p for side, p in zip(self.image_size, patch, strict=True)]
+                raise UsageError(
+                    f"encoder.image_size={list(self.image_size)} is no multiple of the {patch[0]} x {patch[1]} "
+                    f"patches of {self.name}; take {near}"
+                )
 
     def _freeze(self, trainable: str) -> None:
         names = [name for name, _ in self.model.named_parameters()]
@@ -133,7 +147,7 @@ class ImageEncoder(nn.Module):
         self.eval()
         try:
             tokens = self(torch.zeros(1, 3, *self.image_size))
-        except (RuntimeError, AssertionError) as error:
+        except (RuntimeError, AssertionError, ValueError, IndexError) as error:
             raise UsageError(
                 f"the encoder {self.name} does not take images of {self.image_size[0]} x {self.image_size[1]} "
                 f"pixels: {_first_line(error)}"
@@ -157,19 +171,41 @@ class ImageEncoder(nn.Module):
                 )[0]
                 return _from_grid(grid, self.merge)
             final, (grid,) = self.model.forward_intermediates(images, indices=indices, output_fmt="NCHW")
-            if final.ndim == 4:
+            if isinstance(final, Tensor) and final.ndim == 4:
                 channels_last = getattr(self.model, "output_fmt", "NCHW") == "NHWC"
                 return _from_grid(final.permute(0, 3, 1, 2) if channels_last else final, self.merge)
             rows, cols = grid.shape[-2:]
-            return ImageTokens(final, (rows, cols), final.shape[1] - rows * cols)
+            if isinstance(final, Tensor) and final.shape[1] >= rows * cols:
+                if self.merge > 1:
+                    raise UsageError(
+                        f"encoder.merge={self.merge} would join class tokens of {self.name}; give encoder.level too"
+                    )
+                return ImageTokens(final, (rows, cols), final.shape[1] - rows * cols)
+            # Several branches, or only a class token, at the end: the last map is what has a place.
+            return _from_grid(grid, self.merge)
 
 
 def _from_grid(grid: Tensor, merge: int) -> ImageTokens:
+    rows, cols = grid.shape[-2:]
+    if rows % merge or cols % merge:
+        raise UsageError(
+            f"encoder.merge={merge} does not divide the grid of {rows} x {cols}; take a divisor of both"
+        )
     # [B, D, rows, cols] -> [B, D*merge², rows/merge, cols/merge]
     grid = F.pixel_unshuffle(grid, merge)
     # [B, D, rows, cols] -> [B, rows*cols, D]
     rows, cols = grid.shape[-2:]
     return ImageTokens(grid.flatten(2).transpose(1, 2), (rows, cols))
+
+
+def _two_sides(image_size: Sequence[int]) -> tuple[int, int]:
+    sides = list(image_size) if isinstance(image_size, Sequence) else []
+    if len(sides) != 2 or not all(isinstance(side, int) and side >= 1 for side in sides):
+        raise UsageError(
+            f"encoder.image_size={image_size!r} must be two whole numbers, rows and columns of pixels, "
+            "such as [224, 224]"
+        )
+    return sides[0], sides[1]
 
 
 def _create(

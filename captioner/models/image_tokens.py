@@ -20,7 +20,7 @@ class ImageTokens:
         num_prefix: Tokens before the grid that see no single place: class and register tokens.
 
     Raises:
-        ValueError: If `N != num_prefix + rows * cols`.
+        ValueError: If `N != num_prefix + rows * cols`, or `num_prefix` is negative.
     """
 
     features: Tensor
@@ -29,7 +29,8 @@ class ImageTokens:
 
     def __post_init__(self) -> None:
         rows, cols = self.grid
-        if self.features.ndim != 3 or self.features.shape[1] != self.num_prefix + rows * cols:
+        fits = self.features.ndim == 3 and self.features.shape[1] == self.num_prefix + rows * cols
+        if not fits or self.num_prefix < 0:
             raise ValueError(
                 f"image tokens of shape {tuple(self.features.shape)} do not fit {self.num_prefix} prefix tokens "
                 f"and a grid of {rows} x {cols}"

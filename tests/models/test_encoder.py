@@ -229,3 +229,57 @@ def test_an_unknown_name_is_refused_with_near_ones() -> None:
 def test_settings_that_do_not_exist_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         ImageEncoder("resnet10t", (32, 32), **settings)
+
+
+@pytest.mark.parametrize(
+    "image_size", [224, [224], [32, 32, 3], ["32", "32"], "22", [0, 32], [32, -32], [32.5, 32], None]
+)
+def test_an_image_size_is_two_numbers_of_pixels(image_size: Any) -> None:
+    with pytest.raises(
+        UsageError, match=r"encoder.image_size=.* must be two whole numbers, rows and columns"
+    ):
+        ImageEncoder("resnet10t", image_size)
+
+
+@pytest.mark.parametrize(
+    ("name", "image_size", "near"),
+    [
+        # timm leaves out the last rows: 30 pixels would be shown as one row of 16.
+        ("vit_tiny_patch16_224", [30, 48], r"\[32, 48\]"),
+        ("test_vit", [32, 7], r"\[32, 16\]"),
+        ("vit_small_patch14_reg4_dinov2", [224, 225], r"\[224, 224\]"),
+        ("swin_tiny_patch4_window7_224", [63, 96], r"\[64, 96\]"),
+    ],
+)
+def test_a_size_that_patches_do_not_cover_is_refused(name: str, image_size: list[int], near: str) -> None:
+    with pytest.raises(UsageError, match=rf"no multiple of the .* patches of {name}; take {near}"):
+        ImageEncoder(
+            name, image_size, model_args={"depths": [1, 1, 1, 1]} if "swin" in name else {"depth": 1}
+        )
+
+
+@torch.no_grad()
+def test_where_the_end_has_no_place_the_last_map_is_given() -> None:
+    # PiT ends in a class token alone, EfficientViM in two branches.
+    for name, grid in (("pit_xs_224", (7, 7)), ("efficientvim_m1", (4, 4))):
+        encoder = ImageEncoder(name, (224, 224)).eval()
+        assert (encoder.grid, encoder.num_prefix) == (grid, 0)
+        images = torch.randn(1, 3, 224, 224)
+        (expected,) = encoder.model.forward_intermediates(
+            images, indices=[-1], output_fmt="NCHW", intermediates_only=True
+        )
+        torch.testing.assert_close(encoder(images).features, expected.flatten(2).transpose(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("resnet10t", {"merge": 0}, "encoder.merge=0 must be a whole number from 1"),
+        ("resnet10t", {"merge": 1.5}, "encoder.merge=1.5 must be a whole number from 1"),
+        ("resnet10t", {"merge": 3, "level": 2}, "encoder.merge=3 does not divide the grid of 8 x 8"),
+        ("test_vit", {"merge": 2}, "encoder.merge=2 would join class tokens of test_vit; give encoder.level"),
+    ],
+)
+def test_a_merge_that_does_not_fit_is_refused(name: str, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        ImageEncoder(name, (64, 64), **settings)
