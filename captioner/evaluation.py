@@ -14,7 +14,6 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from captioner.caption import Caption
-from captioner.data.memory import InMemory
 from captioner.data.open import open_split
 from captioner.data.samples import CaptionDataset
 from captioner.data.scenes import Scenes, check
@@ -63,10 +62,9 @@ def evaluate_split(cfg: DictConfig) -> dict[str, Any]:
         "data": OmegaConf.to_container(cfg.data, resolve=True),
         "split": cfg.split,
     }
-    worlds = dataset.dataset if isinstance(dataset, InMemory) else dataset
     named: dict[int, list[NamedBoxes]] = {}
-    if isinstance(worlds, Scenes):
-        result["scenes"], named = _hold_against_scenes(worlds, captions)
+    if isinstance(dataset, Scenes):
+        result["scenes"], named = _hold_against_scenes(dataset, captions)
     _write(folder, result, captions, {i: samples[i].id for i in captions}, scores.images)
     if cfg.page:
         ranked = sorted(captions, key=lambda i: scores.images[samples[i].id]["CIDEr-D"])

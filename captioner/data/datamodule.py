@@ -162,22 +162,20 @@ class _Encoded(Dataset[EncodedSample]):
         seed: int,
     ) -> None:
         self.dataset = dataset
+        self.tokenizer = tokenizer
         self.transform = transform
         self.augment = augment
         self.captions_per_image = captions_per_image
+        self.max_words = max_tokens - 2  # beside BOS and EOS
         self.seed = seed
-        samples = (dataset[i] for i in range(len(dataset)))
-        self.captions = [
-            tuple(tuple(ids[: max_tokens - 2]) for ids in tokenizer.encode_batch(sample.captions))
-            for sample in samples
-        ]
 
     def __getitem__(self, draw: Draw) -> EncodedSample:
         photo = self.dataset.photo(draw.index)
+        captions = self.dataset[draw.index].captions
         # What is drawn depends on seed, epoch and sample alone, so workers and resumed runs draw the same.
         seeds = np.random.SeedSequence((self.seed, draw.epoch, draw.index)).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(seeds[0]))
-        captions = self.captions[draw.index]
+        flip = self.augment is not None and may_flip(captions)
         if self.captions_per_image is not None and len(captions) > self.captions_per_image:
             chosen = torch.randperm(len(captions), generator=generator)[: self.captions_per_image]
             captions = tuple(captions[int(i)] for i in chosen)
@@ -185,6 +183,6 @@ class _Encoded(Dataset[EncodedSample]):
         if self.augment is None:
             image, _ = self.transform(photo)
         else:
-            flip = may_flip(self.dataset[draw.index].captions)
             image = self.augment(photo, generator=generator, may_flip=flip)
-        return EncodedSample(image, captions, draw.index)
+        ids = self.tokenizer.encode_batch(captions)
+        return EncodedSample(image, tuple(tuple(caption[: self.max_words]) for caption in ids), draw.index)

@@ -1,11 +1,10 @@
-"""Which datasets does a configuration name? Opened, checked and, where they are made in code, kept in memory."""
+"""Which datasets does a configuration name?"""
 
 from __future__ import annotations
 
 from omegaconf import DictConfig
 
 from captioner.config import build
-from captioner.data.memory import InMemory
 from captioner.data.samples import CaptionDataset
 from captioner.errors import UsageError
 
@@ -20,4 +19,4 @@ def open_split(data: DictConfig, split: str) -> CaptionDataset:
     if split not in splits:
         raise UsageError(f"split={split} is not one of this dataset's: {', '.join(map(str, splits))}")
     dataset: CaptionDataset = build(data[split])
-    return InMemory(dataset) if data.get("in_memory") else dataset
+    return dataset

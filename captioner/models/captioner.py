@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from captioner.errors import UsageError
 from captioner.models.encoder import ImageEncoder
+from captioner.models.image_layers import ImageLayer
 from captioner.models.image_tokens import ImageTokens
 from captioner.models.transformer import DecoderOutput, TransformerDecoder
 
@@ -54,6 +55,9 @@ class ImageBridge(nn.Module):
         super().__init__()
         self.norm_in = nn.LayerNorm(in_dim)
         self.project = nn.Linear(in_dim, dim)
+        self.layers = nn.Sequential(
+            *(ImageLayer(dim, num_heads, mlp_ratio=2.0, dropout=dropout) for _ in range(depth))
+        )
         self.norm_out = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
         self.position = nn.Parameter(sinusoid_grid(dim, grid))
@@ -68,8 +72,8 @@ class ImageBridge(nn.Module):
             position = F.interpolate(position[None], tokens.grid, mode="bilinear", antialias=True)[0]
         # [D, rows, cols] -> [num_prefix + rows*cols, D]
         position = torch.cat([self.prefix_position, position.flatten(1).T])
-        x = self.norm_out(self.project(self.norm_in(tokens.features)) + position)
-        return Memory(self.dropout(x), tokens.grid, tokens.num_prefix)
+        x = self.dropout(self.project(self.norm_in(tokens.features)) + position)
+        return Memory(self.norm_out(self.layers(x)), tokens.grid, tokens.num_prefix)
 
 
 def sinusoid_grid(dim: int, grid: tuple[int, int]) -> Tensor:
@@ -98,14 +102,27 @@ class Captioner(nn.Module):
     Args:
         encoder: Gives `ImageTokens`.
         decoder: Reads a memory of its own width.
-        dropout: Applied to the memory.
+        dropout: Applied to the projected image features.
+        image_depth: Self-attention layers over the image tokens, between encoder and decoder.
+        image_heads: Heads of those layers; must divide the decoder's width.
 
     Raises:
-        UsageError: If `dropout` is not at least 0 and below 1.
+        UsageError: If `dropout` is not at least 0 and below 1, `image_depth` is negative, or `image_heads` does not
+            divide the width.
     """
 
-    def __init__(self, encoder: ImageEncoder, decoder: TransformerDecoder, *, dropout: float = 0.1) -> None:
+    def __init__(
+        self,
+        encoder: ImageEncoder,
+        decoder: TransformerDecoder,
+        *,
+        dropout: float = 0.1,
+        image_depth: int = 0,
+        image_heads: int = 4,
+    ) -> None:
         super().__init__()
+        if image_depth < 0:
+            raise UsageError(f"model.image_depth={image_depth} must not be negative")
         if not 0 <= dropout < 1:
             raise UsageError(f"model.dropout={dropout} must be at least 0 and below 1")
         self.encoder = encoder
@@ -115,6 +132,8 @@ class Captioner(nn.Module):
             decoder.token_embedding.embedding_dim,
             grid=encoder.grid,
             num_prefix=encoder.num_prefix,
+            depth=image_depth,
+            num_heads=image_heads,
             dropout=dropout,
         )
 

@@ -180,6 +180,8 @@ def _model_spec(cfg: DictConfig, tokenizer: Tokenizer) -> dict[str, Any]:
         "encoder": encoder,
         "decoder": {**decoder, "vocab_size": tokenizer.vocab_size},
         "dropout": cfg.model.dropout,
+        "image_depth": cfg.model.image_depth,
+        "image_heads": cfg.model.image_heads,
     }
 
 
