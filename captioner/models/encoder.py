@@ -159,19 +159,23 @@ class ImageEncoder(nn.Module):
                 module.eval()
         return self
 
-    @torch.no_grad()
     def _probe(self) -> tuple[int, tuple[int, int], int]:
+        """Width, grid and prefix of the tokens; parameters that no token passes are not trained."""
         was_training = self.training
         self.eval()
         try:
-            tokens = self(torch.zeros(1, 3, *self.image_size))
+            with torch.enable_grad():
+                tokens: ImageTokens = self(torch.zeros(1, 3, *self.image_size))
         except (RuntimeError, AssertionError, ValueError, IndexError) as error:
             raise UsageError(
                 f"the encoder {self.name} does not take images of {self.image_size[0]} x {self.image_size[1]} "
                 f"pixels: {_brief(error)}"
             ) from error
-        finally:
-            self.train(was_training)
+        # Such as a pooling head: training in several processes stops at a parameter that gets no gradient.
+        passed = _passed(tokens.features)
+        for parameter in self.model.parameters():
+            parameter.requires_grad_(parameter.requires_grad and id(parameter) in passed)
+        self.train(was_training)
         return tokens.features.shape[-1], tokens.grid, tokens.num_prefix
 
     def forward(self, images: Tensor) -> ImageTokens:
@@ -201,6 +205,18 @@ class ImageEncoder(nn.Module):
                 return ImageTokens(final, (rows, cols), final.shape[1] - rows * cols)
             # Several branches, or only a class token, at the end: the last map is what has a place.
             return _from_grid(grid, self.merge)
+
+
+def _passed(output: Tensor) -> set[int]:
+    """Ids of the parameters that a gradient of `output` comes to."""
+    found, seen, waiting = set(), set(), [output.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            found.add(id(getattr(node, "variable", None)))
+            waiting += [before for before, _ in node.next_functions]
+    return found
 
 
 def _from_grid(grid: Tensor, merge: int) -> ImageTokens:

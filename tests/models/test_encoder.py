@@ -200,6 +200,26 @@ def test_a_frozen_encoder_builds_no_graph_and_drops_nothing() -> None:
     assert torch.equal(first, encoder(images).features)
 
 
+@pytest.mark.parametrize(
+    ("name", "pixels", "settings"),
+    [
+        ("test_resnet", (32, 32), {}),
+        ("test_convnext", (32, 32), {}),  # has a norm behind the pooling
+        ("test_vit4", (32, 32), {"trainable": "blocks.2"}),  # likewise
+        (SIGLIP[0], (32, 32), {"model_args": SIGLIP[1]}),  # pools by attention
+        ("mobilenetv3_small_050", (32, 32), {"trainable": "blocks.3"}),  # has a convolution there
+    ],
+)
+def test_whatever_is_trained_gets_a_gradient(
+    name: str, pixels: tuple[int, int], settings: dict[str, Any]
+) -> None:
+    encoder = ImageEncoder(name, pixels, **settings).train()
+    encoder(torch.randn(2, 3, *pixels)).features.square().sum().backward()
+    parameters = dict(encoder.named_parameters())
+    assert {name for name, p in parameters.items() if p.grad is not None} == set(trained(encoder))
+    assert trained(encoder)
+
+
 def test_mean_and_std_are_timms_or_those_given() -> None:
     encoder = ImageEncoder("test_vit", (32, 32))
     config = timm.get_pretrained_cfg("test_vit")
