@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -24,10 +26,12 @@ PATH_SETTINGS = (
     "resume",
     "candidates",
     "references",
+    "frequency",
     "data.root",
     "encoder.weights",
 )
 """Settings whose value is taken as text, whatever characters it has."""
+_OPTIONAL_PATHS = ("overlay", "resume", "frequency", "encoder.weights")
 
 
 def conf_dir() -> Path:
@@ -59,6 +63,7 @@ def run(task: Callable[[DictConfig], int], config_name: str) -> NoReturn:
         # Hydra would add a line about overrides to what leaves here as an exception.
         try:
             _refuse_missing(cfg)
+            _refuse_other_kinds(cfg, config_name)
             status = task(cfg)
         except CaptionerError as error:
             fail(error)
@@ -69,6 +74,9 @@ def run(task: Callable[[DictConfig], int], config_name: str) -> NoReturn:
 
     # Otherwise Hydra prints errors itself: long ones for the user's slips, shortened ones for our bugs.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")  # names of files may hold bytes that are no text
     sys.argv[1:] = [_quoted(argument) for argument in sys.argv[1:]]
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(guarded)()
@@ -108,11 +116,14 @@ def as_list(value: Any) -> list[str]:
 
 def _quoted(argument: str) -> str:
     """Put quotes around a value that names files, so that Hydra takes blanks, commas, `=` and brackets as they are."""
-    key, equals, value = argument.partition("=")
-    is_list = value.startswith("[") and value.endswith("]") and not Path(value).exists()
-    if not equals or key not in PATH_SETTINGS or not value or value[0] in "'\"" or value == "null" or is_list:
+    key, _, value = argument.partition("=")
+    if key not in PATH_SETTINGS or not value or (value == "null" and key in _OPTIONAL_PATHS):
         return argument
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    is_list_or_quoted = len(value) > 1 and value[0] + value[-1] in ("[]", "''", '""')
+    if is_list_or_quoted and not os.path.exists(value):
+        return argument
+    # Hydra reads a backslash only where a quote follows it.
+    escaped = re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), value)
     return f"{key}='{escaped}'"
 
 
@@ -123,18 +134,42 @@ def fail(error: CaptionerError) -> NoReturn:
 
 
 def _refuse_missing(cfg: DictConfig) -> None:
-    missing = list(_missing(OmegaConf.to_container(cfg), ""))
+    missing = [key for key, value in _leaves(OmegaConf.to_container(cfg), "") if value == "???"]
     if missing:
         hint = " ".join(f"{key}=..." for key in missing)
         raise UsageError(f"these settings need a value: {', '.join(missing)}; add {hint} to the command")
 
 
-def _missing(node: Any, path: str) -> Iterator[str]:
+def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
     if isinstance(node, dict):
         for key, value in node.items():
-            yield from _missing(value, f"{path}.{key}" if path else str(key))
-    elif node == "???":
-        yield path
+            yield from _leaves(value, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, node
+
+
+def _refuse_other_kinds(cfg: DictConfig, config_name: str) -> None:
+    """What is a number or a switch in `conf/` must be one on the command line. Lightning checks `trainer` itself."""
+    from hydra import compose
+    from hydra.core.hydra_config import HydraConfig
+
+    choices = HydraConfig.get().runtime.choices.items()
+    groups = [f"{group}={option}" for group, option in choices if not group.startswith("hydra/")]
+    usual = dict(_leaves(OmegaConf.to_container(compose(config_name, groups)), ""))
+    for key, value in _leaves(OmegaConf.to_container(cfg), ""):
+        if key.startswith("trainer.") or value is None or (isinstance(value, str) and "${" in value):
+            continue
+        match usual.get(key):
+            case bool():
+                fits, kind = isinstance(value, bool), "true or false"
+            case int():
+                fits, kind = type(value) is int, "a whole number"
+            case float():
+                fits, kind = type(value) in (int, float), "a number"
+            case _:
+                continue
+        if not fits:
+            raise UsageError(f"{key}={value} must be {kind}, as in {key}={usual[key]}")
 
 
 def build(spec: Any, *parts: Any, allowed: tuple[str, ...] = ALLOWED_TARGETS, **extra: Any) -> Any:

@@ -99,8 +99,8 @@ class CaptionPipeline:
         Raises:
             UsageError: If `batch_size` is below 1.
         """
-        if batch_size < 1:
-            raise UsageError(f"batch_size={batch_size} must be at least 1")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise UsageError(f"batch_size={batch_size} must be a whole number of at least 1")
         waiting: list[tuple[int, Photo | ImageError]] = []
         for index, source in enumerate(images):
             try:
@@ -164,6 +164,6 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise UsageError(f"device={name} is not available here; take auto or cpu") from error
     return device

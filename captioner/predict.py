@@ -30,7 +30,7 @@ def predict(cfg: DictConfig) -> int:
         raise UsageError(f"scale={cfg.scale} is unknown; choose caption or word")
     from captioner.image.find import find_photos
 
-    images = cfg.images if isinstance(cfg.images, str) else [str(entry) for entry in cfg.images]
+    images = cfg.images if isinstance(cfg.images, str) else [str(entry) for entry in cfg.images or ()]
     paths = find_photos(images, stdin=sys.stdin)
 
     from captioner.decoding import make_search
@@ -47,7 +47,10 @@ def predict(cfg: DictConfig) -> int:
         ) from error
     bad: list[dict[str, str]] = []
     with ExitStack() as files:
-        lines = files.enter_context(open(folder / "captions.jsonl", "w", encoding="utf-8"))
+        # Names of files may hold bytes that are no text; JSON has an escape for each.
+        lines = files.enter_context(
+            open(folder / "captions.jsonl", "w", encoding="utf-8", errors="backslashreplace")
+        )
         results = pipeline.stream(paths, search=search, batch_size=cfg.batch_size)
         entries = _report(
             results, paths, lines, bad, folder / "overlays" if "png" in overlays else None, cfg.scale
@@ -63,7 +66,9 @@ def predict(cfg: DictConfig) -> int:
     errors.unlink(missing_ok=True)
     if bad:
         errors.write_text(
-            "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in bad), encoding="utf-8"
+            "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in bad),
+            encoding="utf-8",
+            errors="backslashreplace",
         )
     _summarise(len(paths), len(bad), folder, overlays)
     return 1 if bad else 0
@@ -103,9 +108,10 @@ def _report(
         }
         lines.write(json.dumps(record, ensure_ascii=False) + "\n")
         if sheets is not None:
-            # Photos of several folders may share a name: the number keeps them apart and in order.
+            # Photos of several folders may share a name: the number keeps them apart and in order. Names end at
+            # 255 bytes, and a letter takes up to 4.
             contact_sheet(result.photo.pixels, caption, scale=scale).save(
-                sheets / f"{result.index + 1:05d}-{path.stem}.png"
+                sheets / f"{result.index + 1:05d}-{path.stem[:60]}.png"
             )
         yield PageEntry(result.photo.pixels, caption, str(path))
 
