@@ -46,11 +46,21 @@ class ImageBridge(nn.Module):
         dim: Width `D` of the decoder.
         grid: Grid of the position table.
         num_prefix: Number of prefix tokens.
-        dropout: Applied to the result.
+        depth: Number of self-attention layers over the image tokens.
+        num_heads: Heads of those layers.
+        dropout: Applied to the projected features and in the layers.
     """
 
     def __init__(
-        self, in_dim: int, dim: int, *, grid: tuple[int, int], num_prefix: int, dropout: float
+        self,
+        in_dim: int,
+        dim: int,
+        *,
+        grid: tuple[int, int],
+        num_prefix: int,
+        depth: int,
+        num_heads: int,
+        dropout: float,
     ) -> None:
         super().__init__()
         self.norm_in = nn.LayerNorm(in_dim)
