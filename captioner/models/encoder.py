@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import difflib
-import os
-import socket
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import timm
 import torch
 from timm.layers.patch_embed import PatchEmbed
-from timm.models import load_state_dict
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from captioner.errors import UsageError
 from captioner.models.image_tokens import ImageTokens
+from captioner.models.pretrained import brief, check_license, check_reachable, from_file
 
-PERMISSIVE_LICENSES = ("apache-2.0", "mit", "bsd-3-clause", "bsd-2-clause", "cc-by-4.0", "cc0-1.0")
-HUB = ("huggingface.co", 443)
 _TAKEN = frozenset(
     (
         "checkpoint_path",
@@ -88,10 +81,10 @@ class ImageEncoder(nn.Module):
             )
         overlay: dict[str, Any] = {}
         if weights not in (None, "timm"):
-            overlay = _from_file(str(weights), name)
+            overlay = from_file(str(weights), name)
         elif weights == "timm":
-            _check_license(name, accept=accept_license)
-            _check_reachable(name)
+            check_license(name, accept=accept_license)
+            check_reachable(name)
         try:
             self.model: Any = _create(name, self.image_size, weights is not None, overlay, args)
             if not hasattr(self.model, "forward_intermediates"):
@@ -101,7 +94,7 @@ class ImageEncoder(nn.Module):
         except (RuntimeError, AssertionError, TypeError, ValueError, OSError) as error:
             raise UsageError(
                 f"the encoder {name} cannot be made with image_size={list(self.image_size)}, level={level}, "
-                f"weights={weights}, model_args={args}: {_brief(error)}"
+                f"weights={weights}, model_args={args}: {brief(error)}"
             ) from error
         self._check_patches()
         config = self.model.pretrained_cfg
@@ -169,7 +162,7 @@ class ImageEncoder(nn.Module):
         except (RuntimeError, AssertionError, ValueError, IndexError) as error:
             raise UsageError(
                 f"the encoder {self.name} does not take images of {self.image_size[0]} x {self.image_size[1]} "
-                f"pixels: {_brief(error)}"
+                f"pixels: {brief(error)}"
             ) from error
         # Such as a pooling head: training in several processes stops at a parameter that gets no gradient.
         passed = _passed(tokens.features)
@@ -255,92 +248,6 @@ def _create(
         return timm.create_model(name, num_classes=0, **options)
 
 
-def _from_file(path: str, name: str) -> dict[str, Any]:
-    """What timm must be told to load a local file, all of it: a weight that is missing is not left random."""
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise UsageError(
-            f"encoder.weights={path} is no file; give a safetensors or .pth file, 'timm' for timm's pretrained "
-            "weights, or null for random ones"
-        )
-    try:
-        state = load_state_dict(str(file), weights_only=True)  # a pickle that names code is refused
-        tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
-    except Exception as error:  # every kind of damage raises another class
-        raise UsageError(
-            f"encoder.weights={path} cannot be read: {_brief(error)}; give a safetensors file, or a .pth file of "
-            "tensors alone"
-        ) from error
-    if not tensors:
-        raise UsageError(f"encoder.weights={path} holds no tensors; give the weights of {name}")
-    # The classifier is not built. Were it dropped by timm, timm would no longer insist on the rest.
-    config = timm.get_pretrained_cfg(name)
-    heads = (config.classifier or ()) if config is not None else ()
-    prefixes = tuple(f"{head}." for head in ((heads,) if isinstance(heads, str) else heads))
-    tensors = {key: value for key, value in tensors.items() if not key.startswith(prefixes)}
-    return {"state_dict": tensors, "num_classes": 0, "label_offset": 0}
-
-
-def _pretrained(name: str) -> Any:
-    """What timm says about its weights for a model, or None."""
-    try:
-        return timm.get_pretrained_cfg(name)
-    except RuntimeError as error:
-        tags = ", ".join(timm.list_models(f"{name.partition('.')[0]}.*", pretrained=True))
-        raise UsageError(
-            f"encoder.name={name!r}: timm has no weights of that tag; choose from {tags}"
-        ) from error
-
-
-def _check_license(name: str, *, accept: bool) -> None:
-    config = _pretrained(name)
-    license_name = (config.license or "unknown") if config is not None else "unknown"
-    if not accept and license_name.lower() not in PERMISSIVE_LICENSES:
-        raise UsageError(
-            f"timm's weights for {name} are under the licence {license_name}; "
-            "say encoder.accept_license=true if your use allows it, or choose another encoder"
-        )
-
-
-def _check_reachable(name: str) -> None:
-    """Fail in a second where timm would block for most of a minute in retries."""
-    config = _pretrained(name)
-    if config is None or not (config.hf_hub_id or config.url or config.file):
-        raise UsageError(
-            f"timm has no pretrained weights for {name}; give a file in encoder.weights, or null"
-        )
-    if config.hf_hub_id:
-        from huggingface_hub import try_to_load_from_cache
-
-        for filename in ("model.safetensors", "pytorch_model.bin"):
-            if isinstance(try_to_load_from_cache(config.hf_hub_id, filename), str):
-                return
-    hub = _first_hop()
-    try:
-        socket.create_connection(hub, timeout=1).close()
-    except OSError as error:
-        raise UsageError(
-            f"timm's weights for {name} are not on this machine and {hub[0]} cannot be reached; download "
-            f"{config.hf_hub_id or config.url} elsewhere and give the file in encoder.weights=FILE, "
-            "or encoder.weights=null for random weights"
-        ) from error
-
-
-def _first_hop() -> tuple[str, int]:
-    """Host and port that a download connects to: the proxy of this network, a mirror, or the hub itself."""
-    url = getproxies().get("https") or os.environ.get("HF_ENDPOINT")
-    if not url:
-        return HUB
-    parts = urlsplit(url if "//" in url else f"//{url}")
-    return parts.hostname or HUB[0], parts.port or HUB[1]
-
-
 def _suggest(name: str) -> str:
     near = difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.5)
     return f"near names: {', '.join(near)}" if near else "timm.list_models() lists them all"
-
-
-def _brief(error: BaseException) -> str:
-    """An error in one line of bearable length."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 300 else text[:300] + " …"
