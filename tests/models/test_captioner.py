@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from captioner.errors import UsageError
-from captioner.models.captioner import Captioner, ImageBridge
+from captioner.models.captioner import Captioner, ImageBridge, sinusoid_grid
 from captioner.models.encoder import ImageEncoder
 from captioner.models.image_tokens import ImageTokens
 from captioner.models.transformer import TransformerDecoder
@@ -21,7 +21,7 @@ def captioner() -> Captioner:
     torch.manual_seed(0)
     encoder = ImageEncoder("resnet10t", (32, 48), level=2)
     decoder = TransformerDecoder(V, 16, depth=2, num_heads=4, max_length=8)
-    return Captioner(encoder, decoder).eval()
+    return Captioner(encoder, decoder, image_depth=1, image_heads=2).eval()
 
 
 def inputs(images: int = 2, captions: int = 3) -> tuple[Tensor, Tensor]:
@@ -79,7 +79,8 @@ def test_gradients_reach_encoder_bridge_and_decoder(captioner: Captioner) -> Non
 @pytest.mark.parametrize("num_prefix", [0, 3])
 def test_positions_are_added_in_the_order_of_the_grid(num_prefix: int) -> None:
     torch.manual_seed(0)
-    bridge = ImageBridge(6, 4, grid=(2, 3), num_prefix=num_prefix, dropout=0.5).eval()
+    bridge = ImageBridge(6, 4, grid=(2, 3), num_prefix=num_prefix, depth=0, num_heads=2, dropout=0.5).eval()
+    bridge.position.copy_(torch.randn(4, 2, 3))
     features = torch.randn(2, num_prefix + 6, 6)
     memory = bridge(ImageTokens(features, (2, 3), num_prefix))
     projected = bridge.project(bridge.norm_in(features))
@@ -94,7 +95,7 @@ def test_positions_are_added_in_the_order_of_the_grid(num_prefix: int) -> None:
 
 @torch.no_grad()
 def test_another_grid_gets_resized_positions() -> None:
-    bridge = ImageBridge(6, 4, grid=(4, 4), num_prefix=1, dropout=0.0)
+    bridge = ImageBridge(6, 4, grid=(4, 4), num_prefix=1, depth=0, num_heads=2, dropout=0.0)
     rows = torch.linspace(-1, 1, 4)
     bridge.position.copy_(rows[None, :, None].expand(4, 4, 4))  # grows from top to bottom
     bridge.norm_out = torch.nn.Identity()
@@ -104,6 +105,35 @@ def test_another_grid_gets_resized_positions() -> None:
     grid = memory.features[0, 1:].unflatten(0, (8, 6)) - bridge.project(bridge.norm_in(tokens.features))[0, 0]
     expected = F.interpolate(rows[None, None], 8, mode="linear")[0, 0]
     torch.testing.assert_close(grid, expected[:, None, None].expand(8, 6, 4))
+
+
+@pytest.mark.parametrize(("dim", "grid"), [(16, (3, 5)), (30, (12, 7))])
+def test_places_can_be_told_apart_from_the_start(dim: int, grid: tuple[int, int]) -> None:
+    position = sinusoid_grid(dim, grid)
+    assert position.shape == (dim, *grid)
+    places = position.flatten(1).T
+    assert float(torch.cdist(places, places).fill_diagonal_(1).min()) > 0.1
+    # Near places are alike, far ones are not.
+    norm = places.norm(dim=1)
+    alike = (places @ places.T / norm[:, None] / norm).view(*grid, *grid)
+    assert alike[0, 0, 0, 1] > alike[0, 0, 0, grid[1] - 1]
+    assert alike[0, 0, 1, 0] > alike[0, 0, grid[0] - 1, 0]
+    # Rows and columns are not exchanged: along a row the first half of the width stays.
+    half = 2 * -(-dim // 4)
+    assert torch.equal(position[:half, 1, 0], position[:half, 1, grid[1] - 1])
+    assert torch.equal(position[half:, 0, 1], position[half:, grid[0] - 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"image_depth": -1}, "model.image_depth=-1 must not be negative"),
+        ({"image_depth": 1, "image_heads": 5}, "num_heads=5 does not divide dim=16"),
+    ],
+)
+def test_image_layers_must_fit(captioner: Captioner, settings: dict[str, int], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Captioner(captioner.encoder, captioner.decoder, **settings)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("dropout", [-0.1, 1.0])
