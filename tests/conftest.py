@@ -12,6 +12,8 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from captioner.bundle import Bundle
+
 # A loaded machine is slow, not wrong.
 settings.register_profile("captioner", deadline=None)
 settings.load_profile("captioner")
@@ -66,3 +68,47 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = fit(compose("train", *TINY, "trainer.max_epochs=2", f"output_dir={folder}"))
     assert result is not None
     return result.model_file
+
+
+@pytest.fixture(scope="session")
+def random_model() -> Bundle:
+    """A whole captioner of random weights with opinions: a ViT with a class token on a 2 x 3 grid. Do not change it."""
+    import torch
+
+    from captioner.bundle import Bundle, build_captioner
+    from captioner.image.transforms import ImageTransform
+    from captioner.text.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.train(["a red dog runs", "two cats sit on the mat", "the sky is blue"])
+    spec = {
+        "_target_": "captioner.models.captioner.Captioner",
+        "encoder": {
+            "_target_": "captioner.models.encoder.ImageEncoder",
+            "name": "test_vit",
+            "image_size": [32, 48],
+            "mean": [0.5, 0.5, 0.5],
+            "std": [0.5, 0.5, 0.5],
+        },
+        "decoder": {
+            "_target_": "captioner.models.transformer.TransformerDecoder",
+            "vocab_size": tokenizer.vocab_size,
+            "dim": 16,
+            "depth": 2,
+            "num_heads": 2,
+            "max_length": 12,
+            "tie_weights": False,
+        },
+        "image_depth": 1,
+        "image_heads": 2,
+    }
+    torch.manual_seed(0)
+    captioner = build_captioner(spec).eval()
+    with torch.no_grad():
+        for name, parameter in captioner.named_parameters():
+            if "norm" not in name:  # norms stay, or one word would win everywhere
+                parameter.normal_(std=2.0 if "position_embedding" in name else 0.5)
+    encoder = captioner.encoder
+    transform = ImageTransform(encoder.image_size, fit="crop", mean=(0.5,) * 3, std=(0.5,) * 3)
+    return Bundle(
+        captioner, tokenizer, transform, spec, {"data": {"name": "none"}, "scores": {"val/loss": 1.5}}
+    )

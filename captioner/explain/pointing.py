@@ -79,5 +79,7 @@ def covered(boxes: Sequence[Box], geometry: ImageGeometry) -> float:
     rows, cols = geometry.size
     mask = np.zeros((rows, cols), dtype=bool)
     for top, left, bottom, right in boxes:
-        mask[max(0, int(top)) : int(np.ceil(bottom)), max(0, int(left)) : int(np.ceil(right))] = True
+        # What lies beyond the photo is cut off; a negative end would count from the other side.
+        end = max(0, int(np.ceil(bottom))), max(0, int(np.ceil(right)))
+        mask[max(0, int(top)) : end[0], max(0, int(left)) : end[1]] = True
     return float(mask.mean())
