@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
+from omegaconf import OmegaConf
+
 from captioner.config import run
+from captioner.errors import UsageError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -14,12 +18,30 @@ def train(cfg: DictConfig) -> int:
     """Train as `cfg` says; leaves model.safetensors, last.ckpt, metrics and samples in `output_dir`."""
     from captioner.training.fit import fit
 
+    _number_sweep(cfg)
     result = fit(cfg)
     if result is not None:
         print(f"model   {result.model_file}")
         print(f"scores  {'  '.join(f'{name} {value:.4f}' for name, value in sorted(result.scores.items()))}")
         print(f"next    python -m captioner.predict model={result.model_file} images=PHOTOS")
     return 0
+
+
+def _number_sweep(cfg: DictConfig) -> None:
+    """Give each run of a sweep (-m) the numbered folder that Hydra made for it: `output_dir` is that of all."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    if not HydraConfig.initialized() or HydraConfig.get().mode is not RunMode.MULTIRUN:
+        return
+    devices = cfg.trainer.devices
+    if str(devices) != "1" and not (OmegaConf.is_list(devices) and len(devices) == 1):
+        # Every process would start the whole sweep again.
+        raise UsageError(
+            f"a sweep (-m) trains in one process, and trainer.devices={devices}; "
+            "add trainer.devices=1, or start its runs one by one"
+        )
+    cfg.output_dir = os.path.relpath(HydraConfig.get().runtime.output_dir)
 
 
 if __name__ == "__main__":

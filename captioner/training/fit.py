@@ -16,6 +16,7 @@ import lightning
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from captioner.bundle import Bundle, build_captioner, save
@@ -28,11 +29,11 @@ from captioner.image.augment import TrainingAugment
 from captioner.image.transforms import ImageTransform
 from captioner.models.captioner import Captioner
 from captioner.text.tokenizer import Tokenizer
+from captioner.training.caption_scores import CaptionScores
 from captioner.training.checkpoint import KeepBest, RandomState, SafeCheckpointIO
 from captioner.training.module import CaptionModule
 from captioner.training.precision import choose_precision
 from captioner.training.progress import Progress
-from captioner.training.caption_scores import CaptionScores
 from captioner.training.sample_overlays import SampleOverlays
 from captioner.version import __version__
 
@@ -48,7 +49,8 @@ class FitResult:
 def fit(cfg: DictConfig) -> FitResult | None:
     """Train as `cfg` says. Returns None in processes other than the first."""
     _quiet()
-    output_dir = _writable(Path(cfg.output_dir))
+    output_dir = Path(cfg.output_dir)
+    _refuse_unwritable(output_dir)
     trainer_settings = _trainer_settings(cfg)
     checkpoint = _checkpoint(cfg.resume)
     lightning.seed_everything(cfg.seed, workers=False, verbose=False)
@@ -122,7 +124,8 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message=r".*(num_workers|LeafSpec|lr_scheduler\.step).*")
 
 
-def _writable(folder: Path) -> Path:
+@rank_zero_only  # the folder's name may hold the time, which is later in other processes
+def _refuse_unwritable(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
@@ -132,7 +135,6 @@ def _writable(folder: Path) -> Path:
         raise UsageError(
             f"output_dir={folder} cannot be written: {error.strerror}; choose another folder"
         ) from error
-    return folder
 
 
 def _checkpoint(resume: str | None) -> str | None:
