@@ -11,11 +11,10 @@ if TYPE_CHECKING:
 
 
 def evaluate(cfg: DictConfig) -> int:
-    """Evaluate as `cfg` says; leaves scores.json, captions.jsonl and a page in `output_dir`."""
+    """Evaluate as `cfg` says; leaves scores.json, captions.jsonl, a page. Returns 1 if an image could not be read."""
     from captioner.evaluation import evaluate_split
 
-    evaluate_split(cfg)
-    return 0
+    return 1 if evaluate_split(cfg)["left_out"] else 0
 
 
 if __name__ == "__main__":

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from captioner.data.open import open_split
 from captioner.data.samples import CaptionDataset
 from captioner.data.scenes import Scenes, check
 from captioner.decoding import make_search
-from captioner.errors import UsageError
+from captioner.errors import DataError, ImageError, UsageError
 from captioner.explain.pointing import NamedBoxes, pointing_game
+from captioner.image.decode import Photo
 from captioner.metrics.report import score_captions
 from captioner.overlay.entries import PageEntry
 from captioner.overlay.page import write_page
@@ -28,6 +29,12 @@ from captioner.pipeline import CaptionPipeline, load
 
 def evaluate_split(cfg: DictConfig) -> dict[str, Any]:
     """Evaluate as `cfg` says; prints a table and returns what scores.json holds."""
+    dataset = open_split(cfg.data, cfg.split)
+    size = _size(cfg.limit, len(dataset))
+    if cfg.page < 0:
+        raise UsageError(f"page={cfg.page} must be at least 0; 0 makes no page")
+    search = make_search(cfg.beam_size, max_length=cfg.max_length, length_penalty=cfg.length_penalty)
+    pipeline = load(cfg.model, device=cfg.device)
     folder = Path(cfg.output_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -35,14 +42,12 @@ def evaluate_split(cfg: DictConfig) -> dict[str, Any]:
         raise UsageError(
             f"output_dir={folder} cannot be written: {error.strerror}; choose another"
         ) from error
-    dataset = open_split(cfg.data, cfg.split)
-    size = len(dataset) if cfg.limit is None else min(cfg.limit, len(dataset))
-    pipeline = load(cfg.model, device=cfg.device)
-    search = make_search(cfg.beam_size, max_length=cfg.max_length, length_penalty=cfg.length_penalty)
 
     start = time.monotonic()
     captions = _caption_all(pipeline, dataset, size, search=search, batch_size=cfg.batch_size)
     seconds = time.monotonic() - start
+    if not captions:
+        raise DataError(f"none of the {size} images of split={cfg.split} can be read")
 
     samples = {index: dataset[index] for index in captions}
     scores = score_captions(
@@ -54,7 +59,7 @@ def evaluate_split(cfg: DictConfig) -> dict[str, Any]:
     result: dict[str, Any] = {
         "images": len(captions),
         "left_out": size - len(captions),
-        "corpus": scores.corpus,
+        "corpus": _json_numbers(scores.corpus),
         "diversity": _diversity(captions),
         "images_per_second": len(captions) / seconds,
         "signature": scores.signature,
@@ -68,8 +73,8 @@ def evaluate_split(cfg: DictConfig) -> dict[str, Any]:
     _write(folder, result, captions, {i: samples[i].id for i in captions}, scores.images)
     if cfg.page:
         ranked = sorted(captions, key=lambda i: scores.images[samples[i].id]["CIDEr-D"])
-        half = max(1, cfg.page // 2)
-        chosen = [*ranked[:half], *ranked[half:][-half:]]
+        worst, best = math.ceil(cfg.page / 2), cfg.page // 2
+        chosen = [*ranked[:worst], *ranked[max(worst, len(ranked) - best) :]]
         write_page(
             folder / "index.html",
             (
@@ -88,16 +93,36 @@ def evaluate_split(cfg: DictConfig) -> dict[str, Any]:
     return result
 
 
+def _size(limit: Any, available: int) -> int:
+    if limit is None:
+        return available
+    if not isinstance(limit, int) or limit < 1:
+        raise UsageError(f"limit={limit} must be a whole number of at least 1, or null for the whole split")
+    return min(limit, available)
+
+
 def _caption_all(
     pipeline: CaptionPipeline, dataset: CaptionDataset, size: int, *, search: Any, batch_size: int
 ) -> dict[int, Caption]:
+    """Captions by index in the dataset; photos that cannot be read are reported and left out."""
     captions: dict[int, Caption] = {}
-    photos = (dataset.photo(i) for i in range(size))
-    for result in islice(pipeline.stream(photos, search=search, batch_size=batch_size), size):
-        if result.caption is not None:
-            captions[result.index] = result.caption
+    readable: list[int] = []
+
+    def photos() -> Iterator[Photo]:
+        for i in range(size):
+            try:
+                photo = dataset.photo(i)
+            except ImageError as error:
+                print(f"error: {error}", file=sys.stderr)
+                continue
+            readable.append(i)
+            yield photo
+
+    for result in pipeline.stream(photos(), search=search, batch_size=batch_size):
+        assert result.caption is not None
+        captions[readable[result.index]] = result.caption
         if sys.stderr.isatty():
-            print(f"\r{result.index + 1}/{size} images", end="", file=sys.stderr, flush=True)
+            print(f"\r{readable[result.index] + 1}/{size} images", end="", file=sys.stderr, flush=True)
     if sys.stderr.isatty():
         print(file=sys.stderr)
     return captions
@@ -152,15 +177,24 @@ def _write(
 ) -> None:
     with open(folder / "captions.jsonl", "w", encoding="utf-8") as file:
         for i, caption in captions.items():
-            record = {"image": ids[i], "caption": caption.text, "score": caption.score, **per_image[ids[i]]}
+            scores = _json_numbers(per_image[ids[i]])
+            record = {"image": ids[i], "caption": caption.text, "score": caption.score, **scores}
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
     (folder / "scores.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def _json_numbers(values: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no nan, which CIDEr of a single image is."""
+    return {name: None if math.isnan(value) else value for name, value in values.items()}
 
 
 def _print(result: Mapping[str, Any], folder: Path) -> None:
     rows = [*result["corpus"].items(), *result["diversity"].items()]
     rows += [(name, value) for name, value in result.get("scenes", {}).items() if not isinstance(value, dict)]
     for name, value in rows:
-        print(f"{name:<30} {value:>9,.0f}" if isinstance(value, int) else f"{name:<30} {value:>9.4f}")
+        figure = "undefined" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+        print(f"{name:<30} {figure:>9}")
+    if result["left_out"]:
+        print(f"{result['left_out']} images could not be read and are left out", file=sys.stderr)
     print(f"{result['images']} images at {result['images_per_second']:.1f} a second; {result['signature']}")
     print(f"scores {folder / 'scores.json'}")
