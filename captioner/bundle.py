@@ -1,7 +1,8 @@
 """How is a model kept? One safetensors file: weights, and as metadata everything else that captioning needs.
 
 The metadata hold four JSON texts, `spec` (how to build the model), `tokenizer`, `transform` and `card` (data, scores,
-versions, date), and a checksum over all tensors, since a flipped byte loads silently otherwise. Nothing is pickled.
+versions, date), and checksums over all tensors and over these texts, since a flipped byte loads silently otherwise.
+Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ def save(path: Path, bundle: Bundle) -> None:
         "card": json.dumps(bundle.card),
         "sha256": _checksum(tensors),
     }
+    metadata["description_sha256"] = _description_checksum(metadata)
     try:
         replace_file(path, lambda temporary: save_file(tensors, temporary, metadata))
     except (OSError, SafetensorError) as error:
@@ -113,23 +115,31 @@ def load(path: str | Path, *, device: str | torch.device = "cpu") -> Bundle:
     """
     path = Path(path).expanduser()
     tensors, metadata = _read(path)
+    texts = _description_checksum(metadata)
+    for part, kept, found in (
+        ("weights do", metadata.get("sha256"), _checksum(tensors)),
+        # A file from before there was this checksum has none.
+        ("description does", metadata.get("description_sha256", texts), texts),
+    ):
+        if kept != found:
+            raise ModelFileError(
+                f"{path} is damaged: its {part} not match the checksum; copy or train it again"
+            )
     try:
         spec, card = json.loads(metadata["spec"]), json.loads(metadata["card"])
         transform = ImageTransform.from_spec(json.loads(metadata["transform"]))
         tokenizer = Tokenizer.from_json(metadata["tokenizer"])
-    except (KeyError, json.JSONDecodeError) as error:
+    except (KeyError, json.JSONDecodeError, RecursionError) as error:
         raise ModelFileError(
             f"{path} lacks part of its description ({error}); train or download it again"
         ) from error
-    if metadata.get("sha256") != _checksum(tensors):
-        raise ModelFileError(
-            f"{path} is damaged: its weights do not match their checksum; copy or train it again"
-        )
-    try:
-        captioner = build_captioner(spec)
     except ModelFileError as error:
         raise ModelFileError(f"{path} is refused: {error}") from error
-    except UsageError as error:
+    try:
+        captioner = build_captioner(_without_weights(spec))
+    except ModelFileError as error:
+        raise ModelFileError(f"{path} is refused: {error}") from error
+    except (UsageError, RuntimeError, ValueError, MemoryError) as error:
         raise ModelFileError(f"{path} cannot be built by this version of captioner: {error}") from error
     _load_weights(captioner, tensors, path)
     captioner.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
@@ -159,8 +169,16 @@ def _load_weights(captioner: Captioner, tensors: Mapping[str, Tensor], path: Pat
     own = captioner.state_dict()
     missing = sorted(own.keys() - tensors.keys())
     unknown = sorted(tensors.keys() - own.keys())
-    misfits = sorted(name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape)
-    for problem, names in (("lacks", missing), ("has unknown", unknown), ("has wrong shapes for", misfits)):
+    misfits = sorted(
+        name
+        for name in own.keys() & tensors.keys()
+        if (own[name].shape, own[name].dtype) != (tensors[name].shape, tensors[name].dtype)
+    )
+    for problem, names in (
+        ("lacks", missing),
+        ("has unknown", unknown),
+        ("has wrong shapes or types for", misfits),
+    ):
         if names:
             raise ModelFileError(
                 f"{path} {problem} {len(names)} weights ({names[0]} first) of the model it describes; "
@@ -177,8 +195,15 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _without_weights(spec: dict[str, Any]) -> dict[str, Any]:
-    """The spec as kept: the file's own weights are used, whatever the encoder started from."""
+def _description_checksum(metadata: Mapping[str, str]) -> str:
+    parts = [metadata.get(name, "") for name in ("format", "spec", "tokenizer", "transform", "card")]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _without_weights(spec: Any) -> Any:
+    """The spec as kept and read: the file's own weights are used, whatever the encoder started from."""
+    if not isinstance(spec, dict) or not isinstance(spec.get("encoder"), dict):
+        return spec
     encoder = {
         key: value for key, value in spec["encoder"].items() if key not in ("weights", "accept_license")
     }

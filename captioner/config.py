@@ -213,6 +213,7 @@ def _find(name: str, allowed: tuple[str, ...]) -> Any:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise UsageError(f"_target_: {name} does not exist ({error})") from error
-    if not isinstance(found, type):
-        raise ModelFileError(f"_target_: {name} is not a class")
+    # A module also holds what it imports: captioner.models.pretrained.Path is no class of this package.
+    if not isinstance(found, type) or not found.__module__.startswith(allowed):
+        raise ModelFileError(f"_target_: {name} is not a class defined in {', '.join(allowed)}")
     return found

@@ -140,9 +140,3 @@ def test_image_layers_must_fit(captioner: Captioner, settings: dict[str, int], m
 def test_dropout_must_be_a_share(captioner: Captioner, dropout: float) -> None:
     with pytest.raises(UsageError, match=f"model.dropout={dropout} must be at least 0 and below 1"):
         Captioner(captioner.encoder, captioner.decoder, dropout=dropout)
-
-
-def test_compiling_keeps_the_names_of_the_weights(captioner: Captioner) -> None:
-    model = copy.deepcopy(captioner)
-    model.compile(backend="eager")
-    assert list(model.state_dict()) == list(captioner.state_dict())
