@@ -163,7 +163,7 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()  # it must also compute: "meta" does not
     except (RuntimeError, AssertionError, TypeError) as error:
         raise UsageError(f"device={name} is not available here; take auto or cpu") from error
     return device
