@@ -159,8 +159,7 @@ class _PreparedOrder:
         row = _ranges(begin, end)
         mine, theirs = np.repeat(value[number >= 0], end - begin), self._value[row]
         pair = self._reference[row] + np.repeat(to_pair[sample], end - begin)
-        dot: NDArray[np.float64] = np.bincount(pair, np.minimum(mine, theirs) * theirs, num_pairs)
-        return dot, norm
+        return np.asarray(np.bincount(pair, np.minimum(mine, theirs) * theirs, num_pairs), np.float64), norm
 
 
 def _ranges(starts: Ints, stops: Ints) -> Ints:

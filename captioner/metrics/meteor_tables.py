@@ -173,8 +173,11 @@ def _pairs(lines: list[str]) -> zip[tuple[str, str]]:
 def _decompressed(path: Path) -> bytearray:
     """A gzip file's content, with room for it made once: its size stands in the last four bytes."""
     with path.open("rb") as file:
-        file.seek(-4, 2)
-        data = bytearray(int.from_bytes(file.read(4), "little"))
+        compressed = file.seek(-4, 2)
+        size = int.from_bytes(file.read(4), "little")
+    if size > 1100 * compressed:  # more than deflate can do: these are not the size
+        raise EOFError("it ends early")
+    data = bytearray(size)
     view, filled = memoryview(data), 0
     with gzip.open(path) as stream:
         while filled < len(data):

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REFERENCES = {
+    "images": [{"id": i, "file_name": f"{i}.jpg"} for i in (1, 2, 3)],
+    "annotations": [
+        {"image_id": 1, "id": 1, "caption": "A dog runs on the beach."},
+        {"image_id": 1, "id": 2, "caption": "A brown dog running"},
+        {"image_id": 2, "id": 3, "caption": "Two children play."},
+        {"image_id": 3, "id": 4, "caption": "A red bus"},
+    ],
+}
+CANDIDATES = {"1": "a dog on the beach", "2": "children play", "3": "a bus"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "refs.json").write_text(json.dumps(REFERENCES))
+    results = [{"image_id": int(image), "caption": text} for image, text in CANDIDATES.items()]
+    (tmp_path / "a.json").write_text(json.dumps(results))
+    lines = [json.dumps({"image": f"photos/{image}.jpg", "caption": "a dog"}) for image in CANDIDATES]
+    (tmp_path / "b.jsonl").write_text("\n".join(lines))
+    return tmp_path
+
+
+def score(folder: Path, *settings: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "captioner.score", *settings]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment())
+
+
+def environment() -> dict[str, str]:
+    import os
+
+    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+
+
+def test_a_results_file_is_scored_into_a_table_and_a_file(folder: Path) -> None:
+    done = score(folder, "candidates=a.json", "references=refs.json", "output_dir=out")
+    assert done.returncode == 0, done.stderr
+    written = json.loads((folder / "out" / "scores.json").read_text())
+    assert list(written) == ["corpus", "images", "signature"]
+    assert set(written["images"]) == {"1", "2", "3"}
+    for name, value in written["corpus"].items():
+        assert f"{name:<20}{value:>9.4f}" in done.stdout
+    assert written["signature"] in done.stdout
+    assert "images:3|refs:4" in written["signature"]
+
+
+def test_two_files_are_compared_even_if_they_name_images_differently(folder: Path) -> None:
+    (folder / "c.jsonl").write_text((folder / "b.jsonl").read_text().replace("a dog", "a bus"))
+    done = score(
+        folder,
+        "candidates=[b.jsonl,c.jsonl]",
+        "references=refs.json",
+        "output_dir=out",
+        "metrics=[BLEU,ROUGE-L]",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "95 % interval" in done.stdout
+    differences = json.loads((folder / "out" / "differences.json").read_text())
+    first, second = (
+        json.loads((folder / "out" / name).read_text())["corpus"]
+        for name in ("scores.json", "scores_second.json")
+    )
+    for name, found in differences.items():
+        assert found["value"] == pytest.approx(second[name] - first[name])
+        assert found["low"] <= found["value"] <= found["high"]
+
+
+def test_not_strict_says_how_many_images_were_left_out(folder: Path) -> None:
+    (folder / "few.csv").write_text("image,caption\n1,a dog\n2,children\n9,x\n")
+    settings = ("candidates=few.csv", "references=refs.json", "output_dir=out", "metrics=[BLEU]")
+    refused = score(folder, *settings)
+    assert refused.returncode == 2
+    assert "1 of the images have a candidate but no reference (9)" in refused.stderr
+    done = score(folder, *settings, "strict=false")
+    assert done.returncode == 0, done.stderr
+    assert "2 images were left out" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("candidates=nowhere.json", "references=refs.json"), "nowhere.json cannot be read"),
+        (("candidates=a.json", "references=a.txt"), "a.txt cannot be read"),
+        (("candidates=a.json",), "references"),
+        (("candidates=a.json", "references=refs.json", "metrics=[FAME]"), "Unknown metric FAME"),
+        (
+            ("candidates=[a.json,a.json,a.json]", "references=refs.json"),
+            "give one to score, or two to compare",
+        ),
+        (
+            ("candidates=a.json", "references=refs.json", "frequency=a.json"),
+            "not a file of document frequencies",
+        ),
+    ],
+)
+def test_wrong_usage_ends_in_one_sentence_and_status_2(
+    folder: Path, settings: tuple[str, ...], message: str
+) -> None:
+    done = score(folder, *settings)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_help_shows_examples_without_importing_torch(folder: Path) -> None:
+    code = (
+        "import sys, runpy\nsys.argv = ['score', '--help']\n"
+        "try: runpy.run_module('captioner.score', run_name='__main__')\n"
+        "except SystemExit: pass\nsys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(),
+    )
+    assert done.returncode == 0
+    assert "python -m captioner.score candidates=results.json references=" in done.stdout
