@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from captioner.data.batch import CaptionBatch, EncodedSample
+from captioner.errors import CaptionerError
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,12 @@ class ResumableLoader:
         self._sampler.epoch, self._sampler.skip = self.epoch, self.done
         # At the start, not at the end: a trainer that knows the number of batches never asks for the end.
         self.epoch, self.done = self.epoch + 1, 0
-        yield from self._loader
+        try:
+            yield from self._loader
+        except CaptionerError as error:
+            # torch wraps what a worker raises in that worker's traceback; the last line is our own sentence.
+            *traceback, sentence = str(error).strip().splitlines()
+            raise (type(error)(sentence.partition(": ")[2]) if traceback else error) from None
 
 
 class _OnePass:

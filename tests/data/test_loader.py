@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 
 from captioner.data.batch import CaptionBatch, EncodedSample, collate
 from captioner.data.loader import Draw, EpochOrder, ResumableLoader
+from captioner.errors import ImageError
 
 
 class Numbers(Dataset[EncodedSample]):
@@ -123,3 +124,21 @@ def test_length_is_that_of_a_whole_epoch() -> None:
     resumed = loader(EpochOrder(11, 3))
     resumed.done = 2
     assert len(resumed) == 4
+
+
+class Broken(Numbers):
+    """A dataset with a photo that cannot be read."""
+
+    def __getitem__(self, draw: Draw) -> EncodedSample:
+        if draw.index == 5:
+            raise ImageError("/photos/5.jpg is a JPEG file that is cut short: copy it again")
+        return super().__getitem__(draw)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_photo_that_cannot_be_read_is_named_in_one_line(num_workers: int) -> None:
+    stack = functools.partial(collate, bos_id=1, eos_id=2, pad_id=0)
+    broken = ResumableLoader(Broken(), EpochOrder(8, 2), collate=stack, num_workers=num_workers)
+    with pytest.raises(ImageError) as caught:
+        list(broken)
+    assert str(caught.value) == "/photos/5.jpg is a JPEG file that is cut short: copy it again"

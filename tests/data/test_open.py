@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+from omegaconf import OmegaConf
+
+from captioner.data.open import open_split
+from captioner.data.scenes import Scenes
+from captioner.errors import ModelFileError, UsageError
+
+SCENES = "captioner.data.scenes.dataset.Scenes"
+DATA = OmegaConf.create(
+    {
+        "side": 48,
+        "train": {"_target_": SCENES, "split": "train", "size": 3, "image_size": "${side}"},
+        "odd": {"_target_": SCENES, "split": "weekday"},
+        "bad": {"_target_": "os.system", "command": "true"},
+        "batch_size": 2,
+        "options": {"a": 1},
+    }
+)
+
+
+def test_a_split_is_opened_as_configured() -> None:
+    dataset = open_split(DATA, "train")
+    assert isinstance(dataset, Scenes)
+    assert (len(dataset), dataset.image_size) == (3, 48)
+
+
+@pytest.mark.parametrize("split", ["test", "batch_size", "options", "_target_"])
+def test_what_is_no_split_is_refused_with_those_there_are(split: str) -> None:
+    with pytest.raises(UsageError, match=f"split={split} is not one of this dataset's: train, odd, bad$"):
+        open_split(DATA, split)
+
+
+def test_a_datasets_own_refusal_is_passed_on() -> None:
+    with pytest.raises(UsageError, match="split is 'weekday'; choose one of train, val, test"):
+        open_split(DATA, "odd")
+    with pytest.raises(ModelFileError, match=r"os\.system names code outside"):
+        open_split(DATA, "bad")
