@@ -69,6 +69,8 @@ def run(task: Callable[[DictConfig], int], config_name: str) -> NoReturn:
             fail(error)
         except OmegaConfBaseException as error:
             fail(UsageError(_one_line(error)))
+        except OSError as error:
+            _fail_of_a_path(error)
         if status:
             sys.exit(status)
 
@@ -88,9 +90,7 @@ def run(task: Callable[[DictConfig], int], config_name: str) -> NoReturn:
         # The reader of our output has seen enough, as in `--help | head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        if error.filename is None:
-            raise
-        fail(UsageError(f"{error.filename}: {error.strerror}; check output_dir and the other paths"))
+        _fail_of_a_path(error)
     except KeyboardInterrupt:
         print("\nstopped by the keyboard", file=sys.stderr)
         sys.exit(130)
@@ -131,6 +131,12 @@ def fail(error: CaptionerError) -> NoReturn:
     """Print an error in one line and leave with its status."""
     print(f"error: {error}", file=sys.stderr)
     sys.exit(error.exit_status)
+
+
+def _fail_of_a_path(error: OSError) -> NoReturn:
+    if error.filename is None:
+        raise error
+    fail(UsageError(f"{error.filename}: {error.strerror}; check output_dir and the other paths"))
 
 
 def _refuse_missing(cfg: DictConfig) -> None:
