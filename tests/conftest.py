@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,3 +116,29 @@ def random_model() -> Bundle:
     return Bundle(
         captioner, tokenizer, transform, spec, {"data": {"name": "none"}, "scores": {"val/loss": 1.5}}
     )
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a command left behind."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Finished]:
+    """Runs `python -m captioner.NAME ARGUMENTS` without a new process: everything but the interpreter's start."""
+    from captioner.config import run
+
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # as `run` does, and undone after the test
+
+    def call(name: str, *arguments: str) -> Finished:
+        monkeypatch.setattr(sys, "argv", [f"captioner.{name}", *arguments])
+        task = getattr(importlib.import_module(f"captioner.{name}"), name)
+        with pytest.raises(SystemExit) as leaving:
+            run(task, name)
+        return Finished(int(leaving.value.code or 0), *capfd.readouterr())
+
+    return call
