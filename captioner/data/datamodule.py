@@ -136,7 +136,8 @@ class CaptionDataModule(lightning.LightningDataModule):
         """Where training stands: the epoch, and the batches of it that were used."""
         assert self.trainer is not None
         # Not `completed`: a checkpoint written at a batch's end is written before that batch counts as completed.
-        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
+        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
+        done = progress.processed
         epoch = self.trainer.current_epoch
         if done >= self.trainer.num_training_batches:
             epoch, done = epoch + 1, 0

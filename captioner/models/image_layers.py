@@ -39,4 +39,5 @@ class ImageLayer(nn.Module):
         h = self.attention_norm(x)
         h, _ = self.attention(h, self.attention.project(h))
         x = x + self.dropout(h)
-        return x + self.dropout(self.mlp(self.mlp_norm(x)))
+        x = x + self.dropout(self.mlp(self.mlp_norm(x)))
+        return x
