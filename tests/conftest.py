@@ -47,10 +47,10 @@ def compose(config_name: str, *overrides: str) -> DictConfig:
 
 
 TINY = (
-    "name=tiny",
     "data.train.size=48",
     "data.val.size=12",
     "data.batch_size=8",
+    "data.num_workers=0",
     "data.image_size=32",
     "encoder.image_size=[32,32]",
     "model.decoder.dim=16",

@@ -76,6 +76,7 @@ def test_every_option_composes_and_names_what_there_is(group: str, option: str) 
     check_arguments(settings["tokenizer"], Tokenizer.train)
     check_arguments(settings["image"]["augment"] or {}, TrainingAugment)
     if group == "data":
+        assert cfg.name == option
         assert check_targets(OmegaConf.to_container(composed("evaluate", [f"{group}={option}"]))) >= 3
 
 
