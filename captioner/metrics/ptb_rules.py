@@ -49,7 +49,8 @@ _STATE = "|".join(f"{name[0]}(?i:{name[1:]})" for name in _STATES.split("|"))
 ABBREVIATION = re.compile(f"{_TITLES}|{_CLOSERS}|{_NUMBERED}|{_STATES}|[a-z]", re.IGNORECASE)
 
 NEGATION = re.compile(f"[nN]{_QUOTE}[tT]$")
-CLITIC = re.compile(f"{_APOSTROPHE}(?i:s|m|d|ll|re|ve)(?![A-Za-z])")
+# Only the straight apostrophe looks at what follows: "it’sa" is cut, "it'sa" is not.
+CLITIC = re.compile("(?:[\u2019\x92]|&apos;)(?i:s|m|d|ll|re|ve)|'(?i:s|m|d|ll|re|ve)(?![A-Za-z])")
 
 # Kind and pattern. A kind other than "word" is treated on its own in `ptb`.
 RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
@@ -61,13 +62,13 @@ RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("word", rf"(?i:www)\.(?:{_URL_LAST}+\.)+[a-zA-Z]{{2,4}}(?:[/?#]{_URL_INSIDE}+{_URL_LAST})?"),
         ("word", rf"(?:[a-z]+\.)+(?:com|net|org|edu)[/?#]{_URL_INSIDE}+{_URL_LAST}"),
         ("word", rf"[<>]?[:;=][-o*']?[()DPdpO\\@\[\]{{|]{_END}"),  # :-)
-        ("word", rf"[-^x=~<>']_[-^x=~<>']{_END}"),  # ^_^
+        ("word", r"[-^x=~<>']_[-^x=~<>']"),  # ^_^
         # Numbers
         (
             "spaced",
-            rf"(?:\(\d\d\d?\){_GAP}?|(?:\+\+?)?(?:\d{{2,4}}{_GAP})?\d{{2,4}}{_GAP})\d{{3,4}}{_GAP}?\d{{3,5}}{_END}",
+            rf"(?:\(\d\d\d?\){_GAP}?|(?:\+\+?)?(?:\d{{2,4}}{_GAP})?\d{{2,4}}{_GAP})\d{{3,4}}{_GAP}?\d{{3,5}}",
         ),
-        ("spaced", rf"(?:\d{{1,4}}{_GAP})?\d{{1,4}}(?:\\?/|\u2044)\d{{1,4}}{_END}"),  # 1 1/2
+        ("spaced", rf"(?:\d{{1,4}}{_GAP})?\d{{1,4}}(?:\\?/|\u2044)\d{{1,4}}"),  # 1 1/2
         ("word", r"[-+]?(?:\d+(?:[.,:]\d+)*|(?:[.,:]\d+)+)"),
         ("word", rf"\d+(?:[.,:]\d+)+(?:-{_W}+)+"),
         # Words, hyphens, slashes, points inside
@@ -81,23 +82,23 @@ RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("word", rf"(?i:{_TITLES})\."),
         ("word", rf"(?i:{_NUMBERED})\.(?=\s*\d)"),
         ("word", rf"[A-Za-z]\.(?!\s+(?:(?:{_OPENERS}|{_OPENERS.upper()})\s|Mr\.\s|{_TAG}))"),
-        ("word", rf"(?:{_W}+-)?[A-Za-z](?:\.[A-Za-z])+\.|{_L}+\.[A-Za-z]\.{_END}"),  # U.S., non-U.S.
+        ("word", rf"(?:{_W}+-)?[A-Za-z](?:\.[A-Za-z])+\.|(?i:ph\.d)\."),  # U.S., non-U.S.
         ("word", rf"[A-Za-z](?:\.[A-Za-z])*\.?(?:-{_W}+)+"),  # U.S.-based
         ("word", rf"{_W}+\.(?=[,;:])"),
         # Apostrophes
-        ("negation", rf"{_L}*[nN]{_QUOTE}[tT]{_END}"),
+        ("negation", rf"{_L}+[nN]{_QUOTE}[tT]|[nN]{_QUOTE}[tT]{_END}"),
         ("clitic", CLITIC.pattern),
         (
             "word",
-            rf"{_APOSTROPHE}(?:(?i:em|cause)|(?i:til){_END}|(?i:n){_APOSTROPHE}|(?i:n)(?!{_L})|\d0s|\d\d(?=\s|$))",
+            rf"{_APOSTROPHE}(?:(?i:em|cause)|(?i:til)|(?i:n){_APOSTROPHE}|(?i:n)(?!{_L})|\d0s|\d\d(?=\s|$))",
         ),
         ("word", r"'[tT](?=(?i:is|was))"),
         (
             "word",
-            rf"(?i:ol{_APOSTROPHE}|(?:e'er|ev{_QUOTE}ry|cap{_APOSTROPHE}n|(?:nat|li){_APOSTROPHE}l){_END}"
+            rf"(?i:ol{_APOSTROPHE}(?!{_L}{_L})|e'er|ev{_QUOTE}ry|cap{_APOSTROPHE}n|(?:nat|li){_APOSTROPHE}l"
             r"|c'mon|s'mores)",
         ),
-        ("word", rf"[A-Za-z]+[aeiouyAEIOUY]{_QUOTE}[aeiouAEIOU][A-Za-z]*"),  # hallowe'en
+        ("word", rf"[A-Za-z]+[aeiouyAEIOUY](?!{CLITIC.pattern}){_QUOTE}[aeiouA-Z][A-Za-z]*"),  # hallowe'en
         ("word", rf"[dlnoDLNO]{_QUOTE}{_L}{_L}+|[jyJY]{_QUOTE}(?={_L})|[djlDJL]{_QUOTE}"),
         # Marks
         ("word", r"(?i:-[lr][rcs]b-)|[!?]{2,}|#[A-Za-z]+|@[A-Za-z_]\w*|#+|\*+|_+|@+|<<|>>|\\\*|-{5,}"),
