@@ -101,6 +101,9 @@ class CaptionPipeline:
         """
         if not isinstance(batch_size, int) or batch_size < 1:
             raise UsageError(f"batch_size={batch_size} must be a whole number of at least 1")
+        return self._stream(images, search, batch_size)
+
+    def _stream(self, images: Iterable[Source], search: Search, batch_size: int) -> Iterator[Captioned]:
         waiting: list[tuple[int, Photo | ImageError]] = []
         for index, source in enumerate(images):
             try:

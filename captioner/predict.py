@@ -38,6 +38,7 @@ def predict(cfg: DictConfig) -> int:
 
     search = make_search(cfg.beam_size, max_length=cfg.max_length, length_penalty=cfg.length_penalty)
     pipeline = load(cfg.model, device=cfg.device)
+    results = pipeline.stream(paths, search=search, batch_size=cfg.batch_size)
     folder = Path(cfg.output_dir)
     try:
         (folder / "overlays" if "png" in overlays else folder).mkdir(parents=True, exist_ok=True)
@@ -51,7 +52,6 @@ def predict(cfg: DictConfig) -> int:
         lines = files.enter_context(
             open(folder / "captions.jsonl", "w", encoding="utf-8", errors="backslashreplace")
         )
-        results = pipeline.stream(paths, search=search, batch_size=cfg.batch_size)
         entries = _report(
             results, paths, lines, bad, folder / "overlays" if "png" in overlays else None, cfg.scale
         )

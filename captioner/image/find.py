@@ -54,7 +54,7 @@ def _expand(entry: str, stdin: TextIO | None) -> list[Path]:
         if stdin is None:
             raise UsageError("images=- reads standard input, and there is none here; name the photos instead")
         return _from_lines(stdin, Path(), "standard input")
-    path = Path(entry).expanduser()
+    path = Path(os.path.expanduser(entry))
     if path.is_file() and path.suffix.lower() == _LIST_SUFFIX:
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -93,7 +93,7 @@ def _from_lines(lines: Iterable[str], folder: Path, name: str) -> list[Path]:
         text = line.strip()
         if not text or text.startswith("#"):
             continue
-        path = folder / Path(text).expanduser()
+        path = folder / os.path.expanduser(text)
         photos += _existing(path) or [path]  # decoding reports what is not there
     if not photos:
         raise UsageError(f"{name} names no photo; write one path a line")
