@@ -1,0 +1,240 @@
+"""Are the figures of `captioner.evaluate` those of its captions, for every image asked for?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from captioner.caption import Caption
+from captioner.config import _quoted
+from captioner.data.scenes import Scene, Scenes, check
+from captioner.errors import UsageError
+from captioner.evaluate import evaluate
+from captioner.evaluation import evaluate_split
+from captioner.metrics.report import score_captions
+from captioner.pipeline import load
+from tests.conftest import Finished, compose
+
+LIMIT = 20
+
+
+def evaluated(model: Path, folder: Path, *overrides: str) -> dict[str, Any]:
+    usual = ("data.image_size=48", f"limit={LIMIT}", f"output_dir={folder}")
+    cfg = compose("evaluate", *map(_quoted, (f"model={model}", *usual, *overrides)))
+    returned = evaluate_split(cfg)
+    written: dict[str, Any] = json.loads((folder / "scores.json").read_text(), parse_constant=refuse_constant)
+    assert json.loads(json.dumps(returned)) == written
+    return written
+
+
+def refuse_constant(name: str) -> None:
+    raise ValueError(f"JSON has no {name}")
+
+
+@pytest.fixture(scope="module")
+def result(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    folder = tmp_path_factory.mktemp("evaluation")
+    return evaluated(tiny_model, folder, "page=3", "beam_size=2", "max_length=12"), folder
+
+
+@pytest.fixture(scope="module")
+def again(tiny_model: Path) -> list[tuple[Scene, Caption]]:
+    """The same images captioned by the library, one by one."""
+    test, pipeline = Scenes("test", image_size=48), load(tiny_model)
+    return [
+        (test.scene(i), pipeline.caption(test.photo(i), beam_size=2, max_length=12)[0]) for i in range(LIMIT)
+    ]
+
+
+def test_scores_json_says_what_was_done(result: tuple[dict[str, Any], Path], tiny_model: Path) -> None:
+    scores, _ = result
+    assert (scores["images"], scores["left_out"], scores["split"]) == (LIMIT, 0, "test")
+    assert scores["model"] == str(tiny_model)
+    assert scores["data"]["test"]["_target_"] == "captioner.data.scenes.dataset.Scenes"
+    assert {"BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr-D"} <= scores["corpus"].keys()
+    assert f"|images:{LIMIT}|" in scores["signature"]
+    assert "beam_size=2, max_length=12, length_penalty=0.7" in scores["signature"]
+    assert scores["images_per_second"] > 0
+
+
+def test_the_captions_are_those_of_the_library(
+    result: tuple[dict[str, Any], Path], again: list[tuple[Scene, Caption]]
+) -> None:
+    records = [json.loads(line) for line in (result[1] / "captions.jsonl").read_text().splitlines()]
+    assert [record["image"] for record in records] == [f"scenes-test-0-{i:06d}" for i in range(LIMIT)]
+    assert [record["caption"] for record in records] == [caption.text for _, caption in again]
+    for record, (_, caption) in zip(records, again, strict=True):
+        assert record["score"] == pytest.approx(caption.score, abs=1e-4)
+        assert record["CIDEr-D"] >= 0
+
+
+def test_the_figures_are_those_of_the_captions(
+    result: tuple[dict[str, Any], Path], again: list[tuple[Scene, Caption]]
+) -> None:
+    scores, _ = result
+    test = Scenes("test")
+    texts = {test[i].id: caption.text for i, (_, caption) in enumerate(again)}
+    expected = score_captions(
+        texts, {test[i].id: test[i].captions for i in range(LIMIT)}, metrics=("BLEU", "ROUGE-L", "CIDEr-D")
+    )
+    for name, value in expected.corpus.items():
+        assert scores["corpus"][name] == pytest.approx(value, rel=1e-9), name
+    words = [word for text in texts.values() for word in text.split()]
+    assert scores["diversity"] == {
+        "distinct_captions": len(set(texts.values())),
+        "vocabulary_used": len(set(words)),
+        "mean_length": pytest.approx(len(words) / LIMIT),
+    }
+
+
+def test_truth_and_pointing_are_held_against_the_scenes(
+    result: tuple[dict[str, Any], Path], again: list[tuple[Scene, Caption]]
+) -> None:
+    figures = result[0]["scenes"]
+    verdicts = [check(caption.text, scene) for scene, caption in again]
+    assert figures["true_captions"] == pytest.approx(np.mean([verdict.true for verdict in verdicts]))
+    assert figures["complete_captions"] == pytest.approx(
+        np.mean([verdict.true and verdict.complete for verdict in verdicts])
+    )
+    assert figures["images_with_held_out_pairs"] == sum(scene.has_held_out for scene, _ in again)
+    hits, covered = [], []
+    for (scene, caption), verdict in zip(again, verdicts, strict=True):
+        for mention in verdict.mentions:
+            # The picture is square, so a cell of the map is an even share of it.
+            grid = caption.words[mention.word_index].map
+            row, column = np.unravel_index(grid.argmax(), grid.shape)
+            y, x = (row + 0.5) * 48 / grid.shape[0], (column + 0.5) * 48 / grid.shape[1]
+            named = np.zeros((48, 48), dtype=bool)
+            for k in mention.objects:
+                top, left, bottom, right = scene.objects[k].box
+                named[top:bottom, left:right] = True
+            hits.append(named[int(y), int(x)])
+            covered.append(named.mean())
+    assert hits, "a model that names nothing proves nothing"
+    assert figures["pointing"] == {
+        "hits": sum(hits),
+        "nouns": len(hits),
+        "chance": figures["pointing_chance"],
+    }
+    assert figures["pointing_game"] == pytest.approx(np.mean(hits))
+    assert figures["pointing_chance"] == pytest.approx(np.mean(covered))
+
+
+def test_the_page_shows_the_worst_and_the_best(result: tuple[dict[str, Any], Path]) -> None:
+    page = (result[1] / "index.html").read_text(encoding="utf-8")
+    records = [json.loads(line) for line in (result[1] / "captions.jsonl").read_text().splitlines()]
+    ranked = sorted(records, key=lambda record: record["CIDEr-D"])
+    shown = [record for record in ranked if f">{record['image']} · CIDEr-D" in page]
+    assert shown == [ranked[0], ranked[1], ranked[-1]]
+    assert page.count('<section class="entry"') == 3
+
+
+@pytest.mark.parametrize(("page", "entries"), [(0, None), (1, 1), (2, 2), (50, 4)])
+def test_a_page_has_as_many_photos_as_asked_for(
+    page: int, entries: int | None, tiny_model: Path, tmp_path: Path
+) -> None:
+    evaluated(tiny_model, tmp_path, f"page={page}", "limit=4", "beam_size=1", "max_length=5")
+    if entries is None:
+        assert not (tmp_path / "index.html").exists()
+    else:
+        assert (tmp_path / "index.html").read_text().count('<section class="entry"') == entries
+
+
+def test_what_a_single_image_cannot_have_is_null(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = evaluated(tiny_model, tmp_path, "limit=1", "beam_size=1", "max_length=5")
+    assert scores["corpus"]["CIDEr-D"] is None
+    assert ["CIDEr-D", "undefined"] in [line.split() for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("split=dev", "split=dev is not one of this dataset's: train, val, test"),
+        ("split=null", "split=None is not one of this dataset's"),
+        ("limit=0", "limit=0 must be a whole number of at least 1, or null for the whole split"),
+        ("limit=-1", "limit=-1 must be a whole number of at least 1"),
+        ("limit=few", "limit=few must be a whole number of at least 1"),
+        ("limit=2.5", "limit=2.5 must be a whole number of at least 1"),
+        ("page=-1", "page=-1 must be at least 0"),
+        ("batch_size=0", "batch_size=0 must be a whole number of at least 1"),
+        ("beam_size=0", "beam_size=0 must be at least 1"),
+        ("model=nowhere", "no model file at nowhere"),
+        ("data.test.size=0", "scenes: size is 0"),
+        ("data.test._target_=os.system", "_target_: os.system names code outside captioner"),
+        ("data.test.sise=3", "sise"),
+    ],
+)
+def test_wrong_usage_is_refused_in_one_sentence(
+    override: str, message: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    key = "+" if "sise" in override else ""
+    cfg = compose("evaluate", f"model={tiny_model}", f"output_dir={tmp_path}/out", f"{key}{override}")
+    with pytest.raises(UsageError) as refused:
+        evaluate(cfg)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_a_split_that_is_not_there_ends_in_status_2(
+    tiny_model: Path, tmp_path: Path, command: Callable[..., Finished], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = command("evaluate", f"model={tiny_model}", "split=dev")
+    assert (done.status, done.out) == (2, "")
+    assert done.err == "error: split=dev is not one of this dataset's: train, val, test\n"
+
+
+@pytest.fixture
+def flickr8k(tmp_path: Path) -> Path:
+    """Three test photos in Flickr8k's layout, the second cut short."""
+    root = tmp_path / "flickr8k"
+    (root / "images").mkdir(parents=True)
+    names = ["a.jpg", "b.jpg", "c.jpg"]
+    for index, name in enumerate(names):
+        Image.fromarray(Scenes("val").photo(index).pixels).save(root / "images" / name)
+    whole = (root / "images" / "b.jpg").read_bytes()
+    (root / "images" / "b.jpg").write_bytes(whole[: len(whole) // 2])
+    rows = (
+        f"{name}#{k}\t{caption}\n"
+        for i, name in enumerate(names)
+        for k, caption in enumerate(Scenes("val")[i].captions)
+    )
+    (root / "Flickr8k.token.txt").write_text("".join(rows))
+    for split in ("train", "dev", "test"):
+        (root / f"Flickr_8k.{split}Images.txt").write_text("\n".join(names))
+    return root
+
+
+def test_a_photo_that_cannot_be_read_is_reported_and_left_out(
+    flickr8k: Path, tiny_model: Path, tmp_path: Path, command: Callable[..., Finished]
+) -> None:
+    arguments = (f"model={tiny_model}", "data=flickr8k", f"data.root={flickr8k}", "data.images=images")
+    done = command("evaluate", *arguments, f"output_dir={tmp_path}/out", "page=2", "max_length=5")
+    assert done.status == 1
+    first, *_, last = done.err.splitlines()
+    assert first.startswith("error: ")
+    assert "b.jpg" in first
+    assert last == "1 images could not be read and are left out"
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert (scores["images"], scores["left_out"]) == (2, 1)
+    assert "scenes" not in scores
+    records = [json.loads(line) for line in (tmp_path / "out" / "captions.jsonl").read_text().splitlines()]
+    assert [record["image"] for record in records] == ["a.jpg", "c.jpg"]
+    alone = load(tiny_model).caption(flickr8k / "images" / "c.jpg", max_length=5)[0]
+    assert records[1]["caption"] == alone.text
+    assert "c.jpg" in (tmp_path / "out" / "index.html").read_text()
+
+    for name in ("a.jpg", "c.jpg"):
+        (flickr8k / "images" / name).write_text("no photo")
+    done = command("evaluate", *arguments, f"output_dir={tmp_path}/none")
+    assert done.status == 2
+    assert done.err.splitlines()[-1] == "error: none of the 3 images of split=test can be read"
