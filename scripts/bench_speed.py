@@ -133,12 +133,20 @@ def measure(options: argparse.Namespace, case: Case, results: Any) -> None:
         times.append(time.perf_counter() - begin)
     median = sorted(times)[len(times) // 2]
     work = case.batch * (1 if case.beam else CAPTIONS * LENGTH)
-    peak = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    results.put({"case": case.name, "per_second": work / median, "runs": len(times), "peak_mib": peak / 2**20})
+    peak = (
+        torch.cuda.max_memory_allocated()
+        if cuda
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
+    results.put(
+        {"case": case.name, "per_second": work / median, "runs": len(times), "peak_mib": peak / 2**20}
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--encoder", default="mobilenetv2_100")
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--dim", type=int, default=256)
@@ -154,8 +162,12 @@ def main() -> None:
     )
     spawn = multiprocessing.get_context("spawn")
     if not options.json:
-        where = torch.cuda.get_device_name() if options.device == "cuda" else f"CPU, {options.threads} threads"
-        print(f"{options.encoder} at {options.image_size} px, decoder {options.depth} x {options.dim}, {LENGTH} tokens")
+        where = (
+            torch.cuda.get_device_name() if options.device == "cuda" else f"CPU, {options.threads} threads"
+        )
+        print(
+            f"{options.encoder} at {options.image_size} px, decoder {options.depth} x {options.dim}, {LENGTH} tokens"
+        )
         print(f"{where}, {'bf16' if options.bf16 else 'fp32'}, torch {torch.__version__}\n")
         print(f"{'case':<32}{'':>22}{'peak memory':>14}")
     for case in CASES:
@@ -168,7 +180,10 @@ def main() -> None:
         if options.json:
             print(json.dumps({**row, "unit": unit}), flush=True)
         else:
-            print(f"{row['case']:<32}{row['per_second']:>12,.1f} {unit}{row['peak_mib']:>10,.0f} MiB", flush=True)
+            print(
+                f"{row['case']:<32}{row['per_second']:>12,.1f} {unit}{row['peak_mib']:>10,.0f} MiB",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,9 @@ def main(overrides: list[str]) -> None:
     start = time.monotonic()
     command("captioner.train", f"output_dir={RUN}", "name=quickstart", *overrides)
     model = RUN / "model.safetensors"
-    command("captioner.evaluate", f"model={model}", f"output_dir={RUN / 'evaluation'}")
+    # A caption of scenes is good when it is true, not when it is long.
+    search = ("beam_size=3", "length_penalty=0")
+    command("captioner.evaluate", f"model={model}", f"output_dir={RUN / 'evaluation'}", *search)
     write_pictures(RUN / "pictures")
     command(
         "captioner.predict",
@@ -28,6 +30,7 @@ def main(overrides: list[str]) -> None:
         f"images={RUN / 'pictures'}",
         f"output_dir={RUN / 'captions'}",
         "overlay=html,png",
+        *search,
     )
     scores = json.loads((RUN / "evaluation" / "scores.json").read_text())
     summary = {
@@ -39,10 +42,11 @@ def main(overrides: list[str]) -> None:
         "seconds": round(time.monotonic() - start, 1),
     }
     (RUN / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    chance = f"by chance: {summary['pointing_chance']:.1%}"
     print(f"""
 In {summary["seconds"]:.0f} seconds this machine learned to describe pictures it has never seen:
   {summary["true_captions"]:.1%} of its captions on {summary["test_images"]} test pictures are true,
-  {summary["pointing_game"]:.1%} of its nouns look at the object they name (by chance: {summary["pointing_chance"]:.1%}).
+  {summary["pointing_game"]:.1%} of its nouns look at the object they name ({chance}).
 
 Open this page and point at a word:
   {(RUN / "captions" / "index.html").resolve()}

@@ -62,14 +62,10 @@ def bleu(corpus: Corpus) -> Bleu:
 
 def _clipped_matches(corpus: Corpus, order: int) -> Ints:
     """`[I]`: n-grams of each candidate found in a reference, at most as often as in any one reference."""
-    candidates, references = corpus.candidates[order], corpus.references[order]
+    candidates, richest = corpus.candidates[order], corpus.richest[order]
     size = max(candidates.num_ngrams, 1)
-    key = corpus.image[references.caption] * size + references.ngram
-    order_of_keys = np.argsort(key, kind="stable")
-    keys, starts = np.unique(key[order_of_keys], return_index=True)
-    most = np.maximum.reduceat(references.count[order_of_keys], starts) if len(keys) else references.count
-    at, found = find(keys, candidates.caption * size + candidates.ngram)
-    clipped = np.minimum(most[at[found]], candidates.count[found])
+    at, found = find(richest.caption * size + richest.ngram, candidates.caption * size + candidates.ngram)
+    clipped = np.minimum(richest.count[at[found]], candidates.count[found])
     return np.bincount(candidates.caption[found], clipped, corpus.num_images).astype(np.int64)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captioner.metrics.document_frequency import DocumentFrequency
-from captioner.metrics.ngrams import MAX_ORDER, Corpus, NgramCounts, find
+from captioner.metrics.ngrams import MAX_ORDER, Corpus, find
 
 SIGMA = 6.0
 SCALE = 10.0
@@ -46,19 +46,26 @@ def _cider(corpus: Corpus, frequency: DocumentFrequency | None, *, robust: bool)
     for order in range(MAX_ORDER):
         candidates, references = corpus.candidates[order], corpus.references[order]
         if frequency:
-            occurs = frequency.of(corpus.words, references.first, order + 1)
+            occurs = frequency.of(corpus, references.first, order + 1)
         else:
-            occurs = _occurrence(corpus, references)
+            occurs = np.bincount(corpus.richest[order].ngram, minlength=references.num_ngrams).astype(float)
         weight = math.log(documents) - np.log(np.maximum(occurs, 1.0))
         of_candidate = candidates.count * weight[candidates.ngram]
         of_reference = references.count * weight[references.ngram]
 
+        # Only what some candidate says can be shared.
+        said = np.zeros(references.num_ngrams, np.bool_)
+        said[candidates.ngram] = True
+        shared = np.flatnonzero(said[references.ngram])
         size = max(references.num_ngrams, 1)
-        image = corpus.image[references.caption]
-        at, found = find(candidates.caption * size + candidates.ngram, image * size + references.ngram)
-        mine, theirs = of_candidate[at[found]], of_reference[found]
+        image = corpus.image[references.caption[shared]]
+        at, found = find(
+            candidates.caption * size + candidates.ngram, image * size + references.ngram[shared]
+        )
+        row = shared[found]
+        mine, theirs = of_candidate[at[found]], of_reference[row]
         product = (np.minimum(mine, theirs) if robust else mine) * theirs
-        dot = np.bincount(references.caption[found], product, len(corpus.image))
+        dot = np.bincount(references.caption[row], product, len(corpus.image))
 
         candidate_norm = np.sqrt(np.bincount(candidates.caption, of_candidate**2, corpus.num_images))
         reference_norm = np.sqrt(np.bincount(references.caption, of_reference**2, len(corpus.image)))
@@ -71,10 +78,3 @@ def _cider(corpus: Corpus, frequency: DocumentFrequency | None, *, robust: bool)
         total *= np.exp(-(delta**2) / (2 * SIGMA**2))
     references_of_image = np.bincount(corpus.image, minlength=corpus.num_images)
     return SCALE / MAX_ORDER * np.bincount(corpus.image, total, corpus.num_images) / references_of_image
-
-
-def _occurrence(corpus: Corpus, references: NgramCounts) -> NDArray[np.float64]:
-    """`[num_ngrams]`: in how many images some reference has the n-gram."""
-    size = max(references.num_ngrams, 1)
-    pairs = np.unique(corpus.image[references.caption] * size + references.ngram)
-    return np.bincount(pairs % size, minlength=references.num_ngrams).astype(np.float64)

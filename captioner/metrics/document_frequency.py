@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captioner.errors import DataError
-from captioner.metrics.ngrams import MAX_ORDER, Ints
+from captioner.metrics.ngrams import MAX_ORDER, Corpus, Ints
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,9 +30,10 @@ class DocumentFrequency:
     images: Mapping[str, int]
     name: str
 
-    def of(self, words: Sequence[str], first: Ints, order: int) -> NDArray[np.float64]:
-        """`[num_ngrams]`: of the n-grams of `order` words beginning at `first` in `words`; 0 if unknown."""
-        ngrams = (" ".join(words[begin : begin + order]) for begin in first.tolist())
+    def of(self, corpus: Corpus, first: Ints, order: int) -> NDArray[np.float64]:
+        """`[num_ngrams]`: of the n-grams of `order` words that begin at `first` in the corpus; 0 if unknown."""
+        rows = corpus.ids[first[:, None] + np.arange(order)].tolist()
+        ngrams = (" ".join([corpus.vocabulary[word] for word in row]) for row in rows)
         return np.fromiter((self.images.get(ngram, 0) for ngram in ngrams), np.float64, len(first))
 
 

@@ -9,6 +9,7 @@ numbers only (so one stem, 0.6, counts nothing); then fewest chunks; then most p
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from captioner.metrics.meteor_tables import MeteorTables
@@ -29,18 +30,11 @@ class Match(NamedTuple):
     matcher: int
 
 
-class _Path(NamedTuple):
-    """A choice of matches up to some word of the reference. The first three fields rank it, smallest first."""
-
-    weight: int
-    chunks: int
-    pairs: int
-    used: int  # words of the candidate, as bits
-    free: int  # the first word of the reference that may still be paired
-    candidate_end: int
-    reference_end: int
-    last: Match | None
-    before: _Path | None
+# A choice of matches up to some word of the reference: weight, chunks and pairs, by which choices are ranked, smallest
+# first; the candidate's words that are used, as bits; the first word of the reference that may still be paired; where
+# the last match ended in candidate and reference; that match; the choice before it. A plain tuple, since making these
+# is what the search does most.
+_Path = tuple[int, int, int, int, int, int, int, Match | None, "_Path | None"]
 
 
 class Aligner:
@@ -48,7 +42,7 @@ class Aligner:
 
     def __init__(self, tables: MeteorTables | None) -> None:
         self._tables = tables
-        self._matchers: dict[tuple[str, str], tuple[int, ...]] = {}
+        self._matchers: dict[str, dict[str, tuple[int, ...]]] = {}
 
     def align(self, candidate: list[str], references: Sequence[list[str]]) -> list[list[Match]]:
         """For each reference, the matches chosen, in the order of the reference's words."""
@@ -76,12 +70,14 @@ class Aligner:
 
     def _proposals(self, candidate: list[str], word: str) -> list[tuple[int, int]]:
         """Which words of the candidate match a word of the reference, and by what: index and matcher."""
+        known = self._matchers.setdefault(word, {})
         found = []
         for index, other in enumerate(candidate):
-            pair = (other, word)
-            if pair not in self._matchers:
-                self._matchers[pair] = self._compare(other, word)
-            found += [(matcher, index) for matcher in self._matchers[pair]]
+            matchers = known.get(other)
+            if matchers is None:
+                matchers = known[other] = self._compare(other, word)
+            if matchers:
+                found += [(matcher, index) for matcher in matchers]
         return [(index, matcher) for matcher, index in sorted(found)]
 
     def _compare(self, word: str, other: str) -> tuple[int, ...]:
@@ -113,53 +109,59 @@ def _occurrences(
 def _choose(matches: list[list[Match]], candidate_length: int) -> list[Match]:
     """The beam search. `matches` are by the reference word at which they begin."""
     certain = _certain(matches, candidate_length)
-    used = sum(_bits(match) for match in certain.values())
-    paths = [_Path(0, 0, 0, used, 0, -1, -1, None, None)]
+    paths: list[_Path] = [(0, 0, 0, sum(_bits(match) for match in certain.values()), 0, -1, -1, None, None)]
     for at, here in enumerate(matches):
         if not here:
             continue
-        options = [certain[at]] if at in certain else here
+        is_certain = at in certain
+        options = [
+            (match, 0 if is_certain else _bits(match), _value(match))
+            for match in ([certain[at]] if is_certain else here)
+            if match.reference_words == 1
+            or not any(at + i in certain for i in range(1, match.reference_words))
+        ]
         new: list[_Path] = []
         for path in paths:
-            if path.free > at:
+            weight, chunks, pairs, used, free, candidate_end, reference_end, _, _ = path
+            if free > at:
                 new.append(path)
                 continue
-            for match in options:
-                if at not in certain and (
-                    path.used & _bits(match)
-                    or any(at + step in certain for step in range(1, match.reference_words))
-                ):
-                    continue
-                new.append(_extended(path, match))
-            if at not in certain:
+            for match, bits, value in options:
+                if not used & bits:
+                    begin, _, words, reference_words, _ = match
+                    end = at + reference_words
+                    opens = candidate_end != begin or reference_end != at
+                    new.append(
+                        (
+                            weight - value,
+                            chunks + opens,
+                            pairs - 1,
+                            used | bits,
+                            end,
+                            begin + words,
+                            end,
+                            match,
+                            path,
+                        )
+                    )
+            if not is_certain:
                 new.append(path)
         if len(new) > BEAM:
-            new.sort(key=lambda path: path[:3])
+            new.sort(key=itemgetter(0, 1, 2))
             del new[BEAM:]
         paths = new
-    best: _Path | None = min(paths, key=lambda path: path[:3])
+    best: _Path | None = min(paths, key=itemgetter(0, 1, 2))
     chosen = []
-    while best is not None and best.last is not None:
-        chosen.append(best.last)
-        best = best.before
+    while best is not None and best[7] is not None:
+        chosen.append(best[7])
+        best = best[8]
     return chosen[::-1]
 
 
-def _extended(path: _Path, match: Match) -> _Path:
+def _value(match: Match) -> int:
+    """The weighted words of both sides, as whole numbers."""
     weight = WEIGHTS[match.matcher]
-    follows = path.candidate_end == match.candidate and path.reference_end == match.reference
-    reference_end = match.reference + match.reference_words
-    return _Path(
-        path.weight - int(weight * match.candidate_words) - int(weight * match.reference_words),
-        path.chunks + (not follows),
-        path.pairs - 1,
-        path.used | _bits(match),
-        reference_end,
-        match.candidate + match.candidate_words,
-        reference_end,
-        match,
-        path,
-    )
+    return int(weight * match.candidate_words) + int(weight * match.reference_words)
 
 
 def _bits(match: Match) -> int:

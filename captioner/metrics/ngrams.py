@@ -5,8 +5,10 @@ Axis letters: `I` images, `R` references of all images together, `M` distinct (c
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,20 +47,25 @@ class Corpus:
     """One candidate and at least one reference for each image, as counts of n-grams.
 
     Attributes:
-        words: The words of all candidates, then of all references, in order.
+        ids: int64 `[T]`, the words of all candidates, then of all references, by their number in `vocabulary`.
+        vocabulary: The distinct words.
         candidate_length: int64 `[I]`, in words.
         reference_length: int64 `[R]`, in words.
         image: int64 `[R]`, the image of each reference, not decreasing.
         candidates: The candidates' counts, for orders 1 to 4. `caption` is the image.
         references: The references' counts, for orders 1 to 4. `caption` is the reference, 0 to R - 1.
+        richest: For orders 1 to 4, each n-gram of an image's references and its count in the reference that has it
+            most often. `caption` is the image.
     """
 
-    words: list[str]
+    ids: Ints
+    vocabulary: tuple[str, ...]
     candidate_length: Ints
     reference_length: Ints
     image: Ints
     candidates: tuple[NgramCounts, ...]
     references: tuple[NgramCounts, ...]
+    richest: tuple[NgramCounts, ...]
 
     @property
     def num_images(self) -> int:
@@ -73,15 +80,18 @@ def count_ngrams(candidates: Sequence[str], references: Sequence[Sequence[str]])
         candidates: One for each image.
         references: At least one for each image, in the order of `candidates`.
     """
-    captions = [*candidates, *(reference for image in references for reference in image)]
-    split = [caption.split() for caption in captions]
-    words = [word for caption in split for word in caption]
-    number: dict[str, int] = {}
-    ids = np.fromiter((number.setdefault(word, len(number)) for word in words), np.int64, len(words))
-    length = np.fromiter(map(len, split), np.int64, len(split))
+    number: defaultdict[str, int] = defaultdict(count().__next__)
+    flat: list[int] = []
+    lengths: list[int] = []
+    for caption in chain(candidates, *references):
+        words = caption.split()
+        lengths.append(len(words))
+        flat += map(number.__getitem__, words)
+    ids, length = np.array(flat, np.int64), np.array(lengths, np.int64)
 
     num_images = len(candidates)
-    candidate_counts, reference_counts = [], []
+    image = np.repeat(np.arange(num_images), [len(of_image) for of_image in references])
+    candidate_counts, reference_counts, richest = [], [], []
     for both in count_ids(ids, length, len(number)):
         cut = int(np.searchsorted(both.caption, num_images))
         candidate_counts.append(
@@ -92,13 +102,16 @@ def count_ngrams(candidates: Sequence[str], references: Sequence[Sequence[str]])
                 both, caption=both.caption[cut:] - num_images, ngram=both.ngram[cut:], count=both.count[cut:]
             )
         )
+        richest.append(_richest(reference_counts[-1], image))
     return Corpus(
-        words=words,
+        ids=ids,
+        vocabulary=tuple(number),
         candidate_length=length[:num_images],
         reference_length=length[num_images:],
-        image=np.repeat(np.arange(num_images), [len(image) for image in references]),
+        image=image,
         candidates=tuple(candidate_counts),
         references=tuple(reference_counts),
+        richest=tuple(richest),
     )
 
 
@@ -125,9 +138,20 @@ def count_ids(ids: Ints, length: Ints, vocabulary: int) -> tuple[NgramCounts, ..
         ngram = np.zeros_like(ids)
         ngram[begins] = numbered
         size = max(len(keys), 1)
-        pairs, count = np.unique(caption[begins] * size + numbered, return_counts=True)
-        counts.append(NgramCounts(pairs // size, pairs % size, count, begins[index], keys))
+        pairs, times = np.unique(caption[begins] * size + numbered, return_counts=True)
+        counts.append(NgramCounts(pairs // size, pairs % size, times, begins[index], keys))
     return tuple(counts)
+
+
+def _richest(references: NgramCounts, image: Ints) -> NgramCounts:
+    """Each image's n-grams with the largest of the references' counts."""
+    size = max(references.num_ngrams, 1)
+    key = image[references.caption] * size + references.ngram
+    order = np.argsort(key, kind="stable")
+    key = key[order]
+    starts = np.flatnonzero(np.diff(key, prepend=-1))
+    most = np.maximum.reduceat(references.count[order], starts) if len(starts) else references.count
+    return replace(references, caption=key[starts] // size, ngram=key[starts] % size, count=most)
 
 
 def find(keys: Ints, wanted: Ints) -> tuple[Ints, NDArray[np.bool_]]:

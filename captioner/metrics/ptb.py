@@ -30,7 +30,8 @@ _SYMBOLS = {
     **{"½": "1/2", "¼": "1/4", "¾": "3/4", "⅓": "1/3", "⅔": "2/3"},
 }
 _ENTITIES = {"amp": "&", "lt": "<", "gt": ">"}
-_PLAIN = re.compile(r"[A-Za-z ,]*?([A-Za-z]*)( ?\.)? ?")
+_PLAIN = re.compile(r"[A-Za-z ,]*\.? ?")  # a caption of words, commas and a point at its end
+_WORD = re.compile("[A-Za-z]+(?=[ ,]|$)")  # no rule can take more
 
 
 def tokenize(caption: str) -> str:
@@ -40,10 +41,12 @@ def tokenize(caption: str) -> str:
     start of the next caption and shifts every caption after it. A caption of nothing but punctuation gives
     "".
     """
-    plain = _PLAIN.fullmatch(caption)
-    if plain and (plain[2] != "." or not ABBREVIATION.fullmatch(plain[1])):
-        words = caption.lower().replace(",", " ").replace(".", " ").split()
-        if _SPLIT.keys().isdisjoint(words):
+    if _PLAIN.fullmatch(caption):
+        words = caption.lower().replace(",", " ").split()
+        last = words[-1] if words else ""
+        if last.endswith("."):
+            words[-1:] = [last[:-1]] if len(last) > 1 else []
+        if not (last.endswith(".") and ABBREVIATION.fullmatch(last[:-1])) and _SPLIT.keys().isdisjoint(words):
             return " ".join(words)
     return " ".join(token for token in _tokens(caption) if token not in PUNCTUATION)
 
@@ -53,6 +56,11 @@ def _tokens(caption: str) -> Iterator[str]:
     text = " ".join(caption.replace("\u00ad", "").split())
     start = 0
     while start < len(text):
+        word = _WORD.match(text, start)
+        if word and word[0].lower() not in _SPLIT:
+            yield word[0].lower()
+            start = word.end()
+            continue
         kind, end = "drop", start + 1
         longest = 0
         for candidate, pattern in RULES:

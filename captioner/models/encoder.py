@@ -40,6 +40,9 @@ class ImageEncoder(nn.Module):
             layers are cut off. None gives the final features, with class and register tokens where there are any.
         merge: Join `merge` x `merge` neighbouring cells into one token, features side by side (the patch merging of
             Swin, Liu et al. 2021): a fine early grid becomes fewer tokens that still see little beyond themselves.
+        align: Shift the picture so many pixels up and left (its last pixels repeated), for CNNs whose padded strides
+            centre a cell's view above and left of the cell: by (stride - 1) / 2 pixels where each stride-2 layer is
+            padded on both sides. Maps then lie where the cells look. At most a few pixels: what is shifted out is lost.
         trainable: "all", "none", or the name of a layer such as `layer4` or `blocks.5`: that layer and all after it
             in order of definition are trained, what lies before is frozen.
         model_args: Further arguments of the timm model, such as `{"pad_type": "same"}`.
@@ -60,6 +63,7 @@ class ImageEncoder(nn.Module):
         weights: str | None = None,
         level: int | None = None,
         merge: int = 1,
+        align: int = 0,
         trainable: str = "all",
         model_args: Mapping[str, Any] | None = None,
         mean: Sequence[float] | None = None,
@@ -73,7 +77,12 @@ class ImageEncoder(nn.Module):
         self.image_size = _two_sides(image_size)
         if not isinstance(merge, int) or merge < 1:
             raise UsageError(f"encoder.merge={merge!r} must be a whole number from 1")
+        if not isinstance(align, int) or not 0 <= align < min(self.image_size):
+            raise UsageError(
+                f"encoder.align={align!r} must be a number of pixels from 0 to below the image size"
+            )
         self.merge = merge
+        self.align = align
         args = dict(model_args or {})
         if taken := sorted(_TAKEN & args.keys()):
             raise UsageError(
@@ -173,6 +182,10 @@ class ImageEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> ImageTokens:
         """Encode normalised images float `[B, 3, rows, cols]` into `ImageTokens`."""
+        if self.align:
+            images = F.pad(
+                images[..., self.align :, self.align :], (0, self.align, 0, self.align), mode="replicate"
+            )
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             indices = [-1 if self.level is None else self.level]
             if self.level is not None:

@@ -53,6 +53,10 @@ def fit(cfg: DictConfig) -> FitResult | None:
     _refuse_unwritable(output_dir)
     trainer_settings = _trainer_settings(cfg)
     checkpoint = _checkpoint(cfg.resume)
+    if cfg.threads is not None:
+        if cfg.threads < 1:
+            raise UsageError(f"threads={cfg.threads} must be at least 1, or null")
+        torch.set_num_threads(cfg.threads)
     lightning.seed_everything(cfg.seed, workers=False, verbose=False)
 
     train_set, val_set = open_split(cfg.data, "train"), open_split(cfg.data, "val")

@@ -71,7 +71,14 @@ def test_resume_after_kill_gives_identical_weights(tmp_path: Path) -> None:
     """Dropout is on: order, augmentation and random numbers must all go on where they stood."""
     whole = run_to(tmp_path / "whole", "trainer.max_epochs=4")
 
-    command = [sys.executable, "-m", "captioner.train", *TINY, "trainer.max_epochs=4", f"output_dir={tmp_path / 'cut'}"]
+    command = [
+        sys.executable,
+        "-m",
+        "captioner.train",
+        *TINY,
+        "trainer.max_epochs=4",
+        f"output_dir={tmp_path / 'cut'}",
+    ]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     checkpoint = tmp_path / "cut" / "last.ckpt"
     deadline = time.monotonic() + 120
@@ -107,7 +114,10 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("monitor=val/nonsense", r"monitor=val/nonsense is not logged; choose one of val/BLEU-4, val/CIDEr-D"),
+        (
+            "monitor=val/nonsense",
+            r"monitor=val/nonsense is not logged; choose one of val/BLEU-4, val/CIDEr-D",
+        ),
         ("monitor_mode=up", r"monitor_mode='up' must be min or max"),
         ("resume=/nowhere", r"resume=/nowhere holds no last.ckpt"),
         ("optim.lr=-1", r"optim.lr=-1 .* must be positive"),

@@ -56,17 +56,25 @@ def describe(scene: Scene, rng: np.random.Generator, *, count: int = 5) -> tuple
     return tuple(references.values())
 
 
+def _salience(scene: Scene, phrase: _Phrase) -> tuple[int, int, float]:
+    """People tend to begin with groups, then with what is large, and go from left to right."""
+    things = [scene.objects[k] for k in phrase.objects]
+    return -len(things), -sum(thing.size == "large" for thing in things), things[0].centre[1]
+
+
 def _caption(scene: Scene, rng: np.random.Generator) -> _Parts:
     """One caption: noun phrases and the words between them."""
     phrases = _phrases(scene, rng)
     rng.shuffle(phrases)
+    if rng.random() < 0.8:
+        phrases.sort(key=lambda phrase: _salience(scene, phrase))
     if len(phrases[0].objects) == 1 and rng.random() < 0.15:
         phrases[0] = _Phrase(("one", *phrases[0].words[1:]), phrases[0].objects)
     if len(phrases) == 1:
         return _about_one(scene, phrases[0], rng)
     first, second, *rest = phrases
     near = _relation(scene, first, second, rng)
-    if near is not None and rng.random() < 0.9:
+    if near is not None and rng.random() < 0.45:
         if not rest:
             verb = ("", "", _be(first))[rng.integers(3)]
             return [_opening(first, rng) if not verb else "", first, verb, near, second]
