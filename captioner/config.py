@@ -79,8 +79,9 @@ def run(task: Callable[[DictConfig], int], config_name: str) -> NoReturn:
     for stream in (sys.stdin, sys.stdout):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="surrogateescape")  # names of files may hold bytes that are no text
-    sys.argv[1:] = [_quoted(argument) for argument in sys.argv[1:]]
     try:
+        _refuse_no_option(sys.argv[1:])
+        sys.argv[1:] = [_quoted(argument) for argument in sys.argv[1:]]
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(guarded)()
     except CaptionerError as error:
         fail(error)
@@ -137,6 +138,19 @@ def _fail_of_a_path(error: OSError) -> NoReturn:
     if error.filename is None:
         raise error
     fail(UsageError(f"{error.filename}: {error.strerror}; check output_dir and the other paths"))
+
+
+def _refuse_no_option(arguments: list[str]) -> None:
+    """Hydra itself meets `logger=null` with a traceback."""
+    for argument in arguments:
+        group, _, option = argument.partition("=")
+        options = (
+            sorted(path.stem for path in (conf_dir() / group).glob("*.yaml")) if option == "null" else ()
+        )
+        if options:
+            raise UsageError(
+                f"{argument} names no option of the group {group}; choose from {', '.join(options)}"
+            )
 
 
 def _refuse_missing(cfg: DictConfig) -> None:

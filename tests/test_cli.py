@@ -75,6 +75,7 @@ def test_a_slip_ends_the_process_with_one_sentence_and_status_2(tmp_path: Path) 
         ("train", ["nonsense=1"], "Could not override 'nonsense'"),
         ("train", ["optim.learning_rate=1"], "Could not override 'optim.learning_rate'"),
         ("train", ["data=imagenet"], "Could not find 'data/imagenet'; Available options in 'data': coco; flickr8k"),
+        ("train", ["logger=null"], "logger=null names no option of the group logger; choose from csv, tensorboard"),
         ("train", ["encodr=resnet50"], "Could not override 'encodr'"),
         ("train", ["optim.lr"], "optim.lr"),
         ("train", ["optim.lr=fast"], "optim.lr=fast must be a number, as in optim.lr=0.0"),

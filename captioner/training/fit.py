@@ -162,7 +162,7 @@ def _make_trainer(
 ) -> lightning.Trainer:
     try:
         return lightning.Trainer(
-            **settings,
+            **{"log_every_n_steps": 10, **settings},
             callbacks=callbacks,
             logger=build(cfg.logger) if cfg.logger else False,
             plugins=[SafeCheckpointIO()],
@@ -171,7 +171,6 @@ def _make_trainer(
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=1,
-            log_every_n_steps=settings.get("log_every_n_steps", 10),
         )
     except (TypeError, ValueError, RuntimeError, ModuleNotFoundError, MisconfigurationException) as error:
         # Lightning's messages name the argument or the device that is wrong.
