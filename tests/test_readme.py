@@ -13,7 +13,7 @@ from tests.conftest import compose
 ROOT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
 COMMANDS = [
-    line.split("  #")[0].strip()
+    line.split(" #")[0].strip()
     for language, block in BLOCKS
     if not language
     for line in block.splitlines()

@@ -46,7 +46,7 @@ def _cider(corpus: Corpus, frequency: DocumentFrequency | None, *, robust: bool)
     for order in range(MAX_ORDER):
         candidates, references = corpus.candidates[order], corpus.references[order]
         if frequency:
-            occurs = frequency.of(corpus, references.first, order + 1)
+            occurs = frequency.of(corpus, references.where, order + 1)
         else:
             occurs = np.bincount(corpus.richest[order].ngram, minlength=references.num_ngrams).astype(float)
         weight = math.log(documents) - np.log(np.maximum(occurs, 1.0))

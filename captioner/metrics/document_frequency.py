@@ -30,11 +30,11 @@ class DocumentFrequency:
     images: Mapping[str, int]
     name: str
 
-    def of(self, corpus: Corpus, first: Ints, order: int) -> NDArray[np.float64]:
-        """`[num_ngrams]`: of the n-grams of `order` words that begin at `first` in the corpus; 0 if unknown."""
-        rows = corpus.ids[first[:, None] + np.arange(order)].tolist()
+    def of(self, corpus: Corpus, where: Ints, order: int) -> NDArray[np.float64]:
+        """`[num_ngrams]`: of the n-grams of `order` words that begin at `where` in the corpus; 0 if unknown."""
+        rows = corpus.ids[where[:, None] + np.arange(order)].tolist()
         ngrams = (" ".join([corpus.vocabulary[word] for word in row]) for row in rows)
-        return np.fromiter((self.images.get(ngram, 0) for ngram in ngrams), np.float64, len(first))
+        return np.fromiter((self.images.get(ngram, 0) for ngram in ngrams), np.float64, len(where))
 
 
 def document_frequency(references: Iterable[Sequence[str]], name: str) -> DocumentFrequency:

@@ -8,7 +8,8 @@ numbers only (so one stem, 0.6, counts nothing); then fewest chunks; then most p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import chain
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -46,12 +47,19 @@ class Aligner:
 
     def align(self, candidate: list[str], references: Sequence[list[str]]) -> list[list[Match]]:
         """For each reference, the matches chosen, in the order of the reference's words."""
-        paraphrases = self._tables.paraphrases.of(candidate) if self._tables else []
-        proposals: dict[str, list[tuple[int, int]]] = {}
-        for reference in references:
-            for word in reference:
-                if word not in proposals:
-                    proposals[word] = self._proposals(candidate, word)
+        proposals = {
+            word: self._proposals(candidate, word) for word in dict.fromkeys(chain.from_iterable(references))
+        }
+        # What may be said instead of the candidate's phrases, by its first word: begin, length, paraphrase.
+        instead: dict[str, list[tuple[int, int, list[str]]]] = {}
+        if self._tables:
+            for begin, length, phrases in self._tables.paraphrases.of(candidate):
+                for phrase in phrases:
+                    instead.setdefault(phrase[0], []).append((begin, length, phrase))
+        places: dict[str, list[int]] = {}
+        for at, word in enumerate(candidate):
+            places.setdefault(word, []).append(at)
+
         chosen = []
         for reference in references:
             matches = [
@@ -59,12 +67,15 @@ class Aligner:
                 for at, word in enumerate(reference)
             ]
             if self._tables:
-                for begin, at, length, words in _occurrences(
-                    self._tables.paraphrases.of(reference), candidate
-                ):
-                    matches[begin].append(Match(at, begin, words, length, PARAPHRASE))
-                for begin, at, length, words in _occurrences(paraphrases, reference):
-                    matches[at].append(Match(begin, at, length, words, PARAPHRASE))
+                for begin, length, phrases in self._tables.paraphrases.of(reference):
+                    for phrase in phrases:
+                        for at in places.get(phrase[0], ()):
+                            if len(phrase) == 1 or candidate[at : at + len(phrase)] == phrase:
+                                matches[begin].append(Match(at, begin, len(phrase), length, PARAPHRASE))
+                for at, word in enumerate(reference):
+                    for begin, length, phrase in instead.get(word, ()):
+                        if len(phrase) == 1 or reference[at : at + len(phrase)] == phrase:
+                            matches[at].append(Match(begin, at, length, len(phrase), PARAPHRASE))
             chosen.append(_choose(matches, len(candidate)))
         return chosen
 
@@ -90,20 +101,6 @@ class Aligner:
             if not synonyms.sets_of(word).isdisjoint(synonyms.sets_of(other)):
                 return (*found, SYNONYM)
         return found
-
-
-def _occurrences(
-    paraphrases: Sequence[tuple[int, int, list[list[str]]]], words: list[str]
-) -> Iterator[tuple[int, int, int, int]]:
-    """Where paraphrases stand in `words`: the phrase's begin, that place, the phrase's length, the paraphrase's."""
-    places: dict[str, list[int]] = {}
-    for at, word in enumerate(words):
-        places.setdefault(word, []).append(at)
-    for begin, length, phrases in paraphrases:
-        for phrase in phrases:
-            for at in places.get(phrase[0], ()):
-                if len(phrase) == 1 or words[at : at + len(phrase)] == phrase:
-                    yield begin, at, length, len(phrase)
 
 
 def _choose(matches: list[list[Match]], candidate_length: int) -> list[Match]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 MAX_ORDER = 4
+_END = "\0"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,7 +26,7 @@ class NgramCounts:
         caption: int64 `[M]`, the caption.
         ngram: int64 `[M]`, the n-gram's number, 0 to `num_ngrams - 1`.
         count: int64 `[M]`, how often it occurs there, at least 1.
-        first: int64 `[num_ngrams]`, where in the captions' words each n-gram first stands.
+        where: int64 `[num_ngrams]`, a place in the captions' words where each n-gram begins.
         keys: int64 `[num_ngrams]`, increasing: the number of the n-gram without its last word (0 for single words)
             times the size of the vocabulary, plus the last word.
     """
@@ -33,13 +34,13 @@ class NgramCounts:
     caption: Ints
     ngram: Ints
     count: Ints
-    first: Ints
+    where: Ints
     keys: Ints
 
     @property
     def num_ngrams(self) -> int:
         """The number of distinct n-grams."""
-        return len(self.first)
+        return len(self.where)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,13 +82,15 @@ def count_ngrams(candidates: Sequence[str], references: Sequence[Sequence[str]])
         references: At least one for each image, in the order of `candidates`.
     """
     number: defaultdict[str, int] = defaultdict(count().__next__)
-    flat: list[int] = []
-    lengths: list[int] = []
-    for caption in chain(candidates, *references):
-        words = caption.split()
-        lengths.append(len(words))
-        flat += map(number.__getitem__, words)
-    ids, length = np.array(flat, np.int64), np.array(lengths, np.int64)
+    # All captions are split in one call, each followed by a word that none has, to tell where it ends.
+    text = f" {_END} ".join([*candidates, *chain.from_iterable(references), ""])
+    words = text.split()
+    number[_END] = -1
+    ids = np.fromiter(map(number.__getitem__, words), np.int64, len(words))
+    del number[_END]
+    ends = np.flatnonzero(ids < 0)
+    length = np.diff(ends, prepend=-1) - 1
+    ids = np.delete(ids, ends)
 
     num_images = len(candidates)
     image = np.repeat(np.arange(num_images), [len(of_image) for of_image in references])
@@ -130,16 +133,18 @@ def count_ids(ids: Ints, length: Ints, vocabulary: int) -> tuple[NgramCounts, ..
     for order in range(1, MAX_ORDER + 1):
         # An n-gram is the n-gram one shorter that begins here, and the word after it.
         begins = np.flatnonzero(left >= order)
-        keys, index, numbered = np.unique(
-            ngram[begins] * max(vocabulary, 1) + ids[begins + order - 1],
-            return_index=True,
-            return_inverse=True,
-        )
+        key = ngram[begins] * max(vocabulary, 1) + ids[begins + order - 1]
+        by_key = np.argsort(key)
+        in_order = key[by_key]
+        is_new = np.diff(in_order, prepend=-1) != 0
+        keys, where = in_order[is_new], begins[by_key[is_new]]
+        numbered = np.empty_like(key)
+        numbered[by_key] = np.cumsum(is_new) - 1
         ngram = np.zeros_like(ids)
         ngram[begins] = numbered
         size = max(len(keys), 1)
         pairs, times = np.unique(caption[begins] * size + numbered, return_counts=True)
-        counts.append(NgramCounts(pairs // size, pairs % size, times, begins[index], keys))
+        counts.append(NgramCounts(pairs // size, pairs % size, times, where, keys))
     return tuple(counts)
 
 
@@ -147,7 +152,7 @@ def _richest(references: NgramCounts, image: Ints) -> NgramCounts:
     """Each image's n-grams with the largest of the references' counts."""
     size = max(references.num_ngrams, 1)
     key = image[references.caption] * size + references.ngram
-    order = np.argsort(key, kind="stable")
+    order = np.argsort(key)
     key = key[order]
     starts = np.flatnonzero(np.diff(key, prepend=-1))
     most = np.maximum.reduceat(references.count[order], starts) if len(starts) else references.count

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from captioner.metrics.ptb_characters import shape
 from captioner.metrics.ptb_rules import ABBREVIATION, CLITIC, NEGATION, RULES
 
 VERSION = "1"
@@ -24,14 +25,16 @@ _SPLIT = {
     "lemme": ("lem", "me"),
     "gimme": ("gim", "me"),
 }
+_CUT_WORDS = frozenset(_SPLIT)
 _SYMBOLS = {
     **{"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"},
     **{"£": "#", "¢": "cents", "€": "$", "¤": "$", "\x80": "$", "\u20a0": "$"},
     **{"½": "1/2", "¼": "1/4", "¾": "3/4", "⅓": "1/3", "⅔": "2/3"},
 }
 _ENTITIES = {"amp": "&", "lt": "<", "gt": ">"}
-_PLAIN = re.compile(r"[A-Za-z ,]*\.? ?")  # a caption of words, commas and a point at its end
-_WORD = re.compile("[A-Za-z]+(?=[ ,]|$)")  # no rule can take more
+_PLAIN = re.compile(r"[A-Za-z ,-]*\.? ?")  # words, commas, a point at the end
+_HYPHEN_OUTSIDE = re.compile("(?<![A-Za-z])-|-(?![A-Za-z])")
+_WORD = re.compile("[A-Za-z]+(?:-[A-Za-z]+)*(?=[ ,]|$)")  # no rule can take more
 
 
 def tokenize(caption: str) -> str:
@@ -41,12 +44,15 @@ def tokenize(caption: str) -> str:
     start of the next caption and shifts every caption after it. A caption of nothing but punctuation gives
     "".
     """
-    if _PLAIN.fullmatch(caption):
-        words = caption.lower().replace(",", " ").split()
-        last = words[-1] if words else ""
-        if last.endswith("."):
-            words[-1:] = [last[:-1]] if len(last) > 1 else []
-        if not (last.endswith(".") and ABBREVIATION.fullmatch(last[:-1])) and _SPLIT.keys().isdisjoint(words):
+    if _PLAIN.fullmatch(caption) and not ("-" in caption and _HYPHEN_OUTSIDE.search(caption)):
+        words = (caption.replace(",", " ") if "," in caption else caption).lower().split()
+        plain = _CUT_WORDS.isdisjoint(words)
+        if words and words[-1].endswith("."):
+            last = words.pop()[:-1]
+            plain = plain and last not in _CUT_WORDS and not ABBREVIATION.fullmatch(last)
+            if last:
+                words.append(last)
+        if plain:
             return " ".join(words)
     return " ".join(token for token in _tokens(caption) if token not in PUNCTUATION)
 
@@ -54,6 +60,7 @@ def tokenize(caption: str) -> str:
 def _tokens(caption: str) -> Iterator[str]:
     """Cut a caption at the longest match of any rule, over and over, and write each token as the tools do."""
     text = " ".join(caption.replace("\u00ad", "").split())
+    form = shape(text)
     start = 0
     while start < len(text):
         word = _WORD.match(text, start)
@@ -64,7 +71,7 @@ def _tokens(caption: str) -> Iterator[str]:
         kind, end = "drop", start + 1
         longest = 0
         for candidate, pattern in RULES:
-            match = pattern.match(text, start)
+            match = pattern.match(form, start)
             if match and match.end() > start + longest:
                 kind, end, longest = candidate, match.end(), match.end() - start
         token = text[start:end]

@@ -1,4 +1,4 @@
-"""Which characters may stand in a PTB word, and which are tokens of their own?
+"""What kind of character is this to the PTB tokenizer: a letter, a token of its own, or nothing?
 
 Ranges were measured by giving the reference tokenizer every code point up to U+2FFFF, alone and between two
 letters. What is in neither table (emoji, private use, everything beyond U+FFFF) vanishes and separates words.
@@ -7,8 +7,9 @@ Code points that Unicode had not assigned are left to whichever range is shorter
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 _LETTERS = """
-    41-5a 61-7a
     aa b5 ba c0-d6 d8-f6 f8-37d 384-386 388-481 483-487 48a-527 531-55f 561-587 591-5bd 5bf 5c1-5c2
     5c4-5c5 5c7-5ea 5f0-5f2 615-61a 620-65e 660-669 66e-6d3 6d5-6ff 70f-7f5 7fa 800-815 81a 824 828
     840-858 8a0 8a2-8ac 900-939 93c-94e 950-955 958-963 966-96f 971-977 979-97f 981-9f1 a01-a4f a59-a6f
@@ -40,11 +41,41 @@ _SYMBOLS = """
 """
 
 
-def _character_class(ranges: str) -> str:
-    """The inside of a regular expression's `[...]` for hexadecimal ranges."""
-    ends = [part.partition("-") for part in ranges.split()]
-    return "".join(f"\\u{int(low, 16):04x}-\\u{int(high or low, 16):04x}" for low, _, high in ends)
+# What stands for a character in the shape of a text. Private use, so that no caption has them: those vanish.
+LETTER, SYMBOL, NOTHING = "\ue000", "\ue001", "\ue002"
+
+# Characters that rules name.
+_NAMED = frozenset("\u2019\x92\u058a\u2010\u2011\u2044£¢€¤\x80\u20a0½¼¾⅓⅔")
 
 
-LETTERS = _character_class(_LETTERS)
-SYMBOLS = _character_class(_SYMBOLS)
+def shape(text: str) -> str:
+    """The text with each character beyond ASCII that no rule names replaced by what stands for its kind."""
+    return text if text.isascii() else text.translate(_KINDS)
+
+
+class _Kinds(dict[int, str]):
+    """Kinds by code point, looked up in the ranges the first time."""
+
+    def __missing__(self, code: int) -> str:
+        kind = chr(code)
+        if code > 127 and kind not in _NAMED:
+            kind = LETTER if _LETTER_RANGES.holds(code) else SYMBOL if _SYMBOL_RANGES.holds(code) else NOTHING
+        self[code] = kind
+        return kind
+
+
+class _Ranges:
+    """Ranges of code points."""
+
+    def __init__(self, ranges: str) -> None:
+        ends = [part.partition("-") for part in ranges.split()]
+        self._low = [int(low, 16) for low, _, _ in ends]
+        self._high = [int(high or low, 16) for low, _, high in ends]
+
+    def holds(self, code: int) -> bool:
+        at = bisect_right(self._low, code) - 1
+        return at >= 0 and code <= self._high[at]
+
+
+_LETTER_RANGES, _SYMBOL_RANGES = _Ranges(_LETTERS), _Ranges(_SYMBOLS)
+_KINDS = _Kinds()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from captioner.metrics.ptb_characters import LETTERS, SYMBOLS
+from captioner.metrics.ptb_characters import LETTER, SYMBOL
 
 # Words that keep their point.
 _TITLES = (
@@ -30,17 +30,17 @@ _OPENERS = (
     "|One|Other|Our|She|Since|So|Some|Such|That|The|Their|Then|There|These|They|This|We|What|When|While|Yet|You"
 )
 
-_L = f"[{LETTERS}]"
-_W = f"[{LETTERS}0-9]"
+_L = f"[A-Za-z{LETTER}]"
+_W = f"[A-Za-z0-9{LETTER}]"
 _END = f"(?!{_W})"
 _HYPHEN = "[-\u058a\u2010\u2011]"
-_GAP = "[- \u00a0]"  # within a telephone number
+_GAP = "[- ]"  # within a telephone number
 _APOSTROPHE = "(?:['\u2019\x92]|&apos;)"
 _QUOTE = "(?:['\u2019\x92`]|&apos;)"
 
 _NAME = r"[A-Za-z][A-Za-z0-9_:.-]*"
 _TAG = rf"""</?{_NAME}(?:\s+{_NAME}(?:\s*=\s*(?:"[^"]*"|'[^']*'))?)*\s*/?>|<[!?][A-Za-z-][^>]*>"""
-_MAIL = r"""[^\s"<>|()\u00a0{}]"""
+_MAIL = r"""[^\s"<>|(){}]"""
 _URL_INSIDE, _URL_LAST = r"""[^\s"<>|()]""", r"""[^\s"<>|.!?(){},-]"""
 _PREFIX = f"(?:[dloDLO]{_QUOTE})?"  # d'Artagnan, l'Oréal, O'Brien
 _PART = f"{_PREFIX}{_W}+(?:_{_W}+)*"
@@ -57,7 +57,7 @@ RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (kind, re.compile(pattern))
     for kind, pattern in [
         ("spaced", _TAG),
-        ("word", rf"<?[a-zA-Z0-9]{_MAIL}*@(?:[^\s\"<>|().\u00a0{{}}]+\.)*[^\s\"<>|().\u00a0{{}}]+>?"),
+        ("word", rf"<?[a-zA-Z0-9]{_MAIL}*@(?:[^\s\"<>|().{{}}]+\.)*[^\s\"<>|().{{}}]+>?"),
         ("word", rf"(?i:https?)://{_URL_INSIDE}+{_URL_LAST}"),
         ("word", rf"(?i:www)\.(?:{_URL_LAST}+\.)+[a-zA-Z]{{2,4}}(?:[/?#]{_URL_INSIDE}+{_URL_LAST})?"),
         ("word", rf"(?:[a-z]+\.)+(?:com|net|org|edu)[/?#]{_URL_INSIDE}+{_URL_LAST}"),
@@ -105,6 +105,6 @@ RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("drop", r"\.{3,}|&(?i:apos|nbsp|quot|mdash);"),
         ("entity", r"&(?i:amp|lt|gt);"),
         ("word", r"&#39;|&eacute;"),
-        ("symbol", rf"[{SYMBOLS}$%&*+/<=>^|~\\#@_£¢€¤\x80\u20a0½¼¾⅓⅔()\[\]{{}}]"),
+        ("symbol", rf"[{SYMBOL}$%&*+/<=>^|~\\#@_£¢€¤\x80\u20a0½¼¾⅓⅔()\[\]{{}}]"),
     ]
 )

@@ -185,7 +185,7 @@ def sign(
     """One line that says what must agree for two numbers to be comparable, to be pasted into a paper."""
     digest = hashlib.sha256()
     for image in ids:
-        digest.update(json.dumps([image, *references[image]]).encode())
+        digest.update("\0".join([image, *references[image], ""]).encode(errors="surrogatepass"))
     parts = [f"captioner:{__version__}", f"tok:ptb{ptb.VERSION}", *(_VARIANTS[name] for name in metrics)]
     if any(name.startswith("CIDEr") for name in metrics):
         parts.append(f"df:{frequency.name}-{frequency.num_images}" if frequency else "df:references")

@@ -28,8 +28,9 @@ def test_counts_are_those_of_a_plain_loop(pairs: list[tuple[str, list[str]]]) ->
             table = counts[order - 1]
             found: list[Counter[tuple[str, ...]]] = [Counter() for _ in captions]
             for caption, ngram, count in zip(table.caption, table.ngram, table.count, strict=True):
-                first = table.first[ngram]
-                found[caption][tuple(corpus.words[first : first + order])] = int(count)
+                first = table.where[ngram]
+                words = [corpus.vocabulary[word] for word in corpus.ids[first : first + order]]
+                found[caption][tuple(words)] = int(count)
             assert found == [counted(caption, order) for caption in captions]
     assert corpus.candidate_length.tolist() == [len(caption.split()) for caption in candidates]
     assert corpus.image.tolist() == [i for i, of_image in enumerate(references) for _ in of_image]
