@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +12,12 @@ from numpy.typing import NDArray
 from captioner.metrics.bleu import Bleu, bleu
 from captioner.metrics.cider import cider, cider_d
 from captioner.metrics.document_frequency import DocumentFrequency
-from captioner.metrics.meteor import Meteor, meteor
 from captioner.metrics.ngrams import MAX_ORDER, Ints, count_ngrams
 from captioner.metrics.ptb import tokenize
 from captioner.metrics.rouge import rouge_l
-from captioner.metrics.spice import spice
+
+if TYPE_CHECKING:
+    from captioner.metrics.meteor import Meteor
 
 METRICS = ("BLEU", "METEOR", "ROUGE-L", "CIDEr-D", "CIDEr", "SPICE")
 
@@ -80,12 +82,16 @@ def measure(
             by_order = bleu_counts.images()
             images |= {f"BLEU-{order + 1}": by_order[:, order] for order in range(MAX_ORDER)}
         elif name == "METEOR":
+            from captioner.metrics.meteor import meteor  # here: the usual three need none of what it loads
+
             meteor_counts = meteor(tokenized, tokenized_references)
             name = meteor_counts.name
             images[name] = meteor_counts.images
         elif name == "ROUGE-L":
             images[name] = rouge_l(tokenized, tokenized_references)
         elif name == "SPICE":
+            from captioner.metrics.spice import spice
+
             images[name] = spice(tokenized, tokenized_references)
         else:
             images[name] = (cider_d if name == "CIDEr-D" else cider)(counts, frequency)

@@ -151,12 +151,13 @@ def count_ids(ids: Ints, length: Ints, vocabulary: int) -> tuple[NgramCounts, ..
 def _richest(references: NgramCounts, image: Ints) -> NgramCounts:
     """Each image's n-grams with the largest of the references' counts."""
     size = max(references.num_ngrams, 1)
-    key = image[references.caption] * size + references.ngram
-    order = np.argsort(key)
-    key = key[order]
-    starts = np.flatnonzero(np.diff(key, prepend=-1))
-    most = np.maximum.reduceat(references.count[order], starts) if len(starts) else references.count
-    return replace(references, caption=key[starts] // size, ngram=key[starts] % size, count=most)
+    # Sorted together with their counts, the last of each image's n-gram has the largest.
+    bits = int(references.count.max(initial=1)).bit_length()
+    entry = np.sort((image[references.caption] * size + references.ngram) << bits | references.count)
+    key = entry >> bits
+    last = np.flatnonzero(np.diff(key, append=-1))
+    count = entry[last] & ((1 << bits) - 1)
+    return replace(references, caption=key[last] // size, ngram=key[last] % size, count=count)
 
 
 def find(keys: Ints, wanted: Ints) -> tuple[Ints, NDArray[np.bool_]]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from captioner.metrics.ptb_characters import shape
-from captioner.metrics.ptb_rules import ABBREVIATION, CLITIC, NEGATION, RULES
+from captioner.metrics.ptb_rules import ABBREVIATION, CLITIC, NEGATION, rules_for
 
 VERSION = "1"
 
@@ -32,9 +32,9 @@ _SYMBOLS = {
     **{"½": "1/2", "¼": "1/4", "¾": "3/4", "⅓": "1/3", "⅔": "2/3"},
 }
 _ENTITIES = {"amp": "&", "lt": "<", "gt": ">"}
-_PLAIN = re.compile(r"[A-Za-z ,-]*\.? ?")  # words, commas, a point at the end
-_HYPHEN_OUTSIDE = re.compile("(?<![A-Za-z])-|-(?![A-Za-z])")
-_WORD = re.compile("[A-Za-z]+(?:-[A-Za-z]+)*(?=[ ,]|$)")  # no rule can take more
+_PLAIN = re.compile(r"[A-Za-z0-9 ,-]*\.? ?")  # words, commas, a point at the end
+_NOT_PLAIN = re.compile("(?<![A-Za-z0-9])[0-9-]|-(?![A-Za-z0-9])")  # but numbers, and dashes between words
+_WORD = re.compile("[A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9]+)*(?=(?:'s)?(?:[ ,]|$))")  # no rule can take more
 
 
 def tokenize(caption: str) -> str:
@@ -44,7 +44,7 @@ def tokenize(caption: str) -> str:
     start of the next caption and shifts every caption after it. A caption of nothing but punctuation gives
     "".
     """
-    if _PLAIN.fullmatch(caption) and not ("-" in caption and _HYPHEN_OUTSIDE.search(caption)):
+    if _PLAIN.fullmatch(caption) and not _NOT_PLAIN.search(caption):
         words = (caption.replace(",", " ") if "," in caption else caption).lower().split()
         plain = _CUT_WORDS.isdisjoint(words)
         if words and words[-1].endswith("."):
@@ -70,7 +70,7 @@ def _tokens(caption: str) -> Iterator[str]:
             continue
         kind, end = "drop", start + 1
         longest = 0
-        for candidate, pattern in RULES:
+        for candidate, pattern in rules_for(form[start]):
             match = pattern.match(form, start)
             if match and match.end() > start + longest:
                 kind, end, longest = candidate, match.end(), match.end() - start

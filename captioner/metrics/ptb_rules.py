@@ -52,59 +52,83 @@ NEGATION = re.compile(f"[nN]{_QUOTE}[tT]$")
 # Only the straight apostrophe looks at what follows: "it’sa" is cut, "it'sa" is not.
 CLITIC = re.compile("(?:[\u2019\x92]|&apos;)(?i:s|m|d|ll|re|ve)|'(?i:s|m|d|ll|re|ve)(?![A-Za-z])")
 
-# Kind and pattern. A kind other than "word" is treated on its own in `ptb`.
-RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
-    (kind, re.compile(pattern))
-    for kind, pattern in [
-        ("spaced", _TAG),
-        ("word", rf"<?[a-zA-Z0-9]{_MAIL}*@(?:[^\s\"<>|().{{}}]+\.)*[^\s\"<>|().{{}}]+>?"),
-        ("word", rf"(?i:https?)://{_URL_INSIDE}+{_URL_LAST}"),
-        ("word", rf"(?i:www)\.(?:{_URL_LAST}+\.)+[a-zA-Z]{{2,4}}(?:[/?#]{_URL_INSIDE}+{_URL_LAST})?"),
-        ("word", rf"(?:[a-z]+\.)+(?:com|net|org|edu)[/?#]{_URL_INSIDE}+{_URL_LAST}"),
-        ("word", rf"[<>]?[:;=][-o*']?[()DPdpO\\@\[\]{{|]{_END}"),  # :-)
-        ("word", r"[-^x=~<>']_[-^x=~<>']"),  # ^_^
+# Kind; whether the match may begin with a letter, a digit or another mark; pattern. A kind other than "word" is treated
+# on its own in `ptb`.
+_RULES = [
+    (kind, first, re.compile(pattern))
+    for kind, first, pattern in [
+        ("spaced", "m", _TAG),
+        ("word", "ldm", rf"<?[a-zA-Z0-9]{_MAIL}*@(?:[^\s\"<>|().{{}}]+\.)*[^\s\"<>|().{{}}]+>?"),
+        ("word", "l", rf"(?i:https?)://{_URL_INSIDE}+{_URL_LAST}"),
+        ("word", "l", rf"(?i:www)\.(?:{_URL_LAST}+\.)+[a-zA-Z]{{2,4}}(?:[/?#]{_URL_INSIDE}+{_URL_LAST})?"),
+        ("word", "l", rf"(?:[a-z]+\.)+(?:com|net|org|edu)[/?#]{_URL_INSIDE}+{_URL_LAST}"),
+        ("word", "m", rf"[<>]?[:;=][-o*']?[()DPdpO\\@\[\]{{|]{_END}"),  # :-)
+        ("word", "lm", r"[-^x=~<>']_[-^x=~<>']"),  # ^_^
         # Numbers
         (
             "spaced",
+            "dm",
             rf"(?:\(\d\d\d?\){_GAP}?|(?:\+\+?)?(?:\d{{2,4}}{_GAP})?\d{{2,4}}{_GAP})\d{{3,4}}{_GAP}?\d{{3,5}}",
         ),
-        ("spaced", rf"(?:\d{{1,4}}{_GAP})?\d{{1,4}}(?:\\?/|\u2044)\d{{1,4}}"),  # 1 1/2
-        ("word", r"[-+]?(?:\d+(?:[.,:]\d+)*|(?:[.,:]\d+)+)"),
-        ("word", rf"\d+(?:[.,:]\d+)+(?:-{_W}+)+"),
+        ("spaced", "d", rf"(?:\d{{1,4}}{_GAP})?\d{{1,4}}(?:\\?/|\u2044)\d{{1,4}}"),  # 1 1/2
+        ("word", "dm", r"[-+]?(?:\d+(?:[.,:]\d+)*|(?:[.,:]\d+)+)"),
+        ("word", "d", rf"\d+(?:[.,:]\d+)+(?:-{_W}+)+"),
         # Words, hyphens, slashes, points inside
-        ("word", rf"{_L}{_W}*(?:\.{_L}{_W}*)+(?:-{_W}+)*"),
-        ("word", rf"{_L}+(?:[!?]{_L}+)+"),  # Yahoo!s
-        ("word", rf"{_PART}(?:\.?{_HYPHEN}{_PART})*(?:/{_W}+(?:-{_W}+)*)*"),
-        ("word", r"[A-Z]+(?:(?:&|&amp;)[A-Z]+)+"),  # AT&T
-        ("word", r"[cCfF]#|[cC]\+\+|[A-Z]{1,3}\$"),
+        ("word", "l", rf"{_L}{_W}*(?:\.{_L}{_W}*)+(?:-{_W}+)*"),
+        ("word", "l", rf"{_L}+(?:[!?]{_L}+)+"),  # Yahoo!s
+        ("word", "ld", rf"{_PART}(?:\.?{_HYPHEN}{_PART})*(?:/{_W}+(?:-{_W}+)*)*"),
+        ("word", "l", r"[A-Z]+(?:(?:&|&amp;)[A-Z]+)+"),  # AT&T
+        ("word", "l", r"[cCfF]#|[cC]\+\+|[A-Z]{1,3}\$"),
         # Words that keep a point at their end
-        ("word", rf"(?i:{_CLOSERS})\.(?!{_L}{_L}|-{_W}{_W})|(?:{_STATE})\.(?!{_L}{_L}|-{_W}{_W})"),
-        ("word", rf"(?i:{_TITLES})\."),
-        ("word", rf"(?i:{_NUMBERED})\.(?=\s*\d)"),
-        ("word", rf"[A-Za-z]\.(?!\s+(?:(?:{_OPENERS}|{_OPENERS.upper()})\s|Mr\.\s|{_TAG}))"),
-        ("word", rf"(?:{_W}+-)?[A-Za-z](?:\.[A-Za-z])+\.|(?i:ph\.d)\."),  # U.S., non-U.S.
-        ("word", rf"[A-Za-z](?:\.[A-Za-z])*\.?(?:-{_W}+)+"),  # U.S.-based
-        ("word", rf"{_W}+\.(?=[,;:])"),
+        ("word", "l", rf"(?i:{_CLOSERS})\.(?!{_L}{_L}|-{_W}{_W})|(?:{_STATE})\.(?!{_L}{_L}|-{_W}{_W})"),
+        ("word", "l", rf"(?i:{_TITLES})\."),
+        ("word", "l", rf"(?i:{_NUMBERED})\.(?=\s*\d)"),
+        ("word", "l", rf"[A-Za-z]\.(?!\s+(?:(?:{_OPENERS}|{_OPENERS.upper()})\s|Mr\.\s|{_TAG}))"),
+        ("word", "ld", rf"(?:{_W}+-)?[A-Za-z](?:\.[A-Za-z])+\.|(?i:ph\.d)\."),  # U.S., non-U.S.
+        ("word", "l", rf"[A-Za-z](?:\.[A-Za-z])*\.?(?:-{_W}+)+"),  # U.S.-based
+        ("word", "ld", rf"{_W}+\.(?=[,;:])"),
         # Apostrophes
-        ("negation", rf"{_L}+[nN]{_QUOTE}[tT]|[nN]{_QUOTE}[tT]{_END}"),
-        ("clitic", CLITIC.pattern),
+        ("negation", "l", rf"{_L}+[nN]{_QUOTE}[tT]|[nN]{_QUOTE}[tT]{_END}"),
+        ("clitic", "m", CLITIC.pattern),
         (
             "word",
+            "m",
             rf"{_APOSTROPHE}(?:(?i:em|cause)|(?i:til)|(?i:n){_APOSTROPHE}|(?i:n)(?!{_L})|\d0s|\d\d(?=\s|$))",
         ),
-        ("word", r"'[tT](?=(?i:is|was))"),
+        ("word", "m", r"'[tT](?=(?i:is|was))"),
         (
             "word",
+            "l",
             rf"(?i:ol{_APOSTROPHE}(?!{_L}{_L})|e'er|ev{_QUOTE}ry|cap{_APOSTROPHE}n|(?:nat|li){_APOSTROPHE}l"
             r"|c'mon|s'mores)",
         ),
-        ("word", rf"[A-Za-z]+[aeiouyAEIOUY](?!{CLITIC.pattern}){_QUOTE}[aeiouA-Z][A-Za-z]*"),  # hallowe'en
-        ("word", rf"[dlnoDLNO]{_QUOTE}{_L}{_L}+|[jyJY]{_QUOTE}(?={_L})|[djlDJL]{_QUOTE}"),
+        (
+            "word",
+            "l",
+            rf"[A-Za-z]+[aeiouyAEIOUY](?!{CLITIC.pattern}){_QUOTE}[aeiouA-Z][A-Za-z]*",
+        ),  # hallowe'en
+        ("word", "l", rf"[dlnoDLNO]{_QUOTE}{_L}{_L}+|[jyJY]{_QUOTE}(?={_L})|[djlDJL]{_QUOTE}"),
         # Marks
-        ("word", r"(?i:-[lr][rcs]b-)|[!?]{2,}|#[A-Za-z]+|@[A-Za-z_]\w*|#+|\*+|_+|@+|<<|>>|\\\*|-{5,}"),
-        ("drop", r"\.{3,}|&(?i:apos|nbsp|quot|mdash);"),
-        ("entity", r"&(?i:amp|lt|gt);"),
-        ("word", r"&#39;|&eacute;"),
-        ("symbol", rf"[{SYMBOL}$%&*+/<=>^|~\\#@_£¢€¤\x80\u20a0½¼¾⅓⅔()\[\]{{}}]"),
+        ("word", "m", r"(?i:-[lr][rcs]b-)|[!?]{2,}|#[A-Za-z]+|@[A-Za-z_]\w*|#+|\*+|_+|@+|<<|>>|\\\*|-{5,}"),
+        ("drop", "m", r"\.{3,}|&(?i:apos|nbsp|quot|mdash);"),
+        ("entity", "m", r"&(?i:amp|lt|gt);"),
+        ("word", "m", r"&#39;|&eacute;"),
+        ("symbol", "m", rf"[{SYMBOL}$%&*+/<=>^|~\\#@_£¢€¤\x80\u20a0½¼¾⅓⅔()\[\]{{}}]"),
     ]
-)
+]
+
+
+def _rules(first: str) -> list[tuple[str, re.Pattern[str]]]:
+    return [(kind, pattern) for kind, starts, pattern in _RULES if first in starts]
+
+
+_FOR_LETTERS, _FOR_DIGITS, _FOR_MARKS = _rules("l"), _rules("d"), _rules("m")
+
+
+def rules_for(character: str) -> list[tuple[str, re.Pattern[str]]]:
+    """Kinds and patterns of what may begin with a character."""
+    if character in "0123456789":
+        return _FOR_DIGITS
+    return (
+        _FOR_LETTERS if character == LETTER or (character.isalpha() and character.isascii()) else _FOR_MARKS
+    )
