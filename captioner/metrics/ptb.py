@@ -32,7 +32,8 @@ _SYMBOLS = {
     **{"½": "1/2", "¼": "1/4", "¾": "3/4", "⅓": "1/3", "⅔": "2/3"},
 }
 _ENTITIES = {"amp": "&", "lt": "<", "gt": ">"}
-_PLAIN = re.compile(r"[A-Za-z0-9 ,-]*\.? ?")  # words, commas, a point at the end
+_PLAIN = re.compile(r"[A-Za-z ,]*\.? ?")  # words, commas, a point at the end
+_NEARLY_PLAIN = re.compile(r"[A-Za-z0-9 ,-]*\.? ?")
 _NOT_PLAIN = re.compile("(?<![A-Za-z0-9])[0-9-]|-(?![A-Za-z0-9])")  # but numbers, and dashes between words
 _WORD = re.compile("[A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9]+)*(?=(?:'s)?(?:[ ,]|$))")  # no rule can take more
 
@@ -44,7 +45,7 @@ def tokenize(caption: str) -> str:
     start of the next caption and shifts every caption after it. A caption of nothing but punctuation gives
     "".
     """
-    if _PLAIN.fullmatch(caption) and not _NOT_PLAIN.search(caption):
+    if _PLAIN.fullmatch(caption) or (_NEARLY_PLAIN.fullmatch(caption) and not _NOT_PLAIN.search(caption)):
         words = (caption.replace(",", " ") if "," in caption else caption).lower().split()
         plain = _CUT_WORDS.isdisjoint(words)
         if words and words[-1].endswith("."):
