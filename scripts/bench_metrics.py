@@ -5,7 +5,8 @@
 Runs both on the same captions in one go, each case in a process of its own, imports and the start of Java included (the
 start of Python is not): tokenizing and scoring with BLEU, ROUGE-L and CIDEr-D; METEOR; then ours alone on as many
 images as COCO val2014 has, and as a training reward. Captions come from a file of references (five an image; the
-candidate is one of them with words changed), or are made up. Needs Java and `pip install pycocoevalcap` for the comparison.
+candidate is one of them with words changed), or are made up. The comparison needs Java and
+`pip install pycocoevalcap`.
 """
 
 # ruff: noqa: SIM905, lists of words are shorter to read as one text
