@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from captioner.image.geometry import ImageGeometry
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """What else could have stood in a place.
+
+    Attributes:
+        text: A token as shown, or a whole caption; "" for the end of the caption.
+        logprob: Its log-probability in that place, or the score of the caption (nats).
+    """
+
+    text: str
+    logprob: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,12 +34,15 @@ class Word:
         visual_mass: Share of cross-attention that fell on image patches, 0–1; the rest fell on prefix tokens
             (class, register or sentinel tokens). Mean over the word's tokens.
         map: float32 `[rows, cols]`, attention on each patch of the encoder grid; sums to `visual_mass`.
+        alternatives: The most probable tokens in the place of the word's first token, its own among them where it is
+            one of these, most probable first.
     """
 
     text: str
     logprob: float
     visual_mass: float
     map: NDArray[np.float32]
+    alternatives: tuple[Alternative, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +56,9 @@ class Caption:
         logprob: Sum of the log-probabilities (nats) of all tokens, the end token included.
         maps: float32 `[words, layers, heads, rows, cols]`: every map from which `Word.map` was reduced.
         geometry: Brings a map back to the pixels of the photo that was given.
+        explanations: By the name of the method: float32 `[words, rows, cols]`. A method's grid may differ from that of
+            `maps`; its values may be negative where the method says so.
+        others: The other captions that the search considered, best first, with their scores.
     """
 
     text: str
@@ -47,3 +67,5 @@ class Caption:
     logprob: float
     maps: NDArray[np.float32]
     geometry: ImageGeometry
+    explanations: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    others: tuple[Alternative, ...] = ()
