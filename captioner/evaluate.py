@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def evaluate(cfg: DictConfig) -> int:
     """Evaluate as `cfg` says; leaves scores.json, captions.jsonl, a page. Returns 1 if an image could not be read."""
-    from captioner.evaluation import evaluate_split
+    from captioner.evaluation.split import evaluate_split
 
     return 1 if evaluate_split(cfg)["left_out"] else 0
 

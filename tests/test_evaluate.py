@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from captioner.caption import Caption, Word
+from captioner.caption import Caption
 from captioner.config import _quoted
-from captioner.data.scenes import Scene, Scenes, check
+from captioner.data.scenes import Scene, Scenes
 from captioner.errors import UsageError
 from captioner.evaluate import evaluate
-from captioner.evaluation import _hold_against_scenes, evaluate_split
+from captioner.evaluation.judge import Case
+from captioner.evaluation.scenes import ScenesJudge
+from captioner.evaluation.split import evaluate_split
 from captioner.metrics.report import score_captions
 from captioner.pipeline import load
 from tests.conftest import Finished, compose
@@ -94,57 +94,21 @@ def test_the_figures_are_those_of_the_captions(
     }
 
 
-def test_truth_and_pointing_are_held_against_the_scenes(again: list[tuple[Scene, Caption]]) -> None:
-    """With captions that name objects, for a model of two epochs may name none: every third is true."""
-    test = Scenes("test", image_size=48)
-    rng = np.random.default_rng(0)
-    captions: dict[int, Caption] = {}
-    for i, (_, caption) in enumerate(again):
-        text = test[i if i % 3 == 0 else i + 1].captions[0]
-        words = tuple(Word(word, 0.0, 1.0, rng.random((4, 3), dtype=np.float32)) for word in text.split())
-        captions[i] = replace(caption, text=text, words=words)
-    figures, named = _hold_against_scenes(test, captions)
-
-    verdicts = {i: check(caption.text, test.scene(i)) for i, caption in captions.items()}
-    assert figures["true_captions"] == pytest.approx(np.mean([verdict.true for verdict in verdicts.values()]))
-    assert figures["true_captions"] >= 1 / 3
-    assert figures["complete_captions"] == pytest.approx(
-        np.mean([verdict.true and verdict.complete for verdict in verdicts.values()])
-    )
-    held_out = [i for i in captions if test.scene(i).has_held_out]
-    assert figures["images_with_held_out_pairs"] == len(held_out) > 0
-    assert figures["true_captions_held_out_pairs"] == np.mean([verdicts[i].true for i in held_out])
-    hits, covered = [], []
-    for i, caption in captions.items():
-        assert [noun.word_index for noun in named[i]] == [m.word_index for m in verdicts[i].mentions]
-        for mention in verdicts[i].mentions:
-            # The picture is square, so a cell of the map is an even share of it.
-            row, column = np.unravel_index(caption.words[mention.word_index].map.argmax(), (4, 3))
-            boxed = np.zeros((48, 48), dtype=bool)
-            for k in mention.objects:
-                top, left, bottom, right = test.scene(i).objects[k].box
-                boxed[top:bottom, left:right] = True
-            hits.append(boxed[int((row + 0.5) * 48 / 4), int((column + 0.5) * 48 / 3)])
-            covered.append(boxed.mean())
-    assert 0 < sum(hits) < len(hits)
-    assert figures["pointing"] == {
-        "hits": sum(hits),
-        "nouns": len(hits),
-        "chance": figures["pointing_chance"],
-    }
-    assert figures["pointing_game"] == pytest.approx(np.mean(hits))
-    assert figures["pointing_chance"] == pytest.approx(np.mean(covered))
-
-
 def test_scores_json_holds_what_the_scenes_say(
     result: tuple[dict[str, Any], Path], again: list[tuple[Scene, Caption]]
 ) -> None:
-    figures, _ = _hold_against_scenes(
-        Scenes("test", image_size=48), {i: caption for i, (_, caption) in enumerate(again)}
-    )
+    test = Scenes("test", image_size=48)
+    judge = ScenesJudge(test)
+    found = [
+        dict(judge.judge(Case(i, test[i], test.photo(i), caption)).figures)
+        for i, (_, caption) in enumerate(again)
+    ]
+    figures = judge.summary(found)
     said = dict(result[0]["scenes"])
     assert said.pop("pointing") == pytest.approx(figures.pop("pointing"))
     assert said == pytest.approx(figures)
+    records = [json.loads(line) for line in (result[1] / "captions.jsonl").read_text().splitlines()]
+    assert [record["scenes"]["reason"] for record in records] == [of_image["reason"] for of_image in found]
 
 
 def test_the_page_shows_the_worst_and_the_best(result: tuple[dict[str, Any], Path]) -> None:

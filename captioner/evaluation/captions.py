@@ -1,0 +1,83 @@
+"""What does the model say of each image of a split? Captions them, and keeps of each only text and figures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from captioner.data.samples import CaptionDataset
+from captioner.decoding import Search
+from captioner.errors import ImageError, UsageError
+from captioner.evaluation.judge import Case, Finding, Judge
+from captioner.image.decode import Photo
+from captioner.pipeline import CaptionPipeline
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is kept of one image, without its maps.
+
+    Attributes:
+        index: Its place in the dataset.
+        image: Its id.
+        caption: The caption's text.
+        score: The search's score (nats).
+        findings: What each judge found, by the judge's name.
+    """
+
+    index: int
+    image: str
+    caption: str
+    score: float
+    findings: Mapping[str, Finding]
+
+
+def caption_images(
+    pipeline: CaptionPipeline, dataset: CaptionDataset, indices: Sequence[int], *, search: Search
+) -> Iterator[Case]:
+    """Caption one batch of images; photos that cannot be read are reported and left out."""
+    readable: list[tuple[int, Photo]] = []
+    for index in indices:
+        try:
+            readable.append((index, dataset.photo(index)))
+        except ImageError as error:
+            print(f"error: {error}", file=sys.stderr)
+    photos = [photo for _, photo in readable]
+    results = pipeline.stream(photos, search=search, batch_size=max(1, len(photos)))
+    for (index, photo), result in zip(readable, results, strict=True):
+        assert result.caption is not None
+        yield Case(index, dataset[index], photo, result.caption)
+
+
+def caption_split(
+    pipeline: CaptionPipeline,
+    dataset: CaptionDataset,
+    size: int,
+    *,
+    search: Search,
+    batch_size: int,
+    judges: Sequence[Judge],
+) -> list[Record]:
+    """Caption and judge the first `size` images, in the order of the dataset.
+
+    A batch holds the same images however many of them can be read, so that captions are the same to the last bit.
+
+    Raises:
+        UsageError: `batch_size` is below 1.
+    """
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise UsageError(f"batch_size={batch_size} must be a whole number of at least 1")
+    records = []
+    for begin in range(0, size, batch_size):
+        indices = range(begin, min(begin + batch_size, size))
+        for case in caption_images(pipeline, dataset, indices, search=search):
+            findings = {judge.name: judge.judge(case) for judge in judges}
+            records.append(
+                Record(case.index, case.sample.id, case.caption.text, case.caption.score, findings)
+            )
+        if sys.stderr.isatty():
+            print(f"\r{indices[-1] + 1}/{size} images", end="", file=sys.stderr, flush=True)
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    return records

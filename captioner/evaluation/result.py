@@ -1,0 +1,51 @@
+"""How are an evaluation's figures handed over? scores.json, captions.jsonl and a table."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from captioner.evaluation.captions import Record
+
+
+def write_result(
+    folder: Path,
+    result: Mapping[str, Any],
+    records: Sequence[Record],
+    scores: Mapping[str, Mapping[str, float]],
+) -> None:
+    """Write scores.json and, a line for each image, captions.jsonl, which `captioner.score` can read."""
+    with open(folder / "captions.jsonl", "w", encoding="utf-8") as file:
+        for record in records:
+            line = {
+                "image": record.image,
+                "caption": record.caption,
+                "score": record.score,
+                **json_numbers(scores[record.image]),
+                **{name: finding.figures for name, finding in record.findings.items()},
+            }
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    (folder / "scores.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def json_numbers(values: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no nan, which CIDEr of a single image is."""
+    return {name: None if math.isnan(value) else value for name, value in values.items()}
+
+
+def print_result(result: Mapping[str, Any], folder: Path, *, groups: Sequence[str]) -> None:
+    """Print the numbers of `groups` of the result as a table, and what they may be compared with."""
+    for name, value in (row for group in groups for row in result[group].items()):
+        if value is None or isinstance(value, int | float):
+            figure = (
+                "undefined" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+            )
+            print(f"{name:<30} {figure:>9}")
+    if result["left_out"]:
+        print(f"{result['left_out']} images could not be read and are left out", file=sys.stderr)
+    print(f"{result['images']} images at {result['images_per_second']:.1f} a second; {result['signature']}")
+    print(f"scores {folder / 'scores.json'}")
