@@ -7,11 +7,8 @@ Nothing is pickled.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +21,7 @@ from torch import Tensor
 
 from captioner.config import build
 from captioner.errors import CaptionerError, ModelFileError, UsageError
+from captioner.files import replace_file
 from captioner.image.transforms import ImageTransform
 from captioner.models.captioner import Captioner
 from captioner.text.tokenizer import Tokenizer
@@ -87,23 +85,6 @@ def save(path: Path, bundle: Bundle) -> None:
         replace_file(path, lambda temporary: save_file(tensors, temporary, metadata))
     except (OSError, SafetensorError) as error:
         raise CaptionerError(f"cannot write the model file {path}: {error}; the old one is intact") from error
-
-
-def replace_file(path: Path, write: Any) -> None:
-    """Let `write(temporary_path)` write a file beside `path`, force it to disk, then rename it over `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        write(name)
-        with open(name, "rb") as file:
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
 
 
 def load(path: str | Path, *, device: str | torch.device = "cpu") -> Bundle:

@@ -16,10 +16,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from captioner import bundle as bundles
-from captioner.bundle import Bundle, build_captioner, load, replace_file, save
+from captioner.bundle import Bundle, build_captioner, load, save
 from captioner.decoding import make_search
 from captioner.errors import CaptionerError, ModelFileError, UsageError
 from captioner.explain.describe import describe
+from captioner.files import replace_file
 from captioner.image.geometry import ImageGeometry
 
 PHOTO = ImageGeometry((32, 48), 1, (0.0, 0.0, 32.0, 48.0), (32, 48))

@@ -11,8 +11,8 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
 
-from captioner.bundle import replace_file
 from captioner.errors import CaptionerError, UsageError
+from captioner.files import replace_file
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
