@@ -55,7 +55,8 @@ class Caption:
         score: The score by which the search chose it (nats, after length normalisation).
         logprob: Sum of the log-probabilities (nats) of all tokens, the end token included.
         maps: float32 `[words, layers, heads, rows, cols]`: every map from which `Word.map` was reduced.
-        geometry: Brings a map back to the pixels of the photo that was given.
+        geometry: Brings a map back to the pixels of the photo that was given. It knows where on the model input the
+            cells of the encoder's grid look; all maps, those of `explanations` too, lie on that same rectangle.
         explanations: By the name of the method: float32 `[words, rows, cols]`. A method's grid may differ from that of
             `maps`; its values may be negative where the method says so.
         others: The other captions that the search considered, best first, with their scores.

@@ -9,7 +9,7 @@ Axis letters: `B` images, `K` captions per image, `L` tokens, `H` heads, `N` ima
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -87,7 +87,7 @@ def describe(
         best.scores[:, 0].tolist(),
         best.token_logprobs[:, 0].cpu().numpy(),
         forced.attention[:, 0].cpu().numpy(),
-        geometries,
+        (replace(geometry, cells=memory.cells) for geometry in geometries),
         strict=True,
     )
     return [

@@ -28,17 +28,20 @@ class ImageGeometry:
         view: The rectangle of the upright photo that the model input covers, in the photo's pixels. Smaller
             than the photo where it was cropped; larger where it was padded, and may then be negative.
         input_size: (rows, cols) of the model input, in pixels.
+        cells: The rectangle of the model input, in its pixels, that the cells of a map divide evenly, so that each cell
+            has the place it looks at in its middle; it may reach beyond the input. None: the input itself.
     """
 
     size: tuple[int, int]
     orientation: int
     view: Box
     input_size: tuple[int, int]
+    cells: Box | None = None
 
     def __post_init__(self) -> None:
-        top, left, bottom, right = self.view
-        if min(*self.size, *self.input_size) < 1 or not (top < bottom and left < right):
-            raise ValueError(f"no area in {self}")
+        for top, left, bottom, right in (self.view, self.cells or self.view):
+            if min(*self.size, *self.input_size) < 1 or not (top < bottom and left < right):
+                raise ValueError(f"no area in {self}")
         if not 1 <= self.orientation <= 8:
             raise ValueError(f"EXIF orientation is {self.orientation}; it must be 1 to 8")
 
@@ -49,13 +52,15 @@ class ImageGeometry:
         size: tuple[int, int] | None = None,
         resample: Resample = "bilinear",
     ) -> NDArray[np.float32]:
-        """Bring a map over the model input back to the upright photo.
+        """Bring a map back to the upright photo.
 
-        The map's cells divide the model input evenly, whatever their number. What lies beyond the photo
-        (padding) is dropped; what the model did not see (cropped away) is 0.
+        Each pixel that the model saw belongs to the cell whose middle is nearest: where the cells' rectangle ends
+        before the input does, the cells at the border go on. What lies beyond the photo (padding) is dropped; what the
+        model did not see (cropped away) is 0.
 
         Args:
-            grid: `[..., rows, cols]`, for example one attention map on the encoder's grid.
+            grid: `[..., rows, cols]`, for example one attention map on the encoder's grid. Its cells divide `cells`
+                evenly, whatever their number.
             size: (rows, cols) of the result: the whole photo drawn at this size. By default the photo's own.
             resample: "bilinear" interpolates between cell centres and keeps the map's values; "nearest" gives
                 each pixel the value of the cell it lies in; "mass" spreads each cell's value over the
@@ -65,10 +70,17 @@ class ImageGeometry:
         Returns:
             float32 `[..., H, W]` over the upright photo.
         """
-        rows, cols = size or self.size
-        top, left, bottom, right = self.view
-        vertical = _axis_weights(rows, self.size[0], (top, bottom), grid.shape[-2], resample)
-        horizontal = _axis_weights(cols, self.size[1], (left, right), grid.shape[-1], resample)
+        vertical, horizontal = (
+            _axis_weights(pixels, length, within=within, span=span, cells=cells, resample=resample)
+            for pixels, length, within, span, cells in zip(
+                size or self.size,
+                self.size,
+                _axes(self.view),
+                _axes(self.cells_view),
+                grid.shape[-2:],
+                strict=True,
+            )
+        )
         # [H, rows] @ [..., rows, cols] @ [cols, W] -> [..., H, W]
         original: NDArray[np.float32] = vertical @ grid.astype(np.float32) @ horizontal.T
         return original
@@ -100,8 +112,16 @@ class ImageGeometry:
         corners = np.asarray(boxes, dtype=np.float64)
         return self.to_input_points(corners.reshape(*corners.shape[:-1], 2, 2)).reshape(corners.shape)
 
+    @property
+    def cells_view(self) -> Box:
+        """The rectangle of the upright photo, in its pixels, that the cells of a map divide evenly."""
+        if self.cells is None:
+            return self.view
+        top, left, bottom, right = self.to_original_boxes(self.cells).tolist()
+        return top, left, bottom, right
+
     def cell_box(self, row: int, col: int, grid: tuple[int, int]) -> Box:
-        """The box on the upright photo that one cell of a map covers.
+        """The box on the upright photo of all that is nearest to the middle of one cell.
 
         Args:
             row: Row of the cell.
@@ -111,9 +131,11 @@ class ImageGeometry:
         Returns:
             (top, left, bottom, right) in photo pixels; parts on padding lie beyond the photo.
         """
-        top, left, bottom, right = self.view
-        height, width = (bottom - top) / grid[0], (right - left) / grid[1]
-        return (top + row * height, left + col * width, top + (row + 1) * height, left + (col + 1) * width)
+        tops, lefts = (
+            cell_edges(cells, span=span, within=within)
+            for cells, span, within in zip(grid, _axes(self.cells_view), _axes(self.view), strict=True)
+        )
+        return float(tops[row]), float(lefts[col]), float(tops[row + 1]), float(lefts[col + 1])
 
     def _affine(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Origin of the view and photo pixels per input pixel, both `[2]` (row, col)."""
@@ -121,27 +143,56 @@ class ImageGeometry:
         return np.array([top, left]), np.array([bottom - top, right - left]) / np.array(self.input_size)
 
 
+def cell_edges(cells: int, *, span: tuple[float, float], within: tuple[float, float]) -> NDArray[np.float64]:
+    """Where cells begin and end along one axis: float64 `[cells + 1]`, increasing.
+
+    Every place within goes to the cell whose middle is nearest, so the first and the last cell reach to the ends.
+
+    Args:
+        cells: Number of cells.
+        span: Start and end of what the cells divide evenly.
+        within: Start and end of what they share out. A cell that lies beyond keeps a millionth of it.
+    """
+    start, end = within
+    edges = span[0] + np.arange(cells + 1) * ((span[1] - span[0]) / cells)
+    edges[0], edges[-1] = start, end
+    least = np.arange(cells + 1) * ((end - start) * 1e-6)
+    return np.clip(edges, start + least, end - least[::-1])
+
+
+def _axes(box: Box) -> tuple[tuple[float, float], tuple[float, float]]:
+    """A box as (top, bottom) and (left, right)."""
+    return (box[0], box[2]), (box[1], box[3])
+
+
 def _axis_weights(
-    pixels: int, length: int, view: tuple[float, float], cells: int, resample: Resample
+    pixels: int,
+    length: int,
+    *,
+    within: tuple[float, float],
+    span: tuple[float, float],
+    cells: int,
+    resample: Resample,
 ) -> NDArray[np.float32]:
     """How much of each cell goes to each pixel along one axis: float32 `[pixels, cells]`.
 
     Args:
         pixels: Number of pixels drawn.
         length: Length of the photo along this axis in its own pixels; `pixels` cover all of it.
-        view: Start and end of the model input along this axis, in the photo's own pixels.
-        cells: Number of cells that divide the view.
+        within: Start and end of the model input along this axis, in the photo's own pixels.
+        span: Start and end of what the cells divide evenly, likewise.
+        cells: Number of cells.
         resample: As in `ImageGeometry.to_original`.
     """
-    start, end = view
-    edges = (np.arange(pixels + 1) * (length / pixels) - start) * (cells / (end - start))  # in cells
+    drawn = np.arange(pixels + 1) * (length / pixels)  # edges of the drawn pixels
     if resample == "mass":
-        lower = np.maximum(edges[:-1, None], np.arange(cells))
-        upper = np.minimum(edges[1:, None], np.arange(1, cells + 1))
-        overlap: NDArray[np.float32] = np.maximum(upper - lower, 0.0).astype(np.float32)
-        return overlap
-    centres = (edges[:-1] + edges[1:]) / 2
-    inside = (centres >= 0) & (centres < cells)
+        edges = cell_edges(cells, span=span, within=within)
+        overlap = np.minimum(drawn[1:, None], edges[1:]) - np.maximum(drawn[:-1, None], edges[:-1])
+        shares: NDArray[np.float32] = (np.maximum(overlap, 0.0) / np.diff(edges)).astype(np.float32)
+        return shares
+    centres = (drawn[:-1] + drawn[1:]) / 2
+    inside = (centres >= within[0]) & (centres < within[1])
+    centres = (centres - span[0]) * (cells / (span[1] - span[0]))  # in cells
     # Nearest is linear interpolation from the centre of the cell that a pixel lies in.
     position = centres - 0.5 if resample == "bilinear" else np.floor(centres)
     position = np.clip(position, 0, cells - 1)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captioner.errors import UsageError
+from captioner.image.geometry import Box
 from captioner.models.encoder import ImageEncoder
 from captioner.models.image_layers import ImageLayer
 from captioner.models.image_tokens import ImageTokens
@@ -27,11 +28,13 @@ class Memory:
         features: `[B, N, D]`.
         grid: `(rows, cols)` of the last `rows * cols` tokens.
         num_prefix: Tokens before the grid.
+        cells: Where on the input the grid lies, as in `ImageTokens`.
     """
 
     features: Tensor
     grid: tuple[int, int]
     num_prefix: int
+    cells: Box | None = None
 
 
 class ImageBridge(nn.Module):
@@ -83,7 +86,7 @@ class ImageBridge(nn.Module):
         # [D, rows, cols] -> [num_prefix + rows*cols, D]
         position = torch.cat([self.prefix_position, position.flatten(1).T])
         x = self.dropout(self.project(self.norm_in(tokens.features)) + position)
-        return Memory(self.norm_out(self.layers(x)), tokens.grid, tokens.num_prefix)
+        return Memory(self.norm_out(self.layers(x)), tokens.grid, tokens.num_prefix, tokens.cells)
 
 
 def sinusoid_grid(dim: int, grid: tuple[int, int]) -> Tensor:
@@ -147,16 +150,21 @@ class Captioner(nn.Module):
             dropout=dropout,
         )
 
-    def encode(self, images: Tensor) -> Memory:
-        """Encode normalised images float `[B, 3, rows, cols]`, once for all their captions and beams."""
-        memory: Memory = self.bridge(self.encoder(images))
+    def encode(self, images: Tensor | ImageTokens) -> Memory:
+        """Encode normalised images float `[B, 3, rows, cols]`, once for all their captions and beams.
+
+        Tokens that the encoder made earlier may be given in place of the images.
+        """
+        memory: Memory = self.bridge(images if isinstance(images, ImageTokens) else self.encoder(images))
         return memory
 
-    def forward(self, images: Tensor, tokens: Tensor, *, need_weights: bool = False) -> DecoderOutput:
+    def forward(
+        self, images: Tensor | ImageTokens, tokens: Tensor, *, need_weights: bool = False
+    ) -> DecoderOutput:
         """Teacher forcing of all captions of each image.
 
         Args:
-            images: float `[B, 3, rows, cols]`, normalised.
+            images: float `[B, 3, rows, cols]`, normalised; or the encoder's tokens.
             tokens: int64 `[B, C, L]`, starting with BOS, padded at the right.
             need_weights: Also return the cross-attention of every layer and head.
         """

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from captioner.image.geometry import Box
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageTokens:
@@ -18,6 +20,8 @@ class ImageTokens:
         features: `[B, N, D]`, floating point.
         grid: `(rows, cols)` of the patch grid. Never guessed from `N`.
         num_prefix: Tokens before the grid that see no single place: class and register tokens.
+        cells: (top, left, bottom, right): the rectangle of the input, in its pixels, that the grid divides evenly into
+            cells with the places they look at in their middle. It may reach beyond the input. None: the input itself.
 
     Raises:
         ValueError: If `N != num_prefix + rows * cols`, or `num_prefix` is negative.
@@ -26,6 +30,7 @@ class ImageTokens:
     features: Tensor
     grid: tuple[int, int]
     num_prefix: int = 0
+    cells: Box | None = None
 
     def __post_init__(self) -> None:
         rows, cols = self.grid

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -174,4 +175,4 @@ def test_an_images_caption_does_not_depend_on_its_batch(random_model: Bundle) ->
         assert alone.text == together[b].text
         np.testing.assert_allclose(alone.maps, together[b].maps, atol=1e-5)
         np.testing.assert_allclose(alone.logprob, together[b].logprob, atol=1e-4)
-        assert together[b].geometry is PHOTO
+        assert replace(together[b].geometry, cells=None) == PHOTO
