@@ -1,15 +1,20 @@
-"""How does a query attend? Multi-head scaled dot-product attention that shows its weights on request.
+"""How does a query attend? Multi-head attention that shows its weights on request.
 
-    Attention(Q, K, V) = softmax(Q Kᵀ / √d) V
+    S = score(Q, K)          how well each key answers each query     `scores`
+    A = normalise(S)         the weights                              `normalisers`
+    attend(Q, K, V) = A V
 
-Source: Vaswani et al. 2017, "Attention Is All You Need".
+By default softmax(Q Kᵀ / √d) V. Several heads of queries may share one head of keys and values. A sentinel, one
+further key and value that each query brings along, competes with the others for weight (`sentinel`).
 
-Axis letters: `B` images, `Q` queries, `N` keys, `D` width, `H` heads, `d = D / H`.
+Sources: Vaswani et al. 2017, "Attention Is All You Need"; Ainslie et al. 2023, "GQA" (grouped queries); Lu et al. 2017,
+"Knowing When to Look" (the sentinel).
+
+Axis letters: `B` images, `Q` queries, `N` keys, `D` width, `H` heads, `G` heads of keys and values, `d = D / H`.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -17,11 +22,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captioner.errors import UsageError
+from captioner.models.normalisers import Normaliser, SoftmaxWithSink, make_normaliser, off_by_one, softmax
+from captioner.models.scores import ScaledDot, Score, make_score
+
+SCALED_DOT = ScaledDot()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeyValue:
-    """Keys and values of one attention layer, `[B, H, N, d]` each, projected once and used by every query."""
+    """Keys and values of one attention layer, `[B, G, N, d]` each, projected once and used by every query."""
 
     keys: Tensor
     values: Tensor
@@ -31,45 +40,124 @@ def attend(
     queries: Tensor,
     memory: KeyValue,
     *,
+    score: Score = SCALED_DOT,
+    normalise: Normaliser = softmax,
+    sentinel: KeyValue | None = None,
     allowed: Tensor | None = None,
     causal: bool = False,
     need_weights: bool = False,
+    fused: bool | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Scaled dot-product attention; fused unless the weights are asked for.
+    """Attention; by a fused kernel where there is one, unless the weights are asked for.
 
     Both paths compute the same function: with `need_weights` the weights returned are the weights used. Weights are
     never dropped at random in training: the fused path would be lost, and maps would not be those that were learned.
 
     Args:
         queries: `[B, H, Q, d]`.
-        memory: Keys and values `[B, H, N, d]`.
+        memory: Keys and values `[B, G, N, d]`; `G` divides `H`, and each serves `H / G` heads of queries in turn.
+        score: How well a key answers a query.
+        normalise: How scores become weights.
+        sentinel: One more key and value for each query, `[B, G, Q, d]`, which stands before all others.
         allowed: bool, broadcastable to `[B, H, Q, N]`; False hides a key from a query. Every query must be
-            allowed at least one key.
+            allowed at least one key. The sentinel is always allowed.
         causal: Query i sees keys 0..i only (needs `Q == N`). Not together with `allowed`.
-        need_weights: Return the weights after the softmax.
+        need_weights: Return the weights.
+        fused: True insists on the fused kernel whenever no weights are asked for, False forbids it; None takes it
+            where it exists and is the faster.
 
     Returns:
-        The output `[B, H, Q, d]` and the weights `[B, H, Q, N]`, or None when they were not asked for.
+        The output `[B, H, Q, d]` and the weights `[B, H, Q, N]`, or None when they were not asked for. With a sentinel
+        they are `[B, H, Q, 1 + N]`, its own in front.
 
     Raises:
         ValueError: If `causal` and `allowed` are given together.
+        UsageError: If `fused` is True and there is no fused kernel for these parts.
     """
     if causal and allowed is not None:
         raise ValueError("attend takes causal or allowed, not both; put the triangle into allowed")
     # On a CPU the fused kernel's backward pass takes four times as long as that of plain matrix products.
-    training_on_cpu = queries.device.type == "cpu" and torch.is_grad_enabled()
-    if not need_weights and not training_on_cpu:
-        out = F.scaled_dot_product_attention(
-            queries, memory.keys, memory.values, attn_mask=allowed, is_causal=causal
-        )
-        return out, None
-    scores = queries @ memory.keys.transpose(-2, -1) / math.sqrt(queries.shape[-1])
+    wanted = not (queries.device.type == "cpu" and torch.is_grad_enabled()) if fused is None else fused
+    if wanted and not need_weights:
+        out = _fused(queries, memory, score, normalise, sentinel, allowed, causal)
+        if out is not None:
+            return out, None
+        if fused:
+            raise UsageError(
+                "fused=true, but no fused kernel computes this attention: it needs score scaled_dot, dot, general, "
+                "biased_dot or cosine, normaliser softmax, off_by_one or sink, and no sentinel; or take fused=null"
+            )
+    keys, values = _for_each_head(memory.keys, queries), _for_each_head(memory.values, queries)
+    scores = score(queries, keys)
     if causal:
         allowed = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
     if allowed is not None:
         scores = scores.masked_fill(~allowed, float("-inf"))
-    weights = scores.softmax(dim=-1)
-    return weights @ memory.values, weights if need_weights else None
+    if sentinel is None:
+        weights = normalise(scores)
+        out = weights @ values
+    else:
+        own = _one_to_one(score, queries, _for_each_head(sentinel.keys, queries))
+        weights = normalise(torch.cat([own, scores], dim=-1))
+        out = weights[..., :1] * _for_each_head(sentinel.values, queries) + weights[..., 1:] @ values
+    return out, weights if need_weights else None
+
+
+def _for_each_head(x: Tensor, queries: Tensor) -> Tensor:
+    # [B, G, N, d] -> [B, H, N, d]
+    group = queries.shape[1] // x.shape[1]
+    return x if group == 1 else x.repeat_interleave(group, dim=1)
+
+
+def _one_to_one(score: Score, queries: Tensor, keys: Tensor) -> Tensor:
+    """The score of each query with its own key, both `[B, H, Q, d]`: `[B, H, Q, 1]`."""
+    B, H, Q, _ = queries.shape
+    # Each query alone with its key: [B, H, Q, d] -> [B*Q, H, 1, d], and the scores back from [B*Q, H, 1, 1]
+    alone = [x.transpose(1, 2).flatten(0, 1)[:, :, None] for x in (queries, keys)]
+    return score(*alone).reshape(B, Q, H, 1).transpose(1, 2)
+
+
+def _fused(
+    queries: Tensor,
+    memory: KeyValue,
+    score: Score,
+    normalise: Normaliser,
+    sentinel: KeyValue | None,
+    allowed: Tensor | None,
+    causal: bool,
+) -> Tensor | None:
+    """The output by PyTorch's fused kernel, or None where it cannot compute it."""
+    has_sink = normalise is off_by_one or isinstance(normalise, SoftmaxWithSink)
+    inner = score.inner(queries, memory.keys)
+    if inner is None or sentinel is not None or not (has_sink or normalise is softmax):
+        return None
+    keys, values, mask = inner.keys, memory.values, inner.bias
+    if mask is not None or has_sink:
+        if causal:
+            causal, allowed = (
+                False,
+                torch.ones(queries.shape[2], keys.shape[2], dtype=torch.bool, device=queries.device).tril(),
+            )
+        mask = queries.new_zeros(1, 1, 1, keys.shape[2]) if mask is None else mask
+        mask = mask if allowed is None else torch.where(allowed, mask, float("-inf"))
+    if has_sink:  # a last key of score 0, or the sink's, and of value 0
+        keys, values = F.pad(keys, (0, 0, 0, 1)), F.pad(values, (0, 0, 0, 1))
+        assert mask is not None
+        if isinstance(normalise, SoftmaxWithSink):
+            sink = normalise.sink[:, None, None]
+            mask = mask + torch.zeros_like(sink)  # a row for each head
+            mask = torch.cat([mask, sink.expand(*mask.shape[:-1], 1)], dim=-1)
+        else:
+            mask = F.pad(mask, (0, 1))
+    return F.scaled_dot_product_attention(
+        inner.queries,
+        keys,
+        values,
+        attn_mask=allowed if mask is None else mask.to(queries.dtype),
+        is_causal=causal,
+        scale=inner.scale,
+        enable_gqa=keys.shape[1] != queries.shape[1],
+    )
 
 
 class MultiHeadAttention(nn.Module):
@@ -81,27 +169,58 @@ class MultiHeadAttention(nn.Module):
     Args:
         dim: Width `D` of the queries and of the output.
         num_heads: `H`; must divide `dim`.
+        num_kv_heads: `G`, heads of keys and values, which must divide `num_heads`; None for as many.
+        score: A name in `scores.SCORES`.
+        normaliser: A name in `normalisers.NORMALISERS`.
+        sentinel: Whether `forward` is given a sentinel.
+        fused: As in `attend`.
 
     Raises:
-        UsageError: If `num_heads` does not divide `dim`.
+        UsageError: If a number does not divide, a name is not known, or no fused kernel exists and `fused` insists.
     """
 
-    def __init__(self, dim: int, num_heads: int) -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        *,
+        num_kv_heads: int | None = None,
+        score: str = "scaled_dot",
+        normaliser: str = "softmax",
+        sentinel: bool = False,
+        fused: bool | None = None,
+    ) -> None:
         super().__init__()
         if num_heads < 1 or dim % num_heads:
             raise UsageError(f"num_heads={num_heads} does not divide dim={dim}; choose a divisor of {dim}")
+        G = num_heads if num_kv_heads is None else num_kv_heads
+        if G < 1 or num_heads % G:
+            raise UsageError(
+                f"num_kv_heads={G} does not divide num_heads={num_heads}; choose a divisor of {num_heads}"
+            )
+        if fused and (score == "additive" or normaliser in ("sparsemax", "entmax15") or sentinel):
+            raise UsageError(
+                f"fused=true, but no fused kernel computes score={score} with normaliser={normaliser}"
+                f"{' and a sentinel' if sentinel else ''}; take fused=null"
+            )
         self.num_heads = num_heads
+        self.num_kv_heads = G
+        self.head_dim = dim // num_heads
+        self.fused = fused
         self.query = nn.Linear(dim, dim)
-        self.key_value = nn.Linear(dim, 2 * dim)
+        self.key_value = nn.Linear(dim, 2 * G * self.head_dim)
         self.out = nn.Linear(dim, dim)
+        self.score = make_score(score, num_heads, self.head_dim)
+        self.normalise = make_normaliser(normaliser, num_heads)
+        self.sentinel_key_value = nn.Linear(dim, 2 * G * self.head_dim) if sentinel else None
 
     def _split(self, x: Tensor) -> Tensor:
-        # [B, N, D] -> [B, H, N, d]
-        B, N, D = x.shape
-        return x.view(B, N, self.num_heads, D // self.num_heads).transpose(1, 2)
+        # [B, N, heads*d] -> [B, heads, N, d]
+        B, N, width = x.shape
+        return x.view(B, N, width // self.head_dim, self.head_dim).transpose(1, 2)
 
     def project(self, context: Tensor) -> KeyValue:
-        """Keys and values `[B, H, N, d]` of a context `[B, N, D]`."""
+        """Keys and values `[B, G, N, d]` of a context `[B, N, D]`."""
         keys, values = self.key_value(context).chunk(2, dim=-1)
         return KeyValue(self._split(keys), self._split(values))
 
@@ -110,21 +229,33 @@ class MultiHeadAttention(nn.Module):
         x: Tensor,
         memory: KeyValue,
         *,
+        sentinel: Tensor | None = None,
         allowed: Tensor | None = None,
         causal: bool = False,
         need_weights: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """Let `x` `[B, Q, D]` attend to `memory`; arguments and returns as in `attend`.
 
+        The sentinel is given before projection, `[B, Q, D]`.
+
         Returns:
-            The output `[B, Q, D]` and the weights `[B, H, Q, N]` or None.
+            The output `[B, Q, D]` and the weights `[B, H, Q, N]` (with a sentinel `[B, H, Q, 1 + N]`) or None.
         """
+        own = None
+        if self.sentinel_key_value is not None:
+            assert sentinel is not None, "this attention was made for a sentinel"
+            keys, values = self.sentinel_key_value(sentinel).chunk(2, dim=-1)
+            own = KeyValue(self._split(keys), self._split(values))
         out, weights = attend(
             self._split(self.query(x)),
             memory,
+            score=self.score,
+            normalise=self.normalise,
+            sentinel=own,
             allowed=allowed,
             causal=causal,
             need_weights=need_weights,
+            fused=self.fused,
         )
         # [B, H, Q, d] -> [B, Q, D]
         return self.out(out.transpose(1, 2).flatten(-2)), weights

@@ -1,7 +1,7 @@
 """How does a caption grow from an image? A pre-norm Transformer decoder with cross-attention.
 
 Sources: Vaswani et al. 2017 (the decoder); Xiong et al. 2020 (normalisation before each sub-layer); Press & Wolf 2017
-(output weights shared with the embedding).
+(output weights shared with the embedding); Lu et al. 2017 (the visual sentinel).
 
 Axis letters: `B` images, `C` captions or beams per image, `L` tokens, `D` width, `H` heads, `N` image tokens,
 `V` vocabulary.
@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from captioner.errors import UsageError
 from captioner.models.attention import KeyValue, MultiHeadAttention
 from captioner.models.cache import DecoderCache
+from captioner.models.sentinel import VisualSentinel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,7 +28,8 @@ class DecoderOutput:
 
     Attributes:
         logits: `[B, C, L, V]`; position i predicts token i + 1.
-        cross_attention: `[B, C, L, layers, H, N]`, rows sum to 1; None unless asked for.
+        cross_attention: `[B, C, L, layers, H, N]`; None unless asked for. Rows sum to 1, or to less where the
+            normaliser lets attention go nowhere. With a visual sentinel they are `1 + N` long, its own weight in front.
     """
 
     logits: Tensor
@@ -42,14 +44,40 @@ class DecoderLayer(nn.Module):
         num_heads: Heads of both attentions.
         mlp_ratio: Width of the feed-forward network over `D`.
         dropout: Applied to each sub-layer's output.
+        num_kv_heads: Heads of keys and values of both attentions.
+        score: Of the cross-attention.
+        normaliser: Of the cross-attention.
+        sentinel: Whether a visual sentinel competes with the image tokens.
+        fused: As in `attend`, for the cross-attention.
     """
 
-    def __init__(self, dim: int, num_heads: int, *, mlp_ratio: float = 4.0, dropout: float = 0.1) -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        *,
+        mlp_ratio: float = 4.0,
+        dropout: float = 0.1,
+        num_kv_heads: int | None = None,
+        score: str = "scaled_dot",
+        normaliser: str = "softmax",
+        sentinel: bool = False,
+        fused: bool | None = None,
+    ) -> None:
         super().__init__()
         self.self_norm = nn.LayerNorm(dim)
-        self.self_attention = MultiHeadAttention(dim, num_heads)
+        self.self_attention = MultiHeadAttention(dim, num_heads, num_kv_heads=num_kv_heads)
         self.cross_norm = nn.LayerNorm(dim)
-        self.cross_attention = MultiHeadAttention(dim, num_heads)
+        self.cross_attention = MultiHeadAttention(
+            dim,
+            num_heads,
+            num_kv_heads=num_kv_heads,
+            score=score,
+            normaliser=normaliser,
+            sentinel=sentinel,
+            fused=fused,
+        )
+        self.sentinel = VisualSentinel(dim, dim) if sentinel else None
         self.mlp_norm = nn.LayerNorm(dim)
         hidden = int(dim * mlp_ratio)
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
@@ -71,14 +99,19 @@ class DecoderLayer(nn.Module):
         """
         B, C, L, _ = x.shape
         # Captions see only themselves: [B, C, L, D] -> [B*C, L, D]
-        h = self.self_norm(x).flatten(0, 1)
-        own = self.self_attention.project(h)
+        token = self.self_norm(x).flatten(0, 1)
+        own = self.self_attention.project(token)
         if cache is not None:
             own = cache.append(layer, own)
-        h, _ = self.self_attention(h, own, causal=cache is None)
-        x = x + self.dropout(h.unflatten(0, (B, C)))
+        past, _ = self.self_attention(token, own, causal=cache is None)
+        x = x + self.dropout(past.unflatten(0, (B, C)))
         # All captions query one unrepeated image: [B, C, L, D] -> [B, C*L, D]
-        h, weights = self.cross_attention(self.cross_norm(x).flatten(1, 2), image, need_weights=need_weights)
+        state = self.cross_norm(x).flatten(1, 2)
+        sentinel = None
+        if self.sentinel is not None:
+            # As an LSTM's input, hidden state and memory: this token, what it read of the others, and what came of it.
+            sentinel = self.sentinel(token.view_as(state), past.view_as(state), state)
+        h, weights = self.cross_attention(state, image, sentinel=sentinel, need_weights=need_weights)
         x = x + self.dropout(h.unflatten(1, (C, L)))
         x = x + self.dropout(self.mlp(self.mlp_norm(x)))
         if weights is not None:
@@ -99,9 +132,16 @@ class TransformerDecoder(nn.Module):
         mlp_ratio: Width of the feed-forward networks over `dim`.
         dropout: Applied to embeddings and sub-layers.
         tie_weights: Use the token embedding as the output projection.
+        num_kv_heads: Heads of keys and values, each shared by a group of heads of queries; must divide `num_heads`.
+            None for as many.
+        score: How image tokens answer a word: a name in `scores.SCORES`.
+        normaliser: How those scores become weights: a name in `normalisers.NORMALISERS`.
+        sentinel: Let a visual sentinel compete with the image tokens, so that a word may look at nothing.
+        fused: True insists that cross-attention runs in a fused kernel, False forbids it; None chooses the faster.
 
     Raises:
-        UsageError: If a size is not positive, `num_heads` does not divide `dim`, or `dropout` is no share.
+        UsageError: If a size is not positive, `num_heads` does not divide `dim`, `dropout` is no share, a name is not
+            known, or `fused` insists on what there is not.
     """
 
     def __init__(
@@ -115,6 +155,11 @@ class TransformerDecoder(nn.Module):
         mlp_ratio: float = 4.0,
         dropout: float = 0.1,
         tie_weights: bool = True,
+        num_kv_heads: int | None = None,
+        score: str = "scaled_dot",
+        normaliser: str = "softmax",
+        sentinel: bool = False,
+        fused: bool | None = None,
     ) -> None:
         super().__init__()
         for name, value in (
@@ -137,7 +182,18 @@ class TransformerDecoder(nn.Module):
         self.position_embedding = nn.Embedding(max_length, dim)
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
-            DecoderLayer(dim, num_heads, mlp_ratio=mlp_ratio, dropout=dropout) for _ in range(depth)
+            DecoderLayer(
+                dim,
+                num_heads,
+                mlp_ratio=mlp_ratio,
+                dropout=dropout,
+                num_kv_heads=num_kv_heads,
+                score=score,
+                normaliser=normaliser,
+                sentinel=sentinel,
+                fused=fused,
+            )
+            for _ in range(depth)
         )
         self.norm = nn.LayerNorm(dim)
         self.head = None if tie_weights else nn.Linear(dim, vocab_size, bias=False)
@@ -176,7 +232,7 @@ class TransformerDecoder(nn.Module):
         return F.linear(x, weight)
 
     def project_image(self, memory: Tensor) -> tuple[KeyValue, ...]:
-        """Each layer's keys and values `[B, H, N, d]` of the memory `[B, N, D]`."""
+        """Each layer's keys and values `[B, G, N, d]` of the memory `[B, N, D]`."""
         layers = (layer for layer in self.layers if isinstance(layer, DecoderLayer))
         return tuple(layer.cross_attention.project(memory) for layer in layers)
 
@@ -216,8 +272,8 @@ class TransformerDecoder(nn.Module):
             max_length: Room in tokens, BOS included; by default the decoder's own.
         """
         image = self.project_image(memory)
-        B, H, _, d = image[0].keys.shape
-        shape = (len(image), B * num_beams, H, min(max_length or self.max_length, self.max_length), d)
+        B, G, _, d = image[0].keys.shape
+        shape = (len(image), B * num_beams, G, min(max_length or self.max_length, self.max_length), d)
         return DecoderCache(image, image[0].keys.new_zeros(shape), image[0].keys.new_zeros(shape))
 
     def step(self, tokens: Tensor, cache: DecoderCache) -> tuple[Tensor, DecoderCache]:

@@ -15,6 +15,7 @@ from captioner.data.batch import CaptionBatch
 from captioner.errors import CaptionerError, UsageError
 from captioner.models.captioner import Captioner, Memory
 from captioner.objectives.cross_entropy import CrossEntropy
+from captioner.objectives.teacher_forcing import TeacherForcing
 
 
 class CaptionModule(lightning.LightningModule):
@@ -38,7 +39,7 @@ class CaptionModule(lightning.LightningModule):
     def __init__(
         self,
         captioner: Captioner,
-        objective: CrossEntropy,
+        objective: TeacherForcing,
         *,
         pad_id: int,
         lr: float = 1e-3,
@@ -67,14 +68,26 @@ class CaptionModule(lightning.LightningModule):
 
     def training_step(self, batch: CaptionBatch, batch_idx: int) -> Tensor:
         """The loss of one batch, in nats per token."""
-        output = self.captioner(batch.images, batch.tokens[:, :, :-1])
-        loss = self.objective(output.logits, batch.tokens[:, :, 1:], pad_id=self.pad_id)
+        rows, cols = self.captioner.encoder.grid
+        output = self.captioner(
+            batch.images, batch.tokens[:, :, :-1], need_weights=self.objective.needs_attention
+        )
+        terms = self.objective(
+            output.logits,
+            batch.tokens[:, :, 1:],
+            pad_id=self.pad_id,
+            # The grid is the last rows*cols tokens; what stands before is no place.
+            attention=output.cross_attention[..., -rows * cols :] if self.objective.needs_attention else None,
+        )
+        loss = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(loss):
             raise CaptionerError(
                 f"the loss is {loss.item()} at step {self.global_step} (batch {batch_idx} of epoch "
                 f"{self.current_epoch}); the last checkpoint is intact: lower optim.lr or use trainer.precision=32-true"
             )
         self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=False)
+        if len(terms) > 1:
+            self.log_dict({f"train/{name}": term for name, term in terms.items()})
         return loss
 
     def validation_step(self, batch: CaptionBatch, batch_idx: int) -> dict[str, Memory]:
@@ -82,7 +95,7 @@ class CaptionModule(lightning.LightningModule):
         targets = batch.tokens[:, :, 1:]
         memory = self.captioner.encode(batch.images)
         output = self.captioner.decoder(batch.tokens[:, :, :-1], memory.features)
-        loss = self.objective(output.logits, targets, pad_id=self.pad_id, smooth=False)
+        loss = CrossEntropy()(output.logits, targets, pad_id=self.pad_id)
         weight = int((targets != self.pad_id).sum())
         self.log("val/loss", loss, prog_bar=True, on_epoch=True, batch_size=weight, sync_dist=True)
         return {"memory": memory}

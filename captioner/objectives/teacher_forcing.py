@@ -1,0 +1,100 @@
+"""What is learned from captions that people wrote? Cross-entropy, and what is asked of attention and logits beside it.
+
+    loss = cross-entropy + λ doubly stochastic + λ attention supervision + λ z-loss
+
+Axis letters: `B` images, `C` captions per image, `L` tokens, `H` heads, `N` places on the grid, `V` vocabulary.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from captioner.errors import UsageError
+from captioner.objectives.attention_supervision import attention_supervision
+from captioner.objectives.cross_entropy import CrossEntropy
+from captioner.objectives.doubly_stochastic import doubly_stochastic
+from captioner.objectives.z_loss import z_loss
+
+
+class TeacherForcing:
+    """A weighted sum of terms; a term of weight 0 is not computed.
+
+    Args:
+        label_smoothing: Of the cross-entropy, 0 to below 1.
+        doubly_stochastic: Weight of the doubly stochastic regularisation; 1 in the paper.
+        attention_supervision: Weight of attention supervision; the dataset must know boxes.
+        z_loss: Weight of the z-loss; 1e-4 in the paper.
+
+    Raises:
+        UsageError: If a weight is negative, or `label_smoothing` is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        label_smoothing: float = 0.0,
+        doubly_stochastic: float = 0.0,
+        attention_supervision: float = 0.0,
+        z_loss: float = 0.0,
+    ) -> None:
+        for name, weight in (
+            ("doubly_stochastic", doubly_stochastic),
+            ("attention_supervision", attention_supervision),
+            ("z_loss", z_loss),
+        ):
+            if not 0 <= weight < float("inf"):
+                raise UsageError(f"objective.{name}={weight} must be a number from 0; 0 leaves it out")
+        self.cross_entropy = CrossEntropy(label_smoothing=label_smoothing)
+        self.doubly_stochastic = doubly_stochastic
+        self.attention_supervision = attention_supervision
+        self.z_loss = z_loss
+
+    @property
+    def needs_attention(self) -> bool:
+        """Whether a term reads the attention."""
+        return self.doubly_stochastic > 0 or self.attention_supervision > 0
+
+    @property
+    def needs_regions(self) -> bool:
+        """Whether a term reads where things are."""
+        return self.attention_supervision > 0
+
+    def __call__(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        *,
+        pad_id: int,
+        attention: Tensor | None = None,
+        regions: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """The terms, weighted; their sum is the loss.
+
+        Args:
+            logits: `[B, C, L, V]`, the predictions of each target.
+            targets: int64 `[B, C, L]`; `pad_id` is ignored.
+            pad_id: The padding.
+            attention: `[B, C, L, layers, H, N]`, the cross-attention on the grid alone; where a term needs it.
+            regions: `[B, C, L, N]` in 0–1: where on the grid what a target names is; where a term needs them.
+
+        Raises:
+            UsageError: If attention supervision has no regions.
+        """
+        terms = {"cross_entropy": self.cross_entropy(logits, targets, pad_id=pad_id)}
+        real = targets != pad_id
+        if self.doubly_stochastic:
+            assert attention is not None
+            terms["doubly_stochastic"] = self.doubly_stochastic * doubly_stochastic(attention, real)
+        if self.attention_supervision:
+            assert attention is not None
+            if regions is None:
+                raise UsageError(
+                    f"objective.attention_supervision={self.attention_supervision} needs boxes, and this dataset "
+                    "has none; take data=scenes, or objective.attention_supervision=0"
+                )
+            terms["attention_supervision"] = self.attention_supervision * attention_supervision(
+                attention, regions
+            )
+        if self.z_loss:
+            terms["z_loss"] = self.z_loss * z_loss(logits, real)
+        return terms

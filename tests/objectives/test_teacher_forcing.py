@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from captioner.errors import UsageError
+from captioner.objectives.attention_supervision import FLOOR, attention_supervision
+from captioner.objectives.cross_entropy import CrossEntropy
+from captioner.objectives.doubly_stochastic import doubly_stochastic
+from captioner.objectives.teacher_forcing import TeacherForcing
+from captioner.objectives.z_loss import z_loss
+
+B, C, L, LAYERS, H, N, V, PAD = 2, 3, 4, 2, 2, 5, 7, 0
+
+
+def batch() -> tuple[Tensor, Tensor, Tensor]:
+    """Logits, targets and attention; caption (0, 1) is short, and image 1 has no third caption."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(B, C, L, V, generator=generator, dtype=torch.float64)
+    targets = torch.randint(1, V, (B, C, L), generator=generator)
+    targets[0, 1, 2:] = PAD
+    targets[1, 2] = PAD
+    attention = torch.rand(B, C, L, LAYERS, H, N, generator=generator, dtype=torch.float64)
+    return logits, targets, attention / attention.sum(-1, keepdim=True)
+
+
+def test_doubly_stochastic_is_the_papers_sum() -> None:
+    _, targets, attention = batch()
+    total, tokens = 0.0, 0
+    for b in range(B):
+        for c in range(C):
+            seen = [t for t in range(L) if targets[b, c, t] != PAD]
+            tokens += len(seen)
+            if seen:
+                for i in range(N):
+                    total += (1 - sum(float(attention[b, c, t, :, :, i].mean()) for t in seen)) ** 2
+    assert float(doubly_stochastic(attention, targets != PAD)) == pytest.approx(total / tokens, rel=1e-5)
+
+
+def test_doubly_stochastic_is_0_where_each_place_had_its_share() -> None:
+    even = torch.full((1, 1, N, LAYERS, H, N), 1 / N)
+    assert float(doubly_stochastic(even, torch.ones(1, 1, N, dtype=torch.bool))) == pytest.approx(0, abs=1e-9)
+
+
+def test_supervision_is_the_surprise_at_looking_at_the_object() -> None:
+    _, _, attention = batch()
+    regions = torch.zeros(B, C, L, N)
+    regions[0, 0, 1, 2] = 1.0  # a whole cell
+    regions[1, 1, 3, :2] = torch.tensor([0.25, 0.5])  # parts of two
+    first = float(attention[0, 0, 1, :, :, 2].mean())
+    mean = attention[1, 1, 3].mean(dim=(0, 1))
+    second = float(0.25 * mean[0] + 0.5 * mean[1])
+    expected = (-math.log(first) - math.log(second)) / 2
+    assert float(attention_supervision(attention, regions)) == pytest.approx(expected, rel=1e-5)
+    assert float(attention_supervision(attention, torch.zeros_like(regions))) == 0
+
+
+def test_supervision_still_pulls_where_nothing_is_seen() -> None:
+    attention = torch.zeros(1, 1, 1, 1, 1, N, requires_grad=True)
+    region = torch.zeros(1, 1, 1, N)
+    region[..., 1] = 1
+    loss = attention_supervision(attention, region)
+    assert float(loss) == pytest.approx(1 - math.log(FLOOR), rel=1e-5)
+    loss.backward()
+    torch.testing.assert_close(attention.grad[0, 0, 0, 0, 0], torch.tensor([0, -1 / FLOOR, 0, 0, 0]))
+
+
+def test_z_loss_is_the_squared_log_of_the_denominator() -> None:
+    logits, targets, _ = batch()
+    values = [
+        math.log(sum(math.exp(z) for z in row.tolist())) ** 2
+        for row, target in zip(logits.reshape(-1, V), targets.flatten(), strict=True)
+        if target != PAD
+    ]
+    assert float(z_loss(logits, targets != PAD)) == pytest.approx(sum(values) / len(values), rel=1e-5)
+
+
+def test_the_terms_are_weighted_and_those_of_weight_0_are_left_out() -> None:
+    logits, targets, attention = batch()
+    regions = torch.zeros(B, C, L, N)
+    regions[0, 0, 0, 0] = 1
+    plain = TeacherForcing(label_smoothing=0.1)
+    assert not plain.needs_attention
+    assert list(plain(logits, targets, pad_id=PAD)) == ["cross_entropy"]
+    full = TeacherForcing(label_smoothing=0.1, doubly_stochastic=0.5, attention_supervision=2.0, z_loss=0.1)
+    assert full.needs_attention
+    assert full.needs_regions
+    terms = full(logits, targets, pad_id=PAD, attention=attention, regions=regions)
+    expected = {
+        "cross_entropy": CrossEntropy(label_smoothing=0.1)(logits, targets, pad_id=PAD),
+        "doubly_stochastic": 0.5 * doubly_stochastic(attention, targets != PAD),
+        "attention_supervision": 2 * attention_supervision(attention, regions),
+        "z_loss": 0.1 * z_loss(logits, targets != PAD),
+    }
+    assert terms.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(terms[name], value)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"doubly_stochastic": 1.0}, {"attention_supervision": 1.0}, {"z_loss": 1.0}]
+)
+def test_what_stands_under_padding_does_not_matter(settings: dict[str, float]) -> None:
+    logits, targets, attention = batch()
+    regions = (torch.rand(B, C, L, N) * (targets != PAD)[..., None]).double()
+    logits.requires_grad_()
+    attention.requires_grad_()
+    terms = TeacherForcing(**settings)(logits, targets, pad_id=PAD, attention=attention, regions=regions)
+    sum(terms.values()).backward()  # type: ignore[union-attr]
+    padded = targets == PAD
+    for values in (logits, attention):
+        if values.grad is not None:
+            assert not values.grad[padded].any()
+            assert values.grad[~padded].any()
+
+
+@pytest.mark.parametrize("name", ["doubly_stochastic", "attention_supervision"])
+def test_gradients_are_those_of_finite_differences(name: str) -> None:
+    scores = torch.randn(1, 1, 3, 1, 2, 4, dtype=torch.float64, requires_grad=True)
+    real = torch.tensor([[[True, True, False]]])
+    regions = torch.tensor([[[[1.0, 0, 0.5, 0], [0, 0, 0, 0], [0, 1, 0, 0]]]])
+
+    def run(scores: Tensor) -> Tensor:
+        attention = scores.softmax(-1)
+        if name == "doubly_stochastic":
+            return doubly_stochastic(attention, real)
+        return attention_supervision(attention, regions)
+
+    # The terms are computed in float32, so differences are coarse.
+    assert torch.autograd.gradcheck(run, scores, eps=1e-3, atol=1e-2, rtol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["doubly_stochastic", "attention_supervision", "z_loss"])
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
+def test_a_weight_must_be_a_number_from_0(name: str, weight: float) -> None:
+    with pytest.raises(UsageError, match=f"objective.{name}={weight} must be a number from 0"):
+        TeacherForcing(**{name: weight})
+
+
+def test_supervision_without_boxes_is_refused() -> None:
+    logits, targets, attention = batch()
+    with pytest.raises(
+        UsageError, match=r"attention_supervision=1\.0 needs boxes, and this dataset has none"
+    ):
+        TeacherForcing(attention_supervision=1.0)(logits, targets, pad_id=PAD, attention=attention)
