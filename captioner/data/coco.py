@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 from pathlib import Path
 from typing import Any
 
 from pycocotools.coco import COCO
 
-from captioner.data.photo_folder import check_photo_name, existing_folder, first_existing, present, read_text
+from captioner.data.coco_json import entries_of, id_of, read_json
+from captioner.data.photo_folder import check_photo_name, existing_folder, first_existing, present
 from captioner.data.report import ReadingReport
 from captioner.data.samples import CaptionSample
 from captioner.errors import DataError, UsageError
@@ -70,7 +70,7 @@ class CocoCaptions:
             what=f"{split} photos of COCO",
             remedy="name the folder by images",
         )
-        content = _read_json(source)
+        content = read_json(source)
         images_ = _images(content, source)
         kept, empty = _annotations(content, source)
         index = _index(images_, kept)
@@ -118,28 +118,12 @@ class CocoCaptions:
         return read_photo(path)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    text = read_text(path)
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        where = f"{path}:{error.lineno}:{error.colno}"
-        raise DataError(f"{where}: not JSON ({error.msg}); copy or write the file again") from error
-    except (RecursionError, ValueError) as error:  # 100,000 brackets, or a number of 5,000 digits
-        raise DataError(f"{path} is not a COCO file: {error}") from error
-    if not isinstance(content, dict):
-        raise DataError(
-            f"{path} holds a JSON {type(content).__name__}, not an object with images and annotations"
-        )
-    return content
-
-
 def _images(content: dict[str, Any], path: Path) -> list[dict[str, str]]:
     """`id` and `file_name` of each image, ids as text."""
     images: dict[str, dict[str, str]] = {}
-    for number, entry in enumerate(_entries(content, "images", path)):
+    for number, entry in enumerate(entries_of(content, "images", path)):
         where = f"{path}: images[{number}]"
-        image_id = _id(entry, "id", where)
+        image_id = id_of(entry, "id", where)
         if image_id in images:
             raise DataError(f"{where} repeats the id {image_id}; give every image its own")
         name = check_photo_name(_text(entry, "file_name", where), where)
@@ -151,14 +135,14 @@ def _annotations(content: dict[str, Any], path: Path) -> tuple[list[dict[str, st
     """`id`, `image_id` and `caption` of each caption, ids as text, and the number of empty ones left out."""
     annotations: dict[str, dict[str, str]] = {}
     seen: set[str] = set()
-    for number, entry in enumerate(_entries(content, "annotations", path)):
+    for number, entry in enumerate(entries_of(content, "annotations", path)):
         where = f"{path}: annotations[{number}]"
-        annotation_id = _id(entry, "id", where)
+        annotation_id = id_of(entry, "id", where)
         if annotation_id in seen:
             raise DataError(f"{where} repeats the id {annotation_id}; give every caption its own")
         seen.add(annotation_id)
         caption = _text(entry, "caption", where)
-        image_id = _id(entry, "image_id", where)
+        image_id = id_of(entry, "image_id", where)
         if caption.strip():
             annotations[annotation_id] = {"id": annotation_id, "image_id": image_id, "caption": caption}
     return list(annotations.values()), len(seen) - len(annotations)
@@ -170,24 +154,6 @@ def _index(images: list[dict[str, str]], annotations: list[dict[str, str]]) -> C
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
         index.createIndex()
     return index
-
-
-def _entries(content: dict[str, Any], key: str, path: Path) -> list[dict[str, Any]]:
-    entries = content.get(key)
-    if not isinstance(entries, list):
-        raise DataError(f"{path} has no list {key!r}; a COCO captions file has 'images' and 'annotations'")
-    for number, entry in enumerate(entries):
-        if not isinstance(entry, dict):
-            raise DataError(f"{path}: {key}[{number}] is not an object")
-    return entries
-
-
-def _id(entry: dict[str, Any], key: str, where: str) -> str:
-    """An id as text: whole numbers and their digits in quotes are the same."""
-    value = entry.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
-        raise DataError(f"{where}.{key} is {value!r}; an id is a whole number or a text")
-    return str(value)
 
 
 def _text(entry: dict[str, Any], key: str, where: str) -> str:
