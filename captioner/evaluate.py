@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 def evaluate(cfg: DictConfig) -> int:
     """Evaluate as `cfg` says; leaves scores.json, captions.jsonl, a page. Returns 1 if an image could not be read."""
-    from captioner.evaluation.split import evaluate_split
+    from captioner.evaluation.split import evaluate_in_team
+    from captioner.evaluation.team import run_in_team
 
-    return 1 if evaluate_split(cfg)["left_out"] else 0
+    return run_in_team(evaluate_in_team, cfg, processes=cfg.processes)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How is a file replaced so that a crash leaves either the old one or the new one?"""
+"""Can a folder be written, and how is a file replaced so that a crash leaves either the old one or the new one?"""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+from captioner.errors import UsageError
 
 
 def replace_file(path: Path, write: Callable[[str], object]) -> None:
@@ -28,3 +30,22 @@ def replace_file(path: Path, write: Callable[[str], object]) -> None:
         with contextlib.suppress(OSError):
             os.unlink(name)
         raise
+
+
+def output_folder(path: Path | str) -> Path:
+    """Make the folder named by `output_dir`, and try that files can be written there, before any work is done.
+
+    Raises:
+        UsageError: They cannot.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, probe = tempfile.mkstemp(dir=folder, prefix=".writable.")
+        os.close(handle)
+        os.unlink(probe)
+    except OSError as error:
+        raise UsageError(
+            f"output_dir={folder} cannot be written: {error.strerror}; choose another"
+        ) from error
+    return folder

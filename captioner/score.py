@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 def score(cfg: DictConfig) -> int:
     """Score as `cfg` says; prints a table and leaves scores.json in `output_dir`."""
+    from captioner.files import output_folder
     from captioner.metrics.caption_files import match_names, read_candidates, read_references
     from captioner.metrics.document_frequency import load_document_frequency
     from captioner.metrics.report import score_captions
@@ -27,13 +28,7 @@ def score(cfg: DictConfig) -> int:
     )
     if len(files) not in (1, 2):
         raise UsageError(f"candidates names {len(files)} files: give one to score, or two to compare.")
-    folder = Path(cfg.output_dir)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"output_dir={folder} cannot be written: {error.strerror}; choose another"
-        ) from error
+    folder = output_folder(cfg.output_dir)
     candidates, references = match_names(
         [read_candidates(file) for file in files], read_references(Path(cfg.references), cfg.split)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,18 @@ from captioner.evaluate import evaluate
 from captioner.evaluation.judge import Case
 from captioner.evaluation.scenes import ScenesJudge
 from captioner.evaluation.split import evaluate_split
+from captioner.metrics.diversity import diversity
 from captioner.metrics.report import score_captions
 from captioner.pipeline import load
+from captioner.score import score
 from tests.conftest import Finished, compose
 
 LIMIT = 20
 
 
 def evaluated(model: Path, folder: Path, *overrides: str) -> dict[str, Any]:
-    usual = ("data.image_size=48", f"limit={LIMIT}", f"output_dir={folder}")
-    cfg = compose("evaluate", *map(_quoted, (f"model={model}", *usual, *overrides)))
+    usual = ("data.image_size=48", f"limit={LIMIT}", f"output_dir={folder}", "metrics=[BLEU,ROUGE-L,CIDEr-D]")
+    cfg = compose("evaluate", *map(_quoted, (f"model={model}", "data.train.size=48", *usual, *overrides)))
     returned = evaluate_split(cfg)
     written: dict[str, Any] = json.loads((folder / "scores.json").read_text(), parse_constant=refuse_constant)
     assert json.loads(json.dumps(returned)) == written
@@ -86,12 +89,57 @@ def test_the_figures_are_those_of_the_captions(
     )
     for name, value in expected.corpus.items():
         assert scores["corpus"][name] == pytest.approx(value, rel=1e-9), name
-    words = [word for text in texts.values() for word in text.split()]
-    assert scores["diversity"] == {
-        "distinct_captions": len(set(texts.values())),
-        "vocabulary_used": len(set(words)),
-        "mean_length": pytest.approx(len(words) / LIMIT),
-    }
+    training = [caption for i in range(48) for caption in Scenes("train")[i].captions]
+    found = asdict(diversity(list(texts.values()), training))
+    assert found.pop("captions") == LIMIT
+    assert scores["diversity"] == found
+    assert (scores["vocabulary"]["unknown_word_rate"] > 0) == (
+        scores["vocabulary"]["images_with_unknown_words"] > 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "note"),
+    [
+        ("data.train.size=47", "the model was trained on 48 images, and split=train has 47"),
+        ("data.name=pictures", "the model was trained on scenes, and this is pictures"),
+        ("+data.train.colour=red", "does not take these settings"),
+    ],
+)
+def test_novelty_is_left_out_where_the_training_captions_are_not_at_hand(
+    override: str, note: str, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ("limit=2", "beam_size=1", "max_length=5", "page=0")
+    scores = evaluated(tiny_model, tmp_path, *few, override)
+    assert scores["diversity"]["novel"] is None
+    assert len(scores["notes"]) == 1
+    assert note in scores["notes"][0]
+    assert scores["notes"][0] in capsys.readouterr().err
+
+
+def test_captions_can_be_scored_again_with_the_same_numbers(
+    result: tuple[dict[str, Any], Path], tmp_path: Path
+) -> None:
+    test = Scenes("test")
+    lines = [
+        json.dumps({"image": test[i].id, "caption": caption})
+        for i in range(LIMIT)
+        for caption in test[i].captions
+    ]
+    (tmp_path / "references.jsonl").write_text("\n".join(lines))
+    settings = (f"candidates={result[1]}/captions.jsonl", f"references={tmp_path}/references.jsonl")
+    score(compose("score", *settings, f"output_dir={tmp_path}/out", "metrics=[BLEU,ROUGE-L,CIDEr-D]"))
+    again = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert again["corpus"] == result[0]["corpus"]
+    assert f"{again['signature']}|decoding:" in result[0]["signature"]
+
+
+def test_meteor_without_its_tables_goes_by_another_name(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("captioner.metrics.meteor.installed_tables", lambda: None)
+    few = ("limit=2", "beam_size=1", "max_length=5", "page=0", "metrics=[METEOR]")
+    assert list(evaluated(tiny_model, tmp_path, *few)["corpus"]) == ["METEOR[exact+stem]"]
 
 
 def test_scores_json_holds_what_the_scenes_say(
@@ -149,6 +197,10 @@ def test_what_a_single_image_cannot_have_is_null(
         ("limit=few", "limit=few must be a whole number of at least 1"),
         ("limit=2.5", "limit=2.5 must be a whole number of at least 1"),
         ("page=-1", "page=-1 must be at least 0"),
+        ("metrics=[FAME]", "Unknown metric FAME: choose from BLEU, METEOR"),
+        ("metrics=[]", "metrics is empty: choose from BLEU, METEOR"),
+        ("processes=0", "processes=0 must be a whole number of at least 1"),
+        ("processes=two", "processes=two must be a whole number of at least 1"),
         ("batch_size=0", "batch_size=0 must be a whole number of at least 1"),
         ("beam_size=0", "beam_size=0 must be at least 1"),
         ("model=nowhere", "no model file at nowhere"),

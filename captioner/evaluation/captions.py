@@ -10,6 +10,7 @@ from captioner.data.samples import CaptionDataset
 from captioner.decoding import Search
 from captioner.errors import ImageError, UsageError
 from captioner.evaluation.judge import Case, Finding, Judge
+from captioner.evaluation.team import Team
 from captioner.image.decode import Photo
 from captioner.pipeline import CaptionPipeline
 
@@ -58,10 +59,12 @@ def caption_split(
     search: Search,
     batch_size: int,
     judges: Sequence[Judge],
+    team: Team,
 ) -> list[Record]:
-    """Caption and judge the first `size` images, in the order of the dataset.
+    """Caption and judge this process's share of the first `size` images, in the order of the dataset.
 
-    A batch holds the same images however many of them can be read, so that captions are the same to the last bit.
+    A batch holds the same images however many processes there are and however many photos can be read, so that
+    captions are the same to the last bit.
 
     Raises:
         UsageError: `batch_size` is below 1.
@@ -69,15 +72,29 @@ def caption_split(
     if not isinstance(batch_size, int) or batch_size < 1:
         raise UsageError(f"batch_size={batch_size} must be a whole number of at least 1")
     records = []
-    for begin in range(0, size, batch_size):
-        indices = range(begin, min(begin + batch_size, size))
+    shows_progress = team.rank == 0 and sys.stderr.isatty()
+    for indices in share(size, batch_size, team):
         for case in caption_images(pipeline, dataset, indices, search=search):
             findings = {judge.name: judge.judge(case) for judge in judges}
             records.append(
                 Record(case.index, case.sample.id, case.caption.text, case.caption.score, findings)
             )
-        if sys.stderr.isatty():
+        if shows_progress:
             print(f"\r{indices[-1] + 1}/{size} images", end="", file=sys.stderr, flush=True)
-    if sys.stderr.isatty():
+    if shows_progress:
         print(file=sys.stderr)
     return records
+
+
+def share(size: int, batch_size: int, team: Team) -> list[range]:
+    """The batches of this process: every so many-th of those of one process alone. There may be none."""
+    return [
+        range(begin, min(begin + batch_size, size))
+        for begin in range(team.rank * batch_size, size, team.size * batch_size)
+    ]
+
+
+def in_order(parts: Sequence[Sequence[Record]]) -> list[Record]:
+    """The records of all processes, each image once, in the order of the dataset."""
+    by_image = {record.image: record for part in parts for record in part}
+    return sorted(by_image.values(), key=lambda record: record.index)

@@ -47,5 +47,7 @@ def print_result(result: Mapping[str, Any], folder: Path, *, groups: Sequence[st
             print(f"{name:<30} {figure:>9}")
     if result["left_out"]:
         print(f"{result['left_out']} images could not be read and are left out", file=sys.stderr)
+    for note in result["notes"]:
+        print(note, file=sys.stderr)
     print(f"{result['images']} images at {result['images_per_second']:.1f} a second; {result['signature']}")
     print(f"scores {folder / 'scores.json'}")

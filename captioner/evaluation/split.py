@@ -4,23 +4,44 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
+from captioner.config import as_list
 from captioner.data.open import open_split
 from captioner.data.samples import CaptionDataset
 from captioner.data.scenes import Scenes
-from captioner.decoding import make_search
-from captioner.errors import DataError, UsageError
-from captioner.evaluation.captions import Record, caption_split
+from captioner.decoding import Search, make_search
+from captioner.errors import CaptionerError, DataError, UsageError
+from captioner.evaluation.captions import Record, caption_split, in_order
 from captioner.evaluation.judge import Judge
 from captioner.evaluation.result import json_numbers, print_result, write_result
 from captioner.evaluation.scenes import ScenesJudge
+from captioner.evaluation.team import Team
+from captioner.evaluation.wording import diversity_figures, training_captions, unknown_words
 from captioner.evaluation.worst_and_best import choose, write_worst_and_best
-from captioner.metrics.report import score_captions
+from captioner.files import output_folder
+from captioner.metrics.measure import check_metrics
+from captioner.metrics.report import name_some, score_captions
 from captioner.pipeline import CaptionPipeline, load
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """What is to be done, opened and checked, before the first image is captioned."""
+
+    dataset: CaptionDataset
+    size: int
+    references: Sequence[Sequence[str]]
+    metrics: Sequence[str]
+    search: Search
+    pipeline: CaptionPipeline
+    judges: Sequence[Judge]
+    folder: Path
 
 
 def judges_for(dataset: CaptionDataset, pipeline: CaptionPipeline) -> list[Judge]:
@@ -31,60 +52,119 @@ def judges_for(dataset: CaptionDataset, pipeline: CaptionPipeline) -> list[Judge
     return judges
 
 
-def evaluate_split(cfg: DictConfig) -> dict[str, Any]:
-    """Evaluate as `cfg` says; prints a table and returns what scores.json holds."""
+def evaluate_split(cfg: DictConfig, team: Team | None = None) -> dict[str, Any] | None:
+    """Evaluate as `cfg` says.
+
+    Args:
+        cfg: The configuration of `captioner.evaluate`.
+        team: The processes that share the work; None for this one alone.
+
+    Returns:
+        What scores.json holds, or None in processes other than the first.
+
+    Raises:
+        CaptionerError: In the first process, whichever of them met it.
+    """
+    team = team or Team()
+    start = time.monotonic()
+    plan: Plan | None = None
+    part: list[Record] | CaptionerError
+    try:
+        plan = _plan(cfg, team)
+        start = time.monotonic()
+        part = caption_split(
+            plan.pipeline,
+            plan.dataset,
+            plan.size,
+            search=plan.search,
+            batch_size=cfg.batch_size,
+            judges=plan.judges,
+            team=team,
+        )
+    except CaptionerError as error:
+        part = error
+    parts = team.gather(part)
+    if team.rank:
+        return None
+    seconds = time.monotonic() - start
+    for met in parts:
+        if isinstance(met, CaptionerError):
+            raise met
+    assert plan is not None
+    records = in_order([found for found in parts if isinstance(found, list)])
+    if not records:
+        raise DataError(f"none of the {plan.size} images of split={cfg.split} can be read")
+    return _conclude(cfg, plan, records, seconds)
+
+
+def evaluate_in_team(cfg: DictConfig, team: Team) -> int:
+    """The exit status of `evaluate_split`: 1 if an image could not be read."""
+    result = evaluate_split(cfg, team)
+    return 1 if result and result["left_out"] else 0
+
+
+def _plan(cfg: DictConfig, team: Team) -> Plan:
+    metrics = as_list(cfg.metrics)
+    check_metrics(metrics)
     dataset = open_split(cfg.data, cfg.split)
     size = _size(cfg.limit, len(dataset))
+    references = [dataset[index].captions for index in range(size)]
+    if bare := [dataset[index].id for index, of_image in enumerate(references) if not of_image]:
+        raise DataError(
+            f"{len(bare)} of the images have no reference caption to score against ({name_some(bare)}): "
+            "caption them with captioner.predict, or take them out of the split."
+        )
     if cfg.page < 0:
         raise UsageError(f"page={cfg.page} must be at least 0; 0 makes no page")
     search = make_search(cfg.beam_size, max_length=cfg.max_length, length_penalty=cfg.length_penalty)
-    pipeline = load(cfg.model, device=cfg.device)
-    judges = judges_for(dataset, pipeline)
-    folder = Path(cfg.output_dir)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"output_dir={folder} cannot be written: {error.strerror}; choose another"
-        ) from error
+    pipeline = load(cfg.model, device=_device(cfg.device, team))
+    folder = output_folder(cfg.output_dir)
+    return Plan(dataset, size, references, metrics, search, pipeline, judges_for(dataset, pipeline), folder)
 
-    start = time.monotonic()
-    records = caption_split(pipeline, dataset, size, search=search, batch_size=cfg.batch_size, judges=judges)
-    seconds = time.monotonic() - start
-    if not records:
-        raise DataError(f"none of the {size} images of split={cfg.split} can be read")
 
+def _conclude(cfg: DictConfig, plan: Plan, records: Sequence[Record], seconds: float) -> dict[str, Any]:
+    """Score what was captioned, write and print it."""
     scores = score_captions(
         {record.image: record.caption for record in records},
-        {record.image: dataset[record.index].captions for record in records},
-        metrics=("BLEU", "ROUGE-L", "CIDEr-D"),
-        decoding=", ".join(f"{key}={value}" for key, value in search.spec().items()),
+        {record.image: plan.references[record.index] for record in records},
+        metrics=plan.metrics,
+        decoding=", ".join(f"{key}={value}" for key, value in plan.search.spec().items()),
     )
+    notes, training = [], None
+    if cfg.novelty:
+        try:
+            training = training_captions(cfg.data, plan.pipeline.card)
+        except CaptionerError as error:
+            notes.append(f"the share of novel captions is left out: {error}")
     result: dict[str, Any] = {
         "images": len(records),
-        "left_out": size - len(records),
+        "left_out": plan.size - len(records),
         "corpus": json_numbers(scores.corpus),
-        "diversity": _diversity(records),
+        "diversity": json_numbers(diversity_figures([record.caption for record in records], training)),
+        "vocabulary": unknown_words(plan.pipeline.model.tokenizer, plan.references),
         "images_per_second": len(records) / seconds,
         "signature": scores.signature,
         "model": str(cfg.model),
         "data": OmegaConf.to_container(cfg.data, resolve=True),
         "split": cfg.split,
+        "notes": notes,
     }
-    for judge in judges:
+    for judge in plan.judges:
         result[judge.name] = judge.summary([record.findings[judge.name].figures for record in records])
-    write_result(folder, result, records, scores.images)
+    write_result(plan.folder, result, records, scores.images)
     if cfg.page:
         write_worst_and_best(
-            folder / "index.html",
+            plan.folder / "index.html",
             choose(records, scores.images, count=cfg.page),
             scores.images,
-            pipeline=pipeline,
-            dataset=dataset,
-            search=search,
+            pipeline=plan.pipeline,
+            dataset=plan.dataset,
+            search=plan.search,
+            batch_size=cfg.batch_size,
             title=f"Worst and best captions of {cfg.split}",
         )
-    print_result(result, folder, groups=("corpus", "diversity", *(judge.name for judge in judges)))
+    groups = ("corpus", "diversity", "vocabulary", *(judge.name for judge in plan.judges))
+    print_result(result, plan.folder, groups=groups)
     return result
 
 
@@ -96,11 +176,8 @@ def _size(limit: Any, available: int) -> int:
     return min(limit, available)
 
 
-def _diversity(records: Sequence[Record]) -> dict[str, float]:
-    texts = [record.caption for record in records]
-    words = [word for text in texts for word in text.split()]
-    return {
-        "distinct_captions": len(set(texts)),
-        "vocabulary_used": len(set(words)),
-        "mean_length": len(words) / max(1, len(texts)),
-    }
+def _device(name: str, team: Team) -> str:
+    """Each process of a machine takes a GPU of its own, where there are several."""
+    if name == "auto" and team.size > 1 and torch.cuda.is_available():
+        return f"cuda:{team.rank % torch.cuda.device_count()}"
+    return name

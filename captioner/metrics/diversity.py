@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -41,26 +41,30 @@ class Diversity:
     novel: float
 
 
-def diversity(captions: Sequence[str], training: Collection[str] = ()) -> Diversity:
+def diversity(captions: Sequence[str], training: Iterable[str] | None = None) -> Diversity:
     """Measure captions as written, tokenized as for the other metrics.
 
     Args:
         captions: One for each image.
-        training: The captions the model was trained on.
+        training: The captions the model was trained on, which are read one by one and not kept; None for unknown.
     """
     tokenized = [tokenize(caption) for caption in captions]
     split = [caption.split() for caption in tokenized]
     words = Counter(word for caption in split for word in caption)
     pairs = Counter(pair for caption in split for pair in pairwise(caption))
-    seen = {tokenize(caption) for caption in training}
+    distinct = set(tokenized)
+    novel = math.nan
+    if training is not None:
+        new = distinct.difference(map(tokenize, training))
+        novel = _share(sum(caption in new for caption in tokenized), len(captions))
     return Diversity(
         captions=len(captions),
-        distinct_captions=len(set(tokenized)),
+        distinct_captions=len(distinct),
         vocabulary=len(words),
         mean_length=_share(words.total(), len(captions)),
         distinct_1=_share(len(words), words.total()),
         distinct_2=_share(len(pairs), pairs.total()),
-        novel=_share(sum(caption not in seen for caption in tokenized), len(captions)) if seen else math.nan,
+        novel=novel,
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from captioner.errors import UsageError
 from captioner.metrics.bleu import Bleu, bleu
 from captioner.metrics.cider import cider, cider_d
 from captioner.metrics.document_frequency import DocumentFrequency
@@ -20,6 +21,22 @@ if TYPE_CHECKING:
     from captioner.metrics.meteor import Meteor
 
 METRICS = ("BLEU", "METEOR", "ROUGE-L", "CIDEr-D", "CIDEr", "SPICE")
+
+
+def check_metrics(names: Sequence[str]) -> None:
+    """Refuse metrics that cannot be computed here, before any work is done.
+
+    Raises:
+        UsageError: An unknown metric or none, or SPICE where what it needs is missing.
+    """
+    if unknown := [name for name in names if name not in METRICS]:
+        raise UsageError(f"Unknown metric {unknown[0]}: choose from {', '.join(METRICS)}.")
+    if not names:
+        raise UsageError(f"metrics is empty: choose from {', '.join(METRICS)}.")
+    if "SPICE" in names:
+        from captioner.metrics.spice import check_spice
+
+        check_spice()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from captioner.errors import DataError, UsageError
+from captioner.errors import DataError
 from captioner.metrics import ptb
 from captioner.metrics.document_frequency import DocumentFrequency
-from captioner.metrics.measure import METRICS, Measured, measure
+from captioner.metrics.measure import Measured, check_metrics, measure
 from captioner.version import __version__
 
 DEFAULT_METRICS = ("BLEU", "METEOR", "ROUGE-L", "CIDEr-D")
@@ -102,8 +102,7 @@ def measure_captions(
     frequency: DocumentFrequency | None,
 ) -> Measured:
     """Compute metrics of the images of `ids`, in that order. Raises as `score_captions`."""
-    if unknown := [name for name in metrics if name not in METRICS]:
-        raise UsageError(f"Unknown metric {unknown[0]}: choose from {', '.join(METRICS)}.")
+    check_metrics(metrics)
     for image in ids:
         for caption in (candidates[image], *references[image]):
             if not isinstance(caption, str):

@@ -23,6 +23,11 @@ from captioner.errors import UsageError
 _NEWEST_JAVA = 15  # later ones refuse the reflection that its serialisation library needs
 
 
+def check_spice() -> None:
+    """Refuse where SPICE cannot run. Raises UsageError: Java, pycocoevalcap or CoreNLP is missing or unfit."""
+    _java(), _jar()
+
+
 def spice(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> NDArray[np.float64]:
     """SPICE of each image, float64 `[I]`, 0–1; nan where it finds nothing to compare. The corpus value is the mean.
 

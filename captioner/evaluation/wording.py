@@ -1,0 +1,59 @@
+"""How various are the captions, how many are new, and which words of the references can the model not say?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from captioner.data.open import open_split
+from captioner.errors import UsageError
+from captioner.metrics.diversity import diversity
+from captioner.text.tokenizer import Tokenizer
+
+
+def diversity_figures(captions: Sequence[str], training: Iterable[str] | None) -> dict[str, float]:
+    """The figures of `metrics.diversity`; `novel` is nan where the training captions are unknown."""
+    figures = asdict(diversity(captions, training))
+    del figures["captions"]
+    return figures
+
+
+def training_captions(data: DictConfig, card: Mapping[str, Any]) -> Iterator[str]:
+    """All captions of the training split, if it is the one that the model was trained on.
+
+    Args:
+        data: The `data` configuration that is evaluated.
+        card: The model's training card.
+
+    Raises:
+        UsageError: There is no such split, or the model was trained on something else; the message says which.
+    """
+    name = OmegaConf.select(OmegaConf.create(dict(card)), "settings.data.name")
+    if name != data.name:
+        known = f"on {name}, and this is {data.name}" if name else "nobody knows on what"
+        raise UsageError(f"the model was trained {known}")
+    split = open_split(data, "train")
+    trained_on = card.get("data", {}).get("train_images")
+    if len(split) != trained_on:
+        raise UsageError(f"the model was trained on {trained_on} images, and split=train has {len(split)}")
+    return (caption for index in range(len(split)) for caption in split[index].captions)
+
+
+def unknown_words(tokenizer: Tokenizer, references: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Words of the references that are outside the vocabulary; none for byte-pair encoding.
+
+    Returns:
+        `unknown_word_rate`, their share of all words, 0–1, and `images_with_unknown_words`, how many images have one
+        in any of their references.
+    """
+    words = unknown = images = 0
+    for of_image in references:
+        ids = [token for caption in of_image for token in tokenizer.encode(caption)]
+        missing = ids.count(tokenizer.unk_id)
+        words += len(ids)
+        unknown += missing
+        images += missing > 0
+    return {"unknown_word_rate": unknown / max(1, words), "images_with_unknown_words": images}
