@@ -13,9 +13,12 @@ from PIL import Image
 
 from captioner.caption import Caption
 from captioner.image.geometry import Box
+from captioner.overlay.shown import Shown, show
 
 _WIDEST, _TALLEST = 640, 1280  # pixels of a photo in the page
-_MOST_MAP_BYTES = 400_000  # per photo; beyond this the maps of single heads are left out
+# Of a photo's attention: beyond this the maps of single heads, then of single layers, are left out. With it a page of one
+# photo has less than 150 KB beside the photo.
+_MOST_MAP_BYTES = 60_000
 _FUNCTION_WORDS = """
 a an the this that these those his her its their some is are was were be being been has have and or but of in on
 at to by with from for as it he she they there
@@ -46,33 +49,28 @@ def entry_data(entry: PageEntry) -> dict[str, object]:
     """What the viewer needs to know of an entry, besides the photo itself, as JSON values."""
     caption = entry.caption
     rows, cols = caption.geometry.size
-    top, left, bottom, right = caption.geometry.view
+    lengths = np.array([rows, cols, rows, cols])
     gaps, tail = _gaps(caption)
-    maps, layers, heads = _all_maps(caption)
-    peaks = maps.max(axis=(1, 2), initial=0.0)
-    levels = np.rint(maps / np.maximum(peaks, 1e-12)[:, None, None] * 255).astype(np.uint8)
     return {
-        "grid": list(maps.shape[1:]),
-        "layers": layers,
-        "heads": heads,
-        "maps": base64.b64encode(levels.tobytes()).decode("ascii"),
-        "peaks": [float(f"{peak:.4g}") for peak in peaks],
+        "methods": _methods(caption),
         # Shares of the photo's height and width, so that the photo may be shown at any size.
-        "view": [top / rows, left / cols, bottom / rows, right / cols],
+        "view": _places(caption.geometry.view, lengths),
+        "cells": _places(caption.geometry.cells_view, lengths),
         "words": [
             {
                 "text": word.text,
                 "gap": gap,
                 "logprob": round(word.logprob, 4),
                 "mass": round(word.visual_mass, 4),
-                "boxes": [
-                    list(np.divide(box, [rows, cols, rows, cols])) for box in entry.boxes.get(index, ())
-                ],
+                "boxes": [_places(box, lengths) for box in entry.boxes.get(index, ())],
+                "alternatives": [[other.text, round(other.logprob, 4)] for other in word.alternatives],
             }
             for index, (word, gap) in enumerate(zip(caption.words, gaps, strict=True))
         ],
         "tail": tail,
         "start": _first_content_word(entry),
+        "score": round(caption.score, 4),
+        "others": [[other.text, round(other.logprob, 4)] for other in caption.others],
         "references": list(entry.references),
     }
 
@@ -88,13 +86,49 @@ def jpeg_uri(photo: NDArray[np.uint8]) -> tuple[str, int, int]:
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}", *size
 
 
-def _all_maps(caption: Caption) -> tuple[NDArray[np.float32], int, int]:
+def _places(box: Sequence[float], lengths: NDArray[np.int64]) -> list[float]:
+    return [round(float(share), 6) for share in np.divide(box, lengths)]
+
+
+def _methods(caption: Caption) -> list[dict[str, object]]:
+    """Attention, and then what other methods show: their maps as bytes, and what those count."""
+    maps, layers, heads = _attention(caption)
+    methods = [
+        {**_packed(maps), "layers": layers, "heads": heads, "name": "attention", **_named(show(caption))}
+    ]
+    for name in caption.explanations:
+        shown = show(caption, name)
+        methods.append({**_packed(shown.maps), "layers": 0, "heads": 0, "name": name, **_named(shown)})
+    return methods
+
+
+def _named(shown: Shown) -> dict[str, object]:
+    return {"title": shown.title[:1].upper() + shown.title[1:], "unit": shown.unit}
+
+
+def _packed(maps: NDArray[np.float32]) -> dict[str, object]:
+    """Maps `[n, rows, cols]` as bytes: 0 to 255 for 0 to the map's peak, or 1 to 255 around 128 where some are negative."""
+    peaks = np.abs(maps).max(axis=(1, 2), initial=0.0)
+    shares = maps / np.maximum(peaks, 1e-12)[:, None, None]
+    signed = bool(maps.size) and float(maps.min()) < 0
+    levels = np.rint(shares * 127 + 128 if signed else shares * 255).astype(np.uint8)
+    return {
+        "grid": list(maps.shape[1:]),
+        "signed": signed,
+        "maps": base64.b64encode(levels.tobytes()).decode("ascii"),
+        "peaks": [float(f"{peak:.4g}") for peak in peaks],
+    }
+
+
+def _attention(caption: Caption) -> tuple[NDArray[np.float32], int, int]:
     """For each word its own map, then those of its heads: `[words · (1 + layers · heads), rows, cols]`."""
     if not caption.words:
         return np.zeros((0, 1, 1), np.float32), 0, 0
     single = caption.maps  # [words, layers, heads, rows, cols]
     if single.size > _MOST_MAP_BYTES:
         single = single.mean(axis=2, keepdims=True)
+    if single.size > _MOST_MAP_BYTES:
+        single = single[:, :0]
     words, layers, heads, rows, cols = single.shape
     own = np.stack([word.map for word in caption.words])[:, None]
     together = np.concatenate([own, single.reshape(words, layers * heads, rows, cols)], axis=1)

@@ -1,39 +1,27 @@
-// Turns the bytes of attention maps into numbers, places and colours on a photo; see page.py for the data.
+// Turns the bytes of maps into numbers, and numbers into words; see entries.py for the data.
 "use strict";
 
-const settings = JSON.parse(document.getElementById("settings").textContent);
-const colours = Uint8Array.from(settings.colours.match(/../g), (hex) => parseInt(hex, 16)); // [256 * 3]
-const [UNSEEN, UNSEEN_LINE, UNSEEN_STEP] = settings.unseen; // greys and line distance of what was cropped away
+const NINTHS = ["upper left", "top", "upper right", "left", "centre", "right", "lower left", "bottom", "lower right"];
 
-// What the reader chose, for all photos alike. Layer 0 is the map of the word itself, reduced over all layers and
-// heads; layer n is the n-th, and head 0 its mean over heads.
-const view = { layer: 0, head: 0, scale: settings.scale, opacity: settings.opacity, cells: false };
-
-function percent(share) {
-  const value = 100 * share;
-  if (value >= 9.95) return `${value.toFixed(0)}%`;
-  if (value >= 0.095) return `${value.toFixed(1)}%`;
-  return value <= 0 ? "0%" : "<0.1%";
-}
-
-// The maps of one caption: for each word its own map, then those of each layer and head, as bytes of their maximum.
+// The maps of one caption by one method: for each word its own map, then those of each layer and head, as bytes.
 class Maps {
-  constructor(entry) {
+  constructor(entry, method) {
     this.entry = entry;
-    this.cells = entry.grid[0] * entry.grid[1];
-    this.bytes = Uint8Array.from(atob(entry.maps), (character) => character.charCodeAt(0));
+    Object.assign(this, method); // name, title, unit, signed, grid, layers, heads, peaks
+    this.cells = this.grid[0] * this.grid[1];
+    this.bytes = Uint8Array.from(atob(method.maps), (character) => character.charCodeAt(0));
   }
 
   one(index) {
     const map = new Float32Array(this.cells);
-    const unit = this.entry.peaks[index] / 255;
-    for (let i = 0; i < this.cells; i++) map[i] = this.bytes[index * this.cells + i] * unit;
+    const [zero, unit] = this.signed ? [128, this.peaks[index] / 127] : [0, this.peaks[index] / 255];
+    for (let i = 0; i < this.cells; i++) map[i] = (this.bytes[index * this.cells + i] - zero) * unit;
     return map;
   }
 
-  // The map of a word at the layer and head in view, [rows * cols], share of attention on each cell.
+  // The map of a word at the layer and head in view, [rows * cols].
   of(word) {
-    const { layers, heads } = this.entry;
+    const { layers, heads } = this;
     const first = word * (1 + layers * heads);
     const layer = Math.min(view.layer, layers);
     if (layer === 0) return this.one(first);
@@ -44,76 +32,69 @@ class Maps {
     return mean;
   }
 
-  // The attention that gets the lightest colour.
+  // The number that gets the lightest colour.
   top(word) {
     const words = view.scale === "word" ? [word] : this.entry.words.keys();
-    return Math.max(...Array.from(words, (i) => Math.max(...this.of(i)))) || 1;
+    return Math.max(...Array.from(words, (i) => this.of(i).reduce((most, value) => Math.max(most, Math.abs(value)), 0))) || 1;
+  }
+
+  // What is shown: the method, and of attention the layer and the head.
+  shownName() {
+    if (!this.layers || !view.layer) return this.title;
+    const layer = Math.min(view.layer, this.layers);
+    const head = view.head ? `head ${Math.min(view.head, this.heads)}` : "mean of its heads";
+    return `${this.title}, layer ${layer}, ${head}`;
+  }
+
+  // Shares of what a map shows in each ninth of the photo, [9]; negative numbers count as nothing.
+  ninths(map) {
+    const [rows, cols] = this.grid;
+    const { view: seen, cells: span } = this.entry;
+    const down = thirds(rows, span[0], span[2], seen[0], seen[2]);
+    const across = thirds(cols, span[1], span[3], seen[1], seen[3]);
+    const parts = new Array(9).fill(0);
+    for (let y = 0; y < rows; y++)
+      for (let x = 0; x < cols; x++)
+        for (let part = 0; part < 9; part++)
+          parts[part] += Math.max(map[y * cols + x], 0) * down[y][Math.floor(part / 3)] * across[x][part % 3];
+    const total = parts.reduce((sum, part) => sum + part, 0);
+    return total > 0 ? parts.map((part) => part / total) : parts;
+  }
+
+  // Where on the photo a map has most, in words.
+  where(map) {
+    const parts = this.ninths(map);
+    const most = parts.indexOf(Math.max(...parts));
+    if (parts[most] === 0) return "nowhere on the photo";
+    const share = `${percent(parts[most])} of it`;
+    if (parts[most] < 1.5 / 9) return `spread over the photo, most at the ${NINTHS[most]} (${share})`;
+    return `strongest at the ${NINTHS[most]} (${share})`;
   }
 }
 
-// For each pixel along one axis the two cells it lies between and its share of the second; null beyond the view.
-function axis(pixels, start, end, cells) {
-  return Array.from({ length: pixels }, (_, i) => {
-    const centre = (((i + 0.5) / pixels - start) / (end - start)) * cells;
-    if (centre < 0 || centre >= cells) return null;
-    const position = view.cells ? Math.floor(centre) : Math.min(Math.max(centre - 0.5, 0), cells - 1);
-    const low = Math.floor(position);
-    return [low, Math.min(low + 1, cells - 1), position - low];
+// Where cells begin and end along one axis, as in geometry.py: those at the border reach to the ends of what was seen.
+function edges(cells, start, end, from, to) {
+  return Array.from({ length: cells + 1 }, (_, i) => {
+    if (i === 0) return from;
+    if (i === cells) return to;
+    return Math.min(Math.max(start + (i * (end - start)) / cells, from), to);
   });
 }
 
-// Paints levels (0 to 1, [rows * cols]) over the whole photo.
-function paint(canvas, entry, levels) {
-  const { width, height } = canvas;
-  const [rows, cols] = entry.grid;
-  const [top, left, bottom, right] = entry.view;
-  const ys = axis(height, top, bottom, rows);
-  const xs = axis(width, left, right, cols);
-  const context = canvas.getContext("2d");
-  const image = context.createImageData(width, height);
-  const alpha = Math.round(view.opacity * 255);
-  for (let y = 0, at = 0; y < height; y++) {
-    for (let x = 0; x < width; x++, at += 4) {
-      image.data[at + 3] = alpha;
-      if (ys[y] === null || xs[x] === null) {
-        image.data.fill((x + y) % UNSEEN_STEP === 0 ? UNSEEN_LINE : UNSEEN, at, at + 3);
-        continue;
-      }
-      const [y0, y1, fy] = ys[y];
-      const [x0, x1, fx] = xs[x];
-      const above = levels[y0 * cols + x0] * (1 - fx) + levels[y0 * cols + x1] * fx;
-      const below = levels[y1 * cols + x0] * (1 - fx) + levels[y1 * cols + x1] * fx;
-      const level = 3 * Math.round(255 * Math.min(above * (1 - fy) + below * fy, 1));
-      image.data[at] = colours[level];
-      image.data[at + 1] = colours[level + 1];
-      image.data[at + 2] = colours[level + 2];
-    }
-  }
-  context.putImageData(image, 0, 0);
+// How much of each cell lies in each third of the photo along one axis.
+function thirds(cells, start, end, from, to) {
+  const ends = edges(cells, start, end, from, to);
+  return Array.from({ length: cells }, (_, i) =>
+    [0, 1, 2].map((third) => {
+      const overlap = Math.min(ends[i + 1], (third + 1) / 3) - Math.max(ends[i], third / 3);
+      return Math.max(overlap, 0) / Math.max(ends[i + 1] - ends[i], 1e-9);
+    }),
+  );
 }
 
-function outline(canvas, boxes) {
-  const context = canvas.getContext("2d");
-  for (const [style, width, dash] of [["#000a", 4, []], ["#fff", 2, [7, 5]]]) {
-    context.strokeStyle = style;
-    context.lineWidth = width;
-    context.setLineDash(dash);
-    for (const [top, left, bottom, right] of boxes) {
-      context.strokeRect(
-        left * canvas.width, top * canvas.height, (right - left) * canvas.width, (bottom - top) * canvas.height,
-      );
-    }
-  }
-}
-
-// Where on the photo a map has its peak, in words.
-function place(entry, map) {
-  const [rows, cols] = entry.grid;
-  const [top, left, bottom, right] = entry.view;
-  const peak = map.indexOf(Math.max(...map));
-  const y = top + ((Math.floor(peak / cols) + 0.5) / rows) * (bottom - top);
-  const x = left + (((peak % cols) + 0.5) / cols) * (right - left);
-  const third = (value) => Math.min(Math.max(Math.floor(value * 3), 0), 2);
-  const names = ["upper left", "top", "upper right", "left", "centre", "right", "lower left", "bottom", "lower right"];
-  return names[third(y) * 3 + third(x)];
+// How spread out a map is, in bits: 0 on a single cell, log2(cells) where it is even.
+function entropy(map) {
+  const total = map.reduce((sum, value) => sum + Math.max(value, 0), 0);
+  if (total <= 0) return 0;
+  return Math.max(0, -map.reduce((sum, value) => (value > 0 ? sum + (value / total) * Math.log2(value / total) : sum), 0));
 }

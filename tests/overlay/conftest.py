@@ -23,6 +23,7 @@ def make_caption() -> MakeCaption:
         *,
         size: tuple[int, int] = (60, 80),
         view: tuple[float, float, float, float] | None = None,
+        cells: tuple[float, float, float, float] | None = None,
         grid: tuple[int, int] = (4, 5),
         layers: int = 2,
         heads: int = 3,
@@ -41,7 +42,7 @@ def make_caption() -> MakeCaption:
         for word, own in zip(words, maps, strict=True):
             mean = own.mean(axis=(0, 1))
             shown.append(Word(word, float(np.log(rng.uniform(0.1, 1))), float(mean.sum()), mean))
-        geometry = ImageGeometry(size, 1, view or (0.0, 0.0, *map(float, size)), (32, 32))
+        geometry = ImageGeometry(size, 1, view or (0.0, 0.0, *map(float, size)), (32, 32), cells)
         return Caption(text, tuple(shown), -0.5, -1.5, maps, geometry)
 
     return make

@@ -138,12 +138,26 @@ def coloured(
     return COLOURS[np.rint(level * 255).astype(np.uint8)].astype(int)
 
 
-@pytest.mark.parametrize("view", [None, (0, 10, 60, 70), (-10, -5, 70, 85)])
+@pytest.mark.parametrize(
+    ("view", "cells"),
+    [
+        (None, None),
+        ((0, 10, 60, 70), None),
+        ((-10, -5, 70, 85), None),
+        # The places that cells look at may lie above and left of them, or below and right.
+        (None, (-3.5, -3.5, 28.5, 28.5)),
+        ((0, 10, 60, 70), (3.5, 3.5, 43.5, 43.5)),
+    ],
+)
 @pytest.mark.parametrize("how", ["bilinear", "nearest"])
 def test_the_canvas_equals_the_geometry(
-    browser: Browser, make_caption: MakeCaption, view: tuple[float, ...] | None, how: str
+    browser: Browser,
+    make_caption: MakeCaption,
+    view: tuple[float, ...] | None,
+    cells: tuple[float, ...] | None,
+    how: str,
 ) -> None:
-    caption = make_caption(view=view)
+    caption = make_caption(view=view, cells=cells)
     browser.open(PageEntry(PHOTO, caption, "x"))
     if how == "nearest":
         browser.set("Show cells", True)
