@@ -29,6 +29,7 @@ PATH_SETTINGS = (
     "frequency",
     "data.root",
     "encoder.weights",
+    "cache.folder",
 )
 """Settings whose value is taken as text, whatever characters it has."""
 _OPTIONAL_PATHS = ("overlay", "resume", "frequency", "encoder.weights")

@@ -6,16 +6,16 @@ import functools
 from typing import Any
 
 import lightning
-import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import Dataset
 
-from captioner.data.batch import CaptionBatch, EncodedSample, collate
-from captioner.data.loader import Draw, EpochOrder, ResumableLoader
+from captioner.data.batch import CaptionBatch, collate
+from captioner.data.draws import Encoded, Photos
+from captioner.data.feature_cache import FeatureCache, StoredFeatures
+from captioner.data.feature_writer import write_features
+from captioner.data.loader import EpochOrder, ResumableLoader
 from captioner.data.samples import CaptionDataset
 from captioner.errors import DataError, UsageError
-from captioner.image.augment import TrainingAugment, may_flip
+from captioner.image.augment import TrainingAugment
 from captioner.image.transforms import ImageTransform
 from captioner.text.tokenizer import Tokenizer
 
@@ -35,6 +35,8 @@ class CaptionDataModule(lightning.LightningDataModule):
         max_tokens: Longer captions are cut to this many tokens, BOS and EOS counted.
         seed: Decides order and augmentation.
         num_workers: Reading processes; 0 reads in the training process.
+        cache: Where the encoder's features are stored and read instead of photos; None reads photos.
+        name: The data's name, for the folders of `cache`.
 
     Raises:
         DataError: If a split is empty.
@@ -54,6 +56,8 @@ class CaptionDataModule(lightning.LightningDataModule):
         max_tokens: int = 40,
         seed: int = 0,
         num_workers: int = 0,
+        cache: FeatureCache | None = None,
+        name: str = "data",
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -69,9 +73,9 @@ class CaptionDataModule(lightning.LightningDataModule):
             )
         if num_workers < 0:
             raise UsageError(f"data.num_workers={num_workers} must not be negative")
-        for name, dataset in (("training", train), ("validation", val)):
+        for split, dataset in (("training", train), ("validation", val)):
             if len(dataset) == 0:
-                raise DataError(f"the {name} split has no images; check data.root and the split lists")
+                raise DataError(f"the {split} split has no images; check data.root and the split lists")
         self.train_set = train
         self.val_set = val
         self.tokenizer = tokenizer
@@ -82,21 +86,58 @@ class CaptionDataModule(lightning.LightningDataModule):
         self.max_tokens = max_tokens
         self.seed = seed
         self.num_workers = num_workers
+        self.cache = cache
+        self.name = name
+        self._stored: dict[str, StoredFeatures] = {}
         self._place = {"epoch": 0, "done": 0}
+
+    def setup(self, stage: str) -> None:
+        """Write the features that are not stored yet; every process does its share."""
+        if self.cache is None or self._stored:
+            return
+        assert self.trainer is not None
+        first = self.trainer.is_global_zero
+        plugin = self.trainer.precision_plugin
+        for split, dataset, augment in (
+            ("train", self.train_set, self.augment),
+            ("val", self.val_set, None),
+        ):
+            name = f"{self.name}-{split}"
+            stored = self.cache.store(
+                name,
+                dataset,
+                transform=self.transform,
+                augment=augment,
+                precision=str(plugin.precision),
+            )
+            new = next(stored.missing(), None) is not None
+            write_features(
+                stored,
+                Photos(dataset, self.transform, augment),
+                self.cache.encoder,
+                device=self.trainer.strategy.root_device,
+                precision=plugin.forward_context,
+                num_workers=self.num_workers,
+                show=first,
+            )
+            if new and first:
+                self.cache.tell_others(name, keep=stored.folder)
+            self._stored[split] = stored
 
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled, augmented batches; goes on where a loaded checkpoint stood."""
-        loader = self._loader(self.train_set, self.augment, train=True)
+        loader = self._loader("train", self.train_set, self.augment)
         loader.epoch, loader.done = self._place["epoch"], self._place["done"]
         return loader
 
     def val_dataloader(self) -> ResumableLoader:
         """Validation batches in the dataset's order."""
-        return self._loader(self.val_set, None, train=False)
+        return self._loader("val", self.val_set, None)
 
     def _loader(
-        self, dataset: CaptionDataset, augment: TrainingAugment | None, *, train: bool
+        self, split: str, dataset: CaptionDataset, augment: TrainingAugment | None
     ) -> ResumableLoader:
+        train = split == "train"
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         order = EpochOrder(
             len(dataset),
@@ -108,19 +149,23 @@ class CaptionDataModule(lightning.LightningDataModule):
             world_size=world_size,
         )
         special = self.tokenizer
+        stored = self._stored.get(split)
         return ResumableLoader(
-            _Encoded(
+            Encoded(
                 dataset,
+                stored or Photos(dataset, self.transform, augment),
                 self.tokenizer,
-                self.transform,
-                augment=augment,
                 captions_per_image=self.captions_per_image if train else None,
                 max_tokens=self.max_tokens,
                 seed=self.seed,
             ),
             order,
             collate=functools.partial(
-                collate, bos_id=special.bos_id, eos_id=special.eos_id, pad_id=special.pad_id
+                collate,
+                bos_id=special.bos_id,
+                eos_id=special.eos_id,
+                pad_id=special.pad_id,
+                like=stored.like if stored else None,
             ),
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),
@@ -146,44 +191,3 @@ class CaptionDataModule(lightning.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where `state_dict` stood."""
         self._place = {"epoch": int(state_dict["epoch"]), "done": int(state_dict["done"])}
-
-
-class _Encoded(Dataset[EncodedSample]):
-    """A dataset behind transform, augmentation and tokenizer, asked by `Draw`."""
-
-    def __init__(
-        self,
-        dataset: CaptionDataset,
-        tokenizer: Tokenizer,
-        transform: ImageTransform,
-        *,
-        augment: TrainingAugment | None,
-        captions_per_image: int | None,
-        max_tokens: int,
-        seed: int,
-    ) -> None:
-        self.dataset = dataset
-        self.tokenizer = tokenizer
-        self.transform = transform
-        self.augment = augment
-        self.captions_per_image = captions_per_image
-        self.max_words = max_tokens - 2  # beside BOS and EOS
-        self.seed = seed
-
-    def __getitem__(self, draw: Draw) -> EncodedSample:
-        photo = self.dataset.photo(draw.index)
-        captions = self.dataset[draw.index].captions
-        # What is drawn depends on seed, epoch and sample alone, so workers and resumed runs draw the same.
-        seeds = np.random.SeedSequence((self.seed, draw.epoch, draw.index)).generate_state(1, np.uint64)
-        generator = torch.Generator().manual_seed(int(seeds[0]))
-        flip = self.augment is not None and may_flip(captions)
-        if self.captions_per_image is not None and len(captions) > self.captions_per_image:
-            chosen = torch.randperm(len(captions), generator=generator)[: self.captions_per_image]
-            captions = tuple(captions[int(i)] for i in chosen)
-        image: Tensor
-        if self.augment is None:
-            image, _ = self.transform(photo)
-        else:
-            image = self.augment(photo, generator=generator, may_flip=flip)
-        ids = self.tokenizer.encode_batch(captions)
-        return EncodedSample(image, tuple(tuple(caption[: self.max_words]) for caption in ids), draw.index)

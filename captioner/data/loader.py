@@ -6,23 +6,16 @@ number of workers. So a run that was stopped anywhere reads on exactly as the un
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import cycle, islice
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from captioner.data.batch import CaptionBatch, EncodedSample
+from captioner.data.draws import Draw
 from captioner.errors import CaptionerError
-
-
-@dataclass(frozen=True, slots=True)
-class Draw:
-    """One sample of one epoch: what a worker is asked for."""
-
-    epoch: int
-    index: int
 
 
 class EpochOrder:
@@ -123,12 +116,19 @@ class ResumableLoader:
         self._sampler.epoch, self._sampler.skip = self.epoch, self.done
         # At the start, not at the end: a trainer that knows the number of batches never asks for the end.
         self.epoch, self.done = self.epoch + 1, 0
-        try:
+        with own_words():
             yield from self._loader
-        except CaptionerError as error:
-            # torch wraps what a worker raises in that worker's traceback; the last line is our own sentence.
-            *traceback, sentence = str(error).strip().splitlines()
-            raise (type(error)(sentence.partition(": ")[2]) if traceback else error) from None
+
+
+@contextlib.contextmanager
+def own_words() -> Iterator[None]:
+    """Let what a reading process raises be told in its own sentence."""
+    try:
+        yield
+    except CaptionerError as error:
+        # torch wraps what a worker raises in that worker's traceback; the last line is our own sentence.
+        *traceback, sentence = str(error).strip().splitlines()
+        raise (type(error)(sentence.partition(": ")[2]) if traceback else error) from None
 
 
 class _OnePass:

@@ -80,6 +80,8 @@ def fit(cfg: DictConfig) -> FitResult | None:
         max_tokens=cfg.model.decoder.max_length,
         seed=cfg.seed,
         num_workers=cfg.data.num_workers,
+        cache=build(cfg.cache, encoder) if cfg.get("cache") else None,
+        name=cfg.data.name,
     )
     module = CaptionModule(
         model.to(memory_format=torch.channels_last),

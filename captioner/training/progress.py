@@ -50,7 +50,7 @@ class Progress(Callback):
     ) -> None:
         """Count the batch and draw the bar."""
         if isinstance(batch, CaptionBatch):
-            self._images += batch.images.shape[0] * trainer.world_size
+            self._images += len(batch.indices) * trainer.world_size
         now = time.monotonic()
         if self._live and trainer.is_global_zero and now - self._shown >= self.refresh:
             self._shown = now

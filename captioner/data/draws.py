@@ -1,0 +1,104 @@
+"""What does one draw of one epoch give? An image's pixels or stored features, with captions as token ids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from captioner.data.batch import EncodedSample
+from captioner.data.samples import CaptionDataset
+from captioner.image.augment import TrainingAugment, may_flip
+from captioner.image.transforms import ImageTransform
+from captioner.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One sample of one epoch: what a worker is asked for."""
+
+    epoch: int
+    index: int
+
+
+class Pictures(Protocol):
+    """What the encoder, or the bridge after it, is given for a draw."""
+
+    def __call__(self, draw: Draw, generator: torch.Generator) -> Tensor:
+        """Pixels float32 `[3, rows, cols]` or features float32 `[N, D]`. Raises `ImageError` naming the file."""
+        ...
+
+
+class Photos:
+    """Pixels of a dataset's photos, varied anew in each epoch if there is an augmentation.
+
+    Args:
+        dataset: Gives the photos.
+        transform: Makes pixels of a photo.
+        augment: Does so instead where it is given.
+    """
+
+    def __init__(
+        self, dataset: CaptionDataset, transform: ImageTransform, augment: TrainingAugment | None
+    ) -> None:
+        self.dataset = dataset
+        self.transform = transform
+        self.augment = augment
+
+    def __call__(self, draw: Draw, generator: torch.Generator) -> Tensor:
+        """Pixels float32 `[3, rows, cols]` of one draw."""
+        photo = self.dataset.photo(draw.index)
+        if self.augment is None:
+            return self.transform(photo)[0]
+        flip = may_flip(self.dataset[draw.index].captions)
+        return self.augment(photo, generator=generator, may_flip=flip)
+
+
+class Encoded(Dataset[EncodedSample]):
+    """A dataset behind pictures and tokenizer, asked by `Draw`.
+
+    Args:
+        dataset: Gives the captions.
+        pictures: Gives what stands for the image.
+        tokenizer: Makes ids of the captions.
+        captions_per_image: How many captions are drawn; None for all.
+        max_tokens: Longer captions are cut to this many tokens, BOS and EOS counted.
+        seed: Decides what is drawn.
+    """
+
+    def __init__(
+        self,
+        dataset: CaptionDataset,
+        pictures: Pictures,
+        tokenizer: Tokenizer,
+        *,
+        captions_per_image: int | None,
+        max_tokens: int,
+        seed: int,
+    ) -> None:
+        self.dataset = dataset
+        self.pictures = pictures
+        self.tokenizer = tokenizer
+        self.captions_per_image = captions_per_image
+        self.max_words = max_tokens - 2  # beside BOS and EOS
+        self.seed = seed
+
+    def __getitem__(self, draw: Draw) -> EncodedSample:
+        captions = self.dataset[draw.index].captions
+        generator = generator_of(draw, seed=self.seed)
+        if self.captions_per_image is not None and len(captions) > self.captions_per_image:
+            chosen = torch.randperm(len(captions), generator=generator)[: self.captions_per_image]
+            captions = tuple(captions[int(i)] for i in chosen)
+        image = self.pictures(draw, generator)
+        ids = self.tokenizer.encode_batch(captions)
+        return EncodedSample(image, tuple(tuple(caption[: self.max_words]) for caption in ids), draw.index)
+
+
+def generator_of(draw: Draw, *, seed: int) -> torch.Generator:
+    """Randomness of one draw: of seed, epoch and sample alone, so workers and resumed runs draw the same."""
+    seeds = np.random.SeedSequence((seed, draw.epoch, draw.index)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(seeds[0]))
