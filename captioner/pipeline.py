@@ -1,4 +1,4 @@
-"""How is a photo captioned in a few lines? `load(path).caption(images) -> list[Caption]`."""
+"""How is a photo captioned, and a caption explained, in a few lines? `load(path).caption(images) -> list[Caption]`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from captioner import bundle as bundles
 from captioner.caption import Caption
 from captioner.decoding import Search, make_search
 from captioner.errors import ImageError, UsageError
-from captioner.explain.describe import describe
+from captioner.explain.describe import describe, describe_given
+from captioner.explain.methods import Method, make_methods
 from captioner.image.decode import Photo, read_photo
 
 Source = str | Path | bytes | Image.Image | NDArray[np.uint8] | Photo
 """A photo: a path, encoded bytes, a Pillow image, uint8 pixels `[H, W, 3]`, or an already decoded `Photo`."""
+
+Explain = str | Method | Sequence[str | Method]
+"""How captions are explained: names as in `captioner.explain.methods`, one or several, or methods."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +69,7 @@ class CaptionPipeline:
         max_length: int = 30,
         length_penalty: float = 0.7,
         batch_size: int = 16,
+        explain: Explain = "attention",
     ) -> list[Caption]:
         """Caption photos.
 
@@ -73,37 +79,77 @@ class CaptionPipeline:
             max_length: Longest caption in tokens, EOS included.
             length_penalty: score = log P / length ** length_penalty.
             batch_size: Photos encoded and decoded at once; the captions do not depend on it.
+            explain: Methods that say where each word comes from, such as "attention,occlusion" or
+                ["attention", "occlusion"]; see `captioner.explain.methods`. The first gives `Word.map`.
 
         Returns:
             One `Caption` for each photo, in order.
 
         Raises:
             ImageError: If a photo cannot be read; `stream` goes on instead.
+            UsageError: If there is no such method, or the model does not support it.
         """
         if isinstance(images, str | Path | bytes | Image.Image | np.ndarray | Photo):
             images = [images]
         search = make_search(beam_size, max_length=max_length, length_penalty=length_penalty)
         captions = []
-        for result in self.stream(images, search=search, batch_size=batch_size):
+        for result in self.stream(images, search=search, batch_size=batch_size, explain=explain):
             if result.error is not None:
                 raise result.error
             assert result.caption is not None
             captions.append(result.caption)
         return captions
 
+    def explain(self, image: Source, text: str, *, explain: Explain = "attention") -> Caption:
+        """Explain a caption of your own: what the model makes of each of its words on this photo.
+
+        Args:
+            image: One photo; see `Source`.
+            text: The caption, in words that the model knows.
+            explain: As in `caption`.
+
+        Returns:
+            The caption with the model's log-probabilities and maps. Its score is its log-probability.
+
+        Raises:
+            ImageError: If the photo cannot be read.
+            UsageError: If the caption has no words, too many, or words that the model does not know, or a method
+                cannot be had.
+        """
+        methods = make_methods(explain, self.model.captioner, card=self.card)
+        photo = image if isinstance(image, Photo) else self._read(image)
+        pixels, geometry = self.model.transform(photo)
+        (caption,) = describe_given(
+            self.model.captioner,
+            self._images([pixels]),
+            [geometry],
+            [text],
+            tokenizer=self.model.tokenizer,
+            methods=methods,
+        )
+        return caption
+
     def stream(
-        self, images: Iterable[Source], *, search: Search, batch_size: int = 16
+        self,
+        images: Iterable[Source],
+        *,
+        search: Search,
+        batch_size: int = 16,
+        explain: Explain = "attention",
     ) -> Iterator[Captioned]:
         """Caption photos one batch after the other, in the order given; a bad photo is an entry, not an end.
 
         Raises:
-            UsageError: If `batch_size` is below 1.
+            UsageError: If `batch_size` is below 1, or a method of `explain` cannot be had.
         """
         if not isinstance(batch_size, int) or batch_size < 1:
             raise UsageError(f"batch_size={batch_size} must be a whole number of at least 1")
-        return self._stream(images, search, batch_size)
+        methods = make_methods(explain, self.model.captioner, card=self.card)
+        return self._stream(images, search, batch_size, methods)
 
-    def _stream(self, images: Iterable[Source], search: Search, batch_size: int) -> Iterator[Captioned]:
+    def _stream(
+        self, images: Iterable[Source], search: Search, batch_size: int, methods: Sequence[Method]
+    ) -> Iterator[Captioned]:
         waiting: list[tuple[int, Photo | ImageError]] = []
         for index, source in enumerate(images):
             try:
@@ -111,27 +157,33 @@ class CaptionPipeline:
             except ImageError as error:
                 waiting.append((index, error))
             if len(waiting) == batch_size:
-                yield from self._batch(waiting, search)
+                yield from self._batch(waiting, search, methods)
                 waiting = []
-        yield from self._batch(waiting, search)
+        yield from self._batch(waiting, search, methods)
 
     def _read(self, source: str | Path | bytes | Image.Image | NDArray[np.uint8]) -> Photo:
         return read_photo(source)
 
+    def _images(self, pixels: list[Tensor]) -> Tensor:
+        return torch.stack(pixels).to(self.device, memory_format=torch.channels_last)
+
     def _batch(
-        self, waiting: Sequence[tuple[int, Photo | ImageError]], search: Search
+        self,
+        waiting: Sequence[tuple[int, Photo | ImageError]],
+        search: Search,
+        methods: Sequence[Method],
     ) -> Iterator[Captioned]:
         photos = [photo for _, photo in waiting if isinstance(photo, Photo)]
         captions: Iterator[Caption] = iter(())
         if photos:
             inputs = [self.model.transform(photo) for photo in photos]
-            images = torch.stack([pixels for pixels, _ in inputs])
             found = describe(
                 self.model.captioner,
-                images.to(self.device, memory_format=torch.channels_last),
+                self._images([pixels for pixels, _ in inputs]),
                 [geometry for _, geometry in inputs],
                 tokenizer=self.model.tokenizer,
                 search=search,
+                methods=methods,
             )
             captions = iter(found)
         for index, photo in waiting:

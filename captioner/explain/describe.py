@@ -1,56 +1,30 @@
-"""Where did the decoder look for each word of a caption it chose? One teacher-forced pass over the winners.
+"""What is said of a photo, and where does each word come from? Encode, search, one pass over the winners, methods.
 
-A search carries no attention. Its winning captions go once more through the decoder, all words at once, with
-`need_weights=True`; the weights are those that produced the caption, and the log-probabilities equal the search's.
-
-Axis letters: `B` images, `K` captions per image, `L` tokens, `H` heads, `N` image tokens.
+Axis letters: `B` images, `K` captions per image, `L` tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from captioner.caption import Caption, Word
+from captioner.caption import Alternative, Caption, Word
 from captioner.decoding import Hypotheses, Search, SpecialTokens
+from captioner.errors import UsageError
+from captioner.explain.attention import Attention, on_grid
+from captioner.explain.methods import Method
+from captioner.explain.teacher_forcing import CaptionedBatch, Unit, special_tokens, teacher_force
 from captioner.image.geometry import ImageGeometry
 from captioner.models.captioner import Captioner, Memory
-from captioner.text.tokenizer import Tokenizer
+from captioner.text.tokenizer import Tokenizer, WordSpan
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TeacherForced:
-    """What the second pass gives.
-
-    Attributes:
-        token_logprobs: `[B, K, L]` nats of the hypotheses' tokens; 0 where padded.
-        attention: `[B, K, L, layers, H, N]`: the cross-attention with which each token was predicted.
-    """
-
-    token_logprobs: Tensor
-    attention: Tensor
-
-
-def special_tokens(tokenizer: Tokenizer) -> SpecialTokens:
-    """What a search must know of a tokenizer: UNK, too, is never emitted."""
-    return SpecialTokens(
-        pad=tokenizer.pad_id, begin=tokenizer.bos_id, end=tokenizer.eos_id, banned=(tokenizer.unk_id,)
-    )
-
-
-@torch.no_grad()
-def teacher_force(
-    captioner: Captioner, memory: Memory, tokens: Tensor, special: SpecialTokens
-) -> TeacherForced:
-    """Run the captions `tokens` `[B, K, L]` (EOS-terminated, padded) through the decoder with weights."""
-    inputs = torch.cat([torch.full_like(tokens[:, :, :1], special.begin), tokens[:, :, :-1]], dim=2)
-    output = captioner.decoder(inputs, memory.features, need_weights=True)
-    logprobs = output.logits.float().log_softmax(dim=-1).gather(-1, tokens[..., None])[..., 0]
-    return TeacherForced(logprobs.masked_fill(tokens == special.pad, 0.0), output.cross_attention.float())
+NUM_ALTERNATIVES = 5
+_DEFAULT: tuple[Method, ...] = (Attention(),)
 
 
 @torch.no_grad()
@@ -61,6 +35,7 @@ def describe(
     *,
     tokenizer: Tokenizer,
     search: Search,
+    methods: Sequence[Method] = _DEFAULT,
 ) -> list[Caption]:
     """Caption a batch: encode, search, then read the maps of the winners.
 
@@ -70,6 +45,7 @@ def describe(
         geometries: Where each image lies on its photo.
         tokenizer: The model's own.
         search: How captions are chosen.
+        methods: How they are explained; the first gives `Word.map`. They do not change the captions.
 
     Returns:
         The best caption of each image, in order.
@@ -77,61 +53,190 @@ def describe(
     special = special_tokens(tokenizer)
     memory = captioner.encode(images)
     found = search(captioner.decoder, memory.features, special)
-    longest = int((found.tokens[:, :1] != special.pad).sum(dim=-1).max())
-    best = Hypotheses(
-        found.tokens[:, :1, :longest], found.scores[:, :1], found.token_logprobs[:, :1, :longest]
+    captions = _explained(captioner, images, memory, found, tokenizer, geometries, methods)
+    others = zip(found.tokens[:, 1:].tolist(), found.scores[:, 1:].tolist(), strict=True)
+    return [
+        replace(caption, others=_others(tokens, scores, tokenizer))
+        for caption, (tokens, scores) in zip(captions, others, strict=True)
+    ]
+
+
+@torch.no_grad()
+def describe_given(
+    captioner: Captioner,
+    images: Tensor,
+    geometries: Sequence[ImageGeometry],
+    texts: Sequence[str],
+    *,
+    tokenizer: Tokenizer,
+    methods: Sequence[Method] = _DEFAULT,
+) -> list[Caption]:
+    """Explain captions that the caller gives, one for each image, as if the search had chosen them.
+
+    Arguments are those of `describe`. The score of a caption is its log-probability.
+
+    Raises:
+        UsageError: If a caption has no words, too many, or words that the model does not know.
+    """
+    special = special_tokens(tokenizer)
+    rows = [_ids(text, tokenizer, captioner.decoder.max_length) for text in texts]
+    longest = max(map(len, rows))
+    tokens = torch.tensor(
+        [[row + [special.pad] * (longest - len(row))] for row in rows], device=images.device
     )
-    forced = teacher_force(captioner, memory, best.tokens, special)
+    memory = captioner.encode(images)
+    logprobs = teacher_force(captioner, memory, tokens, special).token_logprobs
+    given = Hypotheses(tokens, logprobs.sum(dim=-1), logprobs)
+    return _explained(captioner, images, memory, given, tokenizer, geometries, methods)
+
+
+def _ids(text: str, tokenizer: Tokenizer, max_length: int) -> list[int]:
+    """The tokens of a caption and EOS."""
+    ids = tokenizer.encode(text)
+    shown = text if len(text) <= 60 else text[:60] + "…"
+    if not ids:
+        raise UsageError(f"the caption {shown!r} has no words; give at least one")
+    if len(ids) + 1 > max_length:
+        raise UsageError(
+            f"the caption {shown!r} has {len(ids)} tokens; this model reads at most {max_length - 1}: shorten it"
+        )
+    if tokenizer.unk_id in ids:
+        words = tokenizer.normalize(text).split()
+        unknown = dict.fromkeys(word for word in words if tokenizer.unk_id in tokenizer.encode(word))
+        raise UsageError(
+            f"this model does not know {', '.join(map(repr, unknown))}; it can explain only words that occurred "
+            "in its training captions"
+        )
+    return [*ids, tokenizer.eos_id]
+
+
+def _explained(
+    captioner: Captioner,
+    images: Tensor,
+    memory: Memory,
+    found: Hypotheses,
+    tokenizer: Tokenizer,
+    geometries: Sequence[ImageGeometry],
+    methods: Sequence[Method],
+) -> list[Caption]:
+    """The first caption of each image with its words and maps."""
+    special = special_tokens(tokenizer)
+    longest = int((found.tokens[:, 0] != special.pad).sum(dim=-1).max())
+    tokens = found.tokens[:, :1, :longest]
+    forced = teacher_force(captioner, memory, tokens, special)
+    batch = CaptionedBatch(captioner, images, memory, tokens[:, 0], special, forced)
+    maps = {method.name: method(batch).float().cpu().numpy() for method in methods}
+    attention = on_grid(forced.attention[:, 0], memory.grid).cpu().numpy()
+    alternatives = _alternatives(forced.logits[:, 0], special, tokenizer)
     rows = zip(
-        best.tokens[:, 0].cpu().numpy(),
-        best.scores[:, 0].tolist(),
-        best.token_logprobs[:, 0].cpu().numpy(),
-        forced.attention[:, 0].cpu().numpy(),
-        (replace(geometry, cells=memory.cells) for geometry in geometries),
-        strict=True,
+        tokens[:, 0].tolist(), found.scores[:, 0].tolist(), found.token_logprobs[:, 0].tolist(), strict=True
     )
     return [
-        _caption(tokens, score, logprobs, attention, geometry, memory.grid, tokenizer)
-        for tokens, score, logprobs, attention, geometry in rows
+        _caption(
+            tokenizer.words(of_caption),
+            score,
+            logprobs,
+            attention[b],
+            {name: of_method[b] for name, of_method in maps.items()},
+            methods[0].unit,
+            alternatives[b],
+            # The encoder knows where its cells look.
+            replace(geometries[b], cells=memory.cells),
+        )
+        for b, (of_caption, score, logprobs) in enumerate(rows)
     ]
 
 
 def _caption(
-    tokens: np.ndarray[tuple[int], np.dtype[np.int64]],
+    spans: Sequence[WordSpan],
     score: float,
-    logprobs: np.ndarray[tuple[int], np.dtype[np.float32]],
-    attention: np.ndarray[tuple[int, ...], np.dtype[np.float32]],
+    logprobs: Sequence[float],
+    attention: NDArray[np.float32],
+    explanations: dict[str, NDArray[np.float32]],
+    first_unit: Unit,
+    alternatives: Sequence[tuple[Alternative, ...]],
     geometry: ImageGeometry,
-    grid: tuple[int, int],
-    tokenizer: Tokenizer,
 ) -> Caption:
-    """One caption from its tokens `[L]` and their attention `[L, layers, H, N]`.
+    """One caption from what is known of its tokens: attention `[L, layers, H, rows, cols]`, explanations `[L, ...]`.
 
     A word of several tokens gets the mean of their maps and the sum of their log-probabilities.
     """
-    rows, cols = grid
-    # The grid is the last rows*cols tokens; what stands before has no place on the photo.
-    patches = attention[..., attention.shape[-1] - rows * cols :].reshape(*attention.shape[:-1], rows, cols)
-    spans = tokenizer.words(tokens.tolist())
-    words, maps = [], []
-    for span in spans:
-        all_maps = patches[span.start : span.end].mean(axis=0)  # [layers, H, rows, cols]
-        mean_map = all_maps.mean(axis=(0, 1))
-        words.append(
-            Word(
-                text=span.text,
-                logprob=float(logprobs[span.start : span.end].sum()),
-                visual_mass=float(mean_map.sum()),
-                map=mean_map,
-            )
+    maps = _merged(attention, spans)
+    merged = {name: _merged(of_tokens, spans) for name, of_tokens in explanations.items()}
+    shown = show(next(iter(merged.values())), first_unit)
+    words = tuple(
+        Word(
+            text=span.text,
+            logprob=sum(logprobs[span.start : span.end]),
+            visual_mass=float(maps[k].mean(axis=(0, 1)).sum()),
+            map=shown[k],
+            alternatives=alternatives[span.start],
         )
-        maps.append(all_maps)
-    empty = np.zeros((0, *attention.shape[1:3], rows, cols), dtype=np.float32)
+        for k, span in enumerate(spans)
+    )
     return Caption(
         text=" ".join(span.text for span in spans),
-        words=tuple(words),
+        words=words,
         score=score,
-        logprob=float(logprobs.sum()),
-        maps=np.stack(maps) if maps else empty,
+        logprob=sum(logprobs),
+        maps=maps,
         geometry=geometry,
+        explanations=merged,
+    )
+
+
+def _merged(of_tokens: NDArray[np.float32], spans: Sequence[WordSpan]) -> NDArray[np.float32]:
+    """From tokens `[L, ...]` to words `[words, ...]`: the mean over each word's tokens."""
+    merged = np.empty((len(spans), *of_tokens.shape[1:]), dtype=np.float32)
+    for k, span in enumerate(spans):
+        of_tokens[span.start : span.end].mean(axis=0, out=merged[k])
+    return merged
+
+
+def show(maps: NDArray[np.float32], unit: Unit) -> NDArray[np.float32]:
+    """What to draw of a method's maps `[words, rows, cols]`: nowhere negative, and on one scale for the caption.
+
+    Shares of attention stay as they are. Of other maps the positive part is taken, in units of the word that has most
+    of it: a word without evidence looks pale beside it.
+    """
+    if unit == "attention":
+        return maps
+    positive = maps.clip(min=0)
+    most = positive.sum(axis=(1, 2)).max(initial=0.0)
+    return positive / most if most > 0 else positive
+
+
+def _alternatives(
+    logits: Tensor, special: SpecialTokens, tokenizer: Tokenizer
+) -> list[list[tuple[Alternative, ...]]]:
+    """The most probable tokens `[B][L]` in each place of `logits` `[B, L, V]`; none that a search never emits."""
+    never = sorted({special.pad, special.begin, *special.banned})
+    total = logits.logsumexp(dim=-1, keepdim=True)
+    allowed = logits.index_fill(-1, torch.tensor(never, device=logits.device), float("-inf"))
+    best = allowed.topk(min(NUM_ALTERNATIVES, logits.shape[-1] - len(never)), dim=-1)
+    texts: dict[int, str] = {special.end: ""}
+
+    def text(token: int) -> str:
+        if token not in texts:
+            # A piece of white space spells no word: it is shown as it is stored.
+            texts[token] = tokenizer.decode([token]) or tokenizer.id_to_token(token)
+        return texts[token]
+
+    return [
+        [
+            tuple(Alternative(text(token), logprob) for token, logprob in zip(ids, values, strict=True))
+            for ids, values in zip(of_tokens, of_values, strict=True)
+        ]
+        for of_tokens, of_values in zip(best.indices.tolist(), (best.values - total).tolist(), strict=True)
+    ]
+
+
+def _others(
+    tokens: Sequence[Sequence[int]], scores: Sequence[float], tokenizer: Tokenizer
+) -> tuple[Alternative, ...]:
+    """The further hypotheses of one image; where there are fewer than beams, the rest scores -inf."""
+    return tuple(
+        Alternative(tokenizer.decode(ids), score)
+        for ids, score in zip(tokens, scores, strict=True)
+        if score > float("-inf")
     )

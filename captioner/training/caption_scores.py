@@ -12,7 +12,7 @@ from captioner.data.batch import CaptionBatch
 from captioner.data.samples import CaptionDataset
 from captioner.decoding import make_search
 from captioner.errors import UsageError
-from captioner.explain.describe import special_tokens
+from captioner.explain.teacher_forcing import special_tokens
 from captioner.metrics.report import score_captions
 from captioner.models.captioner import Memory
 from captioner.text.tokenizer import Tokenizer

@@ -11,7 +11,8 @@ from torch import Tensor
 from captioner.bundle import Bundle
 from captioner.caption import Caption
 from captioner.decoding import make_search
-from captioner.explain.describe import describe, special_tokens, teacher_force
+from captioner.explain.describe import describe
+from captioner.explain.teacher_forcing import special_tokens, teacher_force
 from captioner.image.geometry import ImageGeometry
 from captioner.models.captioner import Captioner
 from captioner.models.encoder import ImageEncoder

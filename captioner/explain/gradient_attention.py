@@ -1,0 +1,134 @@
+"""Which of the attention mattered for a word? Attention weighted by its gradient (Chefer, Gur & Wolf 2021).
+
+"Generic Attention-model Explainability for Interpreting Bi-Modal and Encoder-Decoder Transformers": in each layer
+Ā = mean over heads of (∇A ⊙ A)⁺, with the gradient of the word's log-probability, and relevance is gathered from the
+first layer to the last:
+
+    self-attention     R_ss ← R_ss + Ā R_ss,  R_si ← R_si + Ā R_si      (equations 6, 7)
+    cross-attention    R_si ← R_si + R̄_ssᵀ Ā R̄_ii                       (equation 10)
+
+for words s and image tokens i, where R̄ is R with what it holds beyond the identity normalised by rows (equations
+8, 9). The word's map is its own row of R_si.
+
+Axis letters: `W` words explained, `B` images, `L` tokens, `H` heads, `N` image tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from captioner.errors import UsageError
+from captioner.explain.attention import on_grid
+from captioner.explain.gradients import token_gradients
+from captioner.explain.self_attention import encoder_weights, full_attention, image_layers, is_vit, weights_of
+from captioner.explain.teacher_forcing import CaptionedBatch, Unit, full_precision, token_logprobs
+from captioner.models.captioner import Captioner
+from captioner.models.transformer import DecoderLayer
+
+
+class GradientAttention:
+    """Attention of the decoder, of image layers and, where it can be read, of the encoder, weighted by its gradient.
+
+    Relevance that comes to class and register tokens is not on the map.
+    """
+
+    name = "gradient_attention"
+    unit: Unit = "relevance"
+    cost = "an encoder pass, and a backward pass a token"
+
+    def check(self, captioner: Captioner) -> None:
+        """Refuse decoders that are no Transformers.
+
+        Raises:
+            UsageError: If so.
+        """
+        if not _decoder_layers(captioner):
+            raise UsageError(
+                "explain=gradient_attention needs a Transformer decoder; with this one take attention, grad_cam, "
+                "integrated_gradients or occlusion"
+            )
+
+    def __call__(self, batch: CaptionedBatch) -> Tensor:
+        """Maps `[B, L, rows, cols]`, nowhere negative; without a unit, comparable within a caption."""
+        # One image after the other: the gradients of all words with respect to all weights are held at once.
+        maps = [self._relevance(batch, b) for b in range(len(batch.images))]
+        return on_grid(torch.stack(maps), batch.memory.grid)
+
+    def _relevance(self, batch: CaptionedBatch, b: int) -> Tensor:
+        """Relevance `[W, N]` of the image tokens for each token of image b's caption."""
+        captioner = batch.captioner
+        layers = _decoder_layers(captioner)
+        with full_precision(batch.images.device, gradients=True):
+            with encoder_weights(captioner.encoder.model) as in_encoder:
+                tokens = captioner.encoder(batch.images[b : b + 1].clone().requires_grad_())
+            if is_vit(captioner):
+                image = full_attention(in_encoder, tokens, captioner.encoder.name)
+            else:
+                image = []
+                tokens = replace(tokens, features=tokens.features.detach().requires_grad_())
+            with weights_of(image_layers(captioner)) as in_bridge:
+                memory = captioner.bridge(tokens)
+            with (
+                weights_of([layer.self_attention for layer in layers]) as own,
+                weights_of([layer.cross_attention for layer in layers]) as cross,
+            ):
+                logprobs = token_logprobs(
+                    captioner, memory.features, batch.tokens[b : b + 1, None], batch.special
+                )[0]
+            image = [*image, *in_bridge]
+            weights = [*image, *own, *cross]
+            gradients = token_gradients(logprobs, weights)
+            # (∇A ⊙ A)⁺: [W, 1, H, Q, K] -> [W, Q, K]
+            weighted = [
+                (g * w.detach()).clamp(min=0).mean(dim=2)[:, 0]
+                for g, w in zip(gradients, weights, strict=True)
+            ]
+            N = memory.features.shape[1]
+            return gather_relevance(
+                weighted[: len(image)],
+                weighted[len(image) : len(image) + len(own)],
+                # What fell on a sentinel came from no image token.
+                [w[..., -N:] for w in weighted[len(image) + len(own) :]],
+            )
+
+
+def gather_relevance(image: Sequence[Tensor], own: Sequence[Tensor], cross: Sequence[Tensor]) -> Tensor:
+    """Relevance `[W, N]` of the image tokens for each word, from the first layer to the last.
+
+    Args:
+        image: Ā of the self-attention of image tokens, `[W, N, N]` a layer.
+        own: Ā of the self-attention of words, `[W, L, L]` a decoder layer, with `W = L`.
+        cross: Ā of the cross-attention, `[W, L, N]` a decoder layer.
+    """
+    L, N = cross[0].shape[1:]
+    among_image = _identity(cross[0], N)
+    for weights in image:
+        among_image = among_image + weights @ among_image
+    among_image = _normalised(among_image)
+    among_words = _identity(cross[0], L)
+    to_image = torch.zeros_like(cross[0])
+    for self_weights, cross_weights in zip(own, cross, strict=True):
+        to_image = to_image + self_weights @ to_image
+        among_words = among_words + self_weights @ among_words
+        to_image = to_image + _normalised(among_words).transpose(1, 2) @ cross_weights @ among_image
+    return to_image.diagonal(dim1=0, dim2=1).T  # word w's own row w: [W, L, N] -> [W, N]
+
+
+def _identity(like: Tensor, size: int) -> Tensor:
+    return torch.eye(size, dtype=like.dtype, device=like.device).expand(like.shape[0], -1, -1)
+
+
+def _normalised(relevance: Tensor) -> Tensor:
+    """What is beyond the identity, with rows that sum to 1, and the identity."""
+    identity = _identity(relevance, relevance.shape[-1])
+    beyond = relevance - identity
+    total = beyond.sum(dim=-1, keepdim=True)
+    return torch.where(total > 0, beyond / total.clamp(min=torch.finfo(total.dtype).tiny), 0.0) + identity
+
+
+def _decoder_layers(captioner: Captioner) -> list[DecoderLayer]:
+    return [module for module in captioner.decoder.modules() if isinstance(module, DecoderLayer)]

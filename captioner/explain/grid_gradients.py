@@ -1,0 +1,124 @@
+"""Which cells of the encoder's grid speak for a word? Grad-CAM and integrated gradients on the grid's features.
+
+Sources: Selvaraju et al. 2017 (Grad-CAM); Sundararajan et al. 2017 (integrated gradients).
+
+Axis letters: `B` images, `W` words explained, `N` image tokens, `D` width of the encoder's features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from captioner.errors import UsageError
+from captioner.explain.attention import on_grid
+from captioner.explain.gradients import token_gradients
+from captioner.explain.teacher_forcing import CaptionedBatch, Unit, full_precision, token_logprobs
+from captioner.models.captioner import Captioner
+from captioner.models.image_tokens import ImageTokens
+
+
+class GradCam:
+    """Grad-CAM: where the channels that speak for a word are active.
+
+    map = ReLU(Σ_d α_d features_d), with α_d the mean over the grid of the gradient of log P(word).
+
+    A decoder that attends uses a channel here and not there, so that the mean over the grid loses most of what it
+    knows. `hires` weights each cell by its own gradient (HiResCAM, Draelos & Carin 2020).
+
+    Args:
+        hires: Weight each cell by its own gradient.
+        name: As the user spelt it.
+    """
+
+    unit: Unit = "relevance"
+    cost = "a backward pass through the decoder a token"
+
+    def __init__(self, *, hires: bool = False, name: str = "grad_cam") -> None:
+        self.hires = hires
+        self.name = name
+
+    def check(self, captioner: Captioner) -> None:
+        """Every model has a grid."""
+
+    def __call__(self, batch: CaptionedBatch) -> Tensor:
+        """Maps `[B, L, rows, cols]`, nowhere negative; without a unit, comparable within a caption."""
+        with full_precision(batch.images.device, gradients=True):
+            tokens = _encode(batch, batch.images)
+            first = tokens.num_prefix
+            maps = []
+            for b in range(len(batch.images)):
+                features = tokens.features[b : b + 1].requires_grad_()  # [1, N, D]
+                (gradient,) = token_gradients(_logprobs(batch, b, tokens, features), [features])
+                weights = gradient[:, 0, first:]  # [W, rows*cols, D]
+                if not self.hires:
+                    weights = weights.mean(dim=1, keepdim=True)
+                maps.append((weights * features[0, first:].detach()).sum(dim=-1).clamp(min=0))
+            return on_grid(torch.stack(maps), tokens.grid)
+
+
+class IntegratedGradients:
+    """How much of a word's log-probability, over that for a blank image, comes from each cell.
+
+    The features go in a straight line from those of an image of the mean colour (what padding is) to those of the
+    photo; the gradient is integrated on the way and summed over a cell's channels. All cells together, with class and
+    register tokens, which are not on the map, give the whole difference of the log-probabilities. Pixels would take
+    `steps` backward passes through the encoder for each word.
+
+    Args:
+        steps: Points of the Gauss-Legendre rule.
+        name: As the user spelt it.
+
+    Raises:
+        UsageError: If there is no step.
+    """
+
+    unit: Unit = "nats"
+    cost = "an encoder pass, and a backward pass through the decoder a token and step"
+
+    def __init__(self, steps: int = 16, *, name: str = "integrated_gradients") -> None:
+        if steps < 1:
+            raise UsageError(f"explain={name}: there must be at least 1 step")
+        self.steps = steps
+        self.name = name
+
+    def check(self, captioner: Captioner) -> None:
+        """Every model has a grid."""
+
+    def __call__(self, batch: CaptionedBatch) -> Tensor:
+        """Maps `[B, L, rows, cols]` in nats; negative where a cell speaks against the word."""
+        return on_grid(self.attribute(batch), batch.memory.grid)
+
+    def attribute(self, batch: CaptionedBatch) -> Tensor:
+        """Contributions `[B, L, N]` in nats of all image tokens, prefix tokens included."""
+        places, shares = np.polynomial.legendre.leggauss(self.steps)
+        with full_precision(batch.images.device, gradients=True):
+            tokens = _encode(batch, batch.images)
+            blank = _encode(batch, torch.zeros_like(batch.images[:1])).features  # [1, N, D]
+            at = torch.as_tensor((places + 1) / 2, dtype=blank.dtype, device=blank.device)[:, None, None]
+            share = torch.as_tensor(shares / 2, dtype=blank.dtype, device=blank.device)
+            found = []
+            for b in range(len(batch.images)):
+                difference = tokens.features[b] - blank[0]
+                features = (blank + at * difference).requires_grad_()  # [steps, N, D]
+                (gradient,) = token_gradients(_logprobs(batch, b, tokens, features), [features])
+                # [W, steps, N, D] -> [W, N]
+                found.append(torch.einsum("wsnd,s,nd->wn", gradient, share, difference))
+            return torch.stack(found)
+
+
+def _encode(batch: CaptionedBatch, images: Tensor) -> ImageTokens:
+    """What the encoder gives, cut off from it."""
+    with torch.no_grad():
+        # An encoding made in inference mode could not be differentiated.
+        return batch.captioner.encoder(images.clone())  # type: ignore[no-any-return]
+
+
+def _logprobs(batch: CaptionedBatch, b: int, tokens: ImageTokens, features: Tensor) -> Tensor:
+    """Log-probabilities `[rows, L]` of image b's caption for each row of encoder features `[rows, N, D]`."""
+    memory = batch.captioner.bridge(replace(tokens, features=features))
+    caption = batch.tokens[b : b + 1, None].expand(len(features), -1, -1)
+    return token_logprobs(batch.captioner, memory.features, caption, batch.special)[:, 0]

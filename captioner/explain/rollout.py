@@ -1,0 +1,69 @@
+"""Which patches fed the tokens that the decoder looked at? Attention rollout (Abnar & Zuidema 2020).
+
+In a ViT a token of the last layer has gathered from all others. Each layer keeps half of a token (the residual) and
+takes half from where its heads look on average, A' = (A + I) / 2; the product over layers says how much of each input
+patch is in each final token, and the decoder's cross-attention is brought through it. What the decoder took from class
+and register tokens thereby comes back to the patches these had looked at.
+
+Axis letters: `B` images, `L` tokens, `H` heads, `N` image tokens.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from captioner.errors import UsageError
+from captioner.explain.attention import on_grid
+from captioner.explain.self_attention import encoder_weights, full_attention, image_layers, is_vit, weights_of
+from captioner.explain.teacher_forcing import CaptionedBatch, Unit, full_precision
+from captioner.models.captioner import Captioner
+
+
+class Rollout:
+    """Cross-attention, mean over layers and heads, brought back through the self-attention of the image tokens."""
+
+    name = "rollout"
+    unit: Unit = "attention"
+    cost = "one encoder pass without fused attention"
+
+    def check(self, captioner: Captioner) -> None:
+        """Refuse encoders without attention that can be read.
+
+        Raises:
+            UsageError: If so.
+        """
+        if is_vit(captioner):
+            return
+        raise UsageError(
+            f"explain=rollout needs an encoder whose self-attention runs over all tokens in every layer and can be "
+            f"read, such as ViT, DeiT, DINOv2, SigLIP or BEiT; {captioner.encoder.name} has none: take attention, "
+            "grad_cam, integrated_gradients or occlusion"
+        )
+
+    def __call__(self, batch: CaptionedBatch) -> Tensor:
+        """Maps `[B, L, rows, cols]`: shares of attention."""
+        captioner = batch.captioner
+        with full_precision(batch.images.device):
+            with encoder_weights(captioner.encoder.model) as in_encoder:
+                tokens = captioner.encoder(batch.images)
+            with weights_of(image_layers(captioner)) as in_bridge:
+                captioner.bridge(tokens)
+            mixing = roll_out([*full_attention(in_encoder, tokens, captioner.encoder.name), *in_bridge])
+            cross = batch.forced.attention[:, 0].mean(dim=(2, 3))  # [B, L, N]
+            return on_grid(cross[..., -mixing.shape[-1] :] @ mixing, batch.memory.grid)
+
+
+def roll_out(weights: list[Tensor]) -> Tensor:
+    """How much of each input token is in each output token: `[B, N, N]`, rows sum to 1.
+
+    Args:
+        weights: Self-attention `[B, H, N, N]` of each layer, from the first to the last.
+    """
+    rolled: Tensor | None = None
+    for layer in weights:
+        mean = layer.float().mean(dim=1)
+        kept = (mean + torch.eye(mean.shape[-1], device=mean.device)) / 2
+        rolled = kept if rolled is None else kept @ rolled
+    assert rolled is not None
+    return rolled

@@ -1,0 +1,111 @@
+"""What did the decoder think of every word of a caption it chose? One pass over the winners, all words at once.
+
+A search carries no attention. Its winning captions go once more through the decoder with `need_weights=True`; the
+weights are those that produced the caption, and the log-probabilities equal the search's.
+
+Axis letters: `B` images, `K` captions per image, `L` tokens, `H` heads, `N` image tokens, `V` vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from captioner.decoding import SpecialTokens
+from captioner.models.captioner import Captioner, Memory
+from captioner.text.tokenizer import Tokenizer
+
+Unit = Literal["attention", "nats", "relevance"]
+"""What a map's values are: shares of attention, 0–1; nats of a word's log-probability; or relevance, without a unit."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TeacherForced:
+    """What the second pass gives.
+
+    Attributes:
+        token_logprobs: `[B, K, L]` nats of the hypotheses' tokens; 0 where padded.
+        attention: `[B, K, L, layers, H, N]`: the cross-attention with which each token was predicted.
+        logits: `[B, K, L, V]` in the place of each token.
+    """
+
+    token_logprobs: Tensor
+    attention: Tensor
+    logits: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CaptionedBatch:
+    """Images with the captions chosen for them: what a method explains.
+
+    Attributes:
+        captioner: In evaluation mode.
+        images: float `[B, 3, rows, cols]`, normalised.
+        memory: The encoded images.
+        tokens: int64 `[B, L]`: the words, then EOS, then padding; without BOS.
+        special: The ids that are no words.
+        forced: The teacher-forced pass over `tokens` (`K` = 1).
+    """
+
+    captioner: Captioner
+    images: Tensor
+    memory: Memory
+    tokens: Tensor
+    special: SpecialTokens
+    forced: TeacherForced
+
+    @property
+    def num_tokens(self) -> int:
+        """`L`."""
+        return self.tokens.shape[1]
+
+
+def special_tokens(tokenizer: Tokenizer) -> SpecialTokens:
+    """What a search must know of a tokenizer: UNK, too, is never emitted."""
+    return SpecialTokens(
+        pad=tokenizer.pad_id, begin=tokenizer.bos_id, end=tokenizer.eos_id, banned=(tokenizer.unk_id,)
+    )
+
+
+@torch.no_grad()
+def teacher_force(
+    captioner: Captioner, memory: Memory, tokens: Tensor, special: SpecialTokens
+) -> TeacherForced:
+    """Run the captions `tokens` `[B, K, L]` (EOS-terminated, padded) through the decoder with weights."""
+    output = captioner.decoder(_inputs(tokens, special), memory.features, need_weights=True)
+    logits = output.logits.float()
+    return TeacherForced(_of_tokens(logits, tokens, special), output.cross_attention.float(), logits)
+
+
+def token_logprobs(captioner: Captioner, features: Tensor, tokens: Tensor, special: SpecialTokens) -> Tensor:
+    """Log-probabilities `[B, K, L]` (nats, 0 where padded) of `tokens` given a memory `[B, N, D]`; differentiable."""
+    output = captioner.decoder(_inputs(tokens, special), features)
+    return _of_tokens(output.logits.float(), tokens, special)
+
+
+@contextmanager
+def full_precision(device: torch.device, *, gradients: bool = False) -> Iterator[None]:
+    """Compute as the weights are stored, with or without gradients, whatever the caller has set.
+
+    A drop of a log-probability by a hundredth would drown in the rounding of bf16.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.set_grad_enabled(gradients))
+        stack.enter_context(torch.autocast(device.type, enabled=False))
+        yield
+
+
+def _inputs(tokens: Tensor, special: SpecialTokens) -> Tensor:
+    """What the decoder has read before each token: BOS and the tokens before."""
+    return torch.cat([torch.full_like(tokens[:, :, :1], special.begin), tokens[:, :, :-1]], dim=2)
+
+
+def _of_tokens(logits: Tensor, tokens: Tensor, special: SpecialTokens) -> Tensor:
+    chosen = logits.gather(-1, tokens[..., None])[..., 0] - logits.logsumexp(dim=-1)
+    return chosen.masked_fill(tokens == special.pad, 0.0)
