@@ -181,12 +181,16 @@ class ImageEncoder(nn.Module):
         return tokens.features.shape[-1], tokens.grid, tokens.num_prefix
 
     def forward(self, images: Tensor) -> ImageTokens:
-        """Encode normalised images float `[B, 3, rows, cols]` into `ImageTokens`."""
+        """Encode normalised images float `[B, 3, rows, cols]` into `ImageTokens`.
+
+        A frozen encoder keeps no gradients, unless the images ask for their own.
+        """
+        wanted = not self.frozen or images.requires_grad
         if self.align:
             images = F.pad(
                 images[..., self.align :, self.align :], (0, self.align, 0, self.align), mode="replicate"
             )
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and wanted):
             indices = [-1 if self.level is None else self.level]
             if self.level is not None:
                 grid = self.model.forward_intermediates(
