@@ -1,12 +1,14 @@
-"""Can a folder be written, and how is a file replaced so that a crash leaves either the old one or the new one?"""
+"""What must writers of files take care of? Folders that cannot be written, crashes, names that are no text."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from captioner.errors import UsageError
 
@@ -49,3 +51,17 @@ def output_folder(path: Path | str) -> Path:
             f"output_dir={folder} cannot be written: {error.strerror}; choose another"
         ) from error
     return folder
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """JSON that UTF-8 can hold: as written, but escaped where a file's name has bytes that are no text.
+
+    Raises:
+        ValueError: There is a nan or an infinity, which JSON has not.
+    """
+    text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=indent, allow_nan=False)
+    return text

@@ -12,29 +12,56 @@ from captioner.errors import UsageError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from captioner.metrics.document_frequency import DocumentFrequency
     from captioner.metrics.significance import Difference
 
 
 def score(cfg: DictConfig) -> int:
     """Score as `cfg` says; prints a table and leaves scores.json in `output_dir`."""
     from captioner.files import output_folder
-    from captioner.metrics.caption_files import match_names, read_candidates, read_references
     from captioner.metrics.document_frequency import load_document_frequency
-    from captioner.metrics.report import score_captions
-    from captioner.metrics.significance import compare_captions
+    from captioner.metrics.measure import check_metrics
 
     files = (
         [Path(cfg.candidates)] if isinstance(cfg.candidates, str) else [Path(name) for name in cfg.candidates]
     )
     if len(files) not in (1, 2):
         raise UsageError(f"candidates names {len(files)} files: give one to score, or two to compare.")
+    metrics = as_list(cfg.metrics)
+    several = "self-CIDEr" in metrics
+    if several and (metrics != ["self-CIDEr"] or len(files) == 2):
+        raise UsageError(
+            "self-CIDEr takes several captions for each image, the other metrics take one: ask for it alone, "
+            "of one file."
+        )
+    if not several:
+        check_metrics(metrics)
+    frequency = load_document_frequency(Path(cfg.frequency)) if cfg.frequency else None
     folder = output_folder(cfg.output_dir)
+    if several:
+        _score_variety(files[0], cfg, frequency, folder)
+    else:
+        _score(files, metrics, cfg, frequency, folder)
+    print(f"scores {folder / 'scores.json'}")
+    return 0
+
+
+def _score(
+    files: Sequence[Path],
+    metrics: Sequence[str],
+    cfg: DictConfig,
+    frequency: DocumentFrequency | None,
+    folder: Path,
+) -> None:
+    """Score one file, or compare two."""
+    from captioner.metrics.caption_files import match_names, read_candidates, read_references
+    from captioner.metrics.diversity import diversity
+    from captioner.metrics.report import score_captions
+    from captioner.metrics.significance import compare_captions
+
     candidates, references = match_names(
         [read_candidates(file) for file in files], read_references(Path(cfg.references), cfg.split)
     )
-    frequency = load_document_frequency(Path(cfg.frequency)) if cfg.frequency else None
-    metrics = as_list(cfg.metrics)
-
     if len(files) == 1:
         scores = score_captions(
             candidates[0], references, metrics=metrics, frequency=frequency, strict=cfg.strict
@@ -56,11 +83,29 @@ def score(cfg: DictConfig) -> int:
         (folder / "scores_second.json").write_text(comparison.second.as_json() + "\n", encoding="utf-8")
         (folder / "differences.json").write_text(comparison.differences_as_json() + "\n", encoding="utf-8")
     (folder / "scores.json").write_text(scores.as_json() + "\n", encoding="utf-8")
+    for captions in candidates:
+        found = diversity([captions[image] for image in scores.images])
+        print(
+            f"{found.distinct_captions} of {found.captions} captions are distinct, of {found.vocabulary} words, "
+            f"{found.mean_length:.2f} a caption; distinct-1 {found.distinct_1:.4f}, distinct-2 {found.distinct_2:.4f}"
+        )
     if scores.left_out:
         print(f"{len(scores.left_out)} images were left out: they lack a candidate or a reference.")
     print(scores.signature)
-    print(f"scores {folder / 'scores.json'}")
-    return 0
+
+
+def _score_variety(file: Path, cfg: DictConfig, frequency: DocumentFrequency | None, folder: Path) -> None:
+    """How various the several captions of each image are."""
+    from captioner.metrics.caption_files import match_names, read_references, read_several
+    from captioner.metrics.variety import score_variety
+
+    [captions], references = match_names(
+        [read_several(file)], read_references(Path(cfg.references), cfg.split)
+    )
+    scores = score_variety(captions, references, frequency=frequency, strict=cfg.strict)
+    _print_table([scores.corpus])
+    print(scores.signature)
+    (folder / "scores.json").write_text(scores.as_json() + "\n", encoding="utf-8")
 
 
 def _print_table(

@@ -257,7 +257,7 @@ def test_a_photo_that_cannot_be_read_is_reported_and_left_out(
     arguments = (f"model={tiny_model}", "data=flickr8k", f"data.root={flickr8k}", "data.images=images")
     done = command("evaluate", *arguments, f"output_dir={tmp_path}/out", "page=2", "max_length=5")
     assert done.status == 1
-    first, *_, last = done.err.splitlines()
+    first, last, _ = done.err.splitlines()
     assert first.startswith("error: ")
     assert "b.jpg" in first
     assert last == "1 images could not be read and are left out"

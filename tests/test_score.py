@@ -26,6 +26,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "a.json").write_text(json.dumps(results))
     lines = [json.dumps({"image": f"photos/{image}.jpg", "caption": "a dog"}) for image in CANDIDATES]
     (tmp_path / "b.jsonl").write_text("\n".join(lines))
+    (tmp_path / "none.json").write_text('{"images": [], "annotations": []}')
     return tmp_path
 
 
@@ -84,12 +85,43 @@ def test_not_strict_says_how_many_images_were_left_out(folder: Path) -> None:
     assert "2 images were left out" in done.stdout
 
 
+def test_several_captions_of_each_image_are_measured_for_their_variety(folder: Path) -> None:
+    said = {1: ["a dog", "a dog"], 2: ["children play", "two kids"], 3: ["a bus", "the red bus"]}
+    lines = [
+        json.dumps({"image": f"{i}.jpg", "caption": text}) for i, texts in said.items() for text in texts
+    ]
+    (folder / "samples.jsonl").write_text("\n".join(lines))
+    settings = ("candidates=samples.jsonl", "references=refs.json", "output_dir=out")
+    done = score(folder, *settings, "metrics=[self-CIDEr]")
+    assert done.returncode == 0, done.stderr
+    written = json.loads((folder / "out" / "scores.json").read_text())
+    values = [written["images"][f"{i}.jpg"]["self-CIDEr"] for i in said]
+    assert values[0] == pytest.approx(0)
+    assert values[1] == pytest.approx(1)
+    assert 0 < values[2] < 1
+    assert written["corpus"]["self-CIDEr"] == pytest.approx(sum(values) / 3)
+    assert written["corpus"]["distinct-1"] == pytest.approx(9 / 13)
+    assert "|self-CIDEr:n4|df:references|images:3|refs:4|" in written["signature"]
+    assert written["signature"] in done.stdout
+
+    (folder / "samples.jsonl").write_text("\n".join(lines[:-1]))
+    done = score(folder, *settings, "metrics=[self-CIDEr]")
+    assert done.returncode == 2
+    assert "1 of the images have a single caption (3.jpg)" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         (("candidates=nowhere.json", "references=refs.json"), "nowhere.json cannot be read"),
         (("candidates=a.json", "references=a.txt"), "a.txt cannot be read"),
         (("candidates=a.json",), "references"),
+        (
+            ("candidates=a.json", "references=refs.json", "metrics=[BLEU,self-CIDEr]"),
+            "self-CIDEr takes several captions for each image, the other metrics take one: ask for it alone",
+        ),
+        (("candidates=a.json", "references=refs.json", "metrics=[]"), "metrics is empty: choose from BLEU"),
+        (("candidates=a.json", "references=none.json"), "none.json holds no reference caption"),
         (("candidates=a.json", "references=refs.json", "metrics=[FAME]"), "Unknown metric FAME"),
         (
             ("candidates=[a.json,a.json,a.json]", "references=refs.json"),

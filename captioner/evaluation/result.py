@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner.evaluation.captions import Record
+from captioner.files import json_text
 
 
 def write_result(
@@ -28,8 +28,8 @@ def write_result(
                 **json_numbers(scores[record.image]),
                 **{name: finding.figures for name, finding in record.findings.items()},
             }
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-    (folder / "scores.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+            file.write(json_text(line) + "\n")
+    (folder / "scores.json").write_text(json_text(result, indent=2) + "\n", encoding="utf-8")
 
 
 def json_numbers(values: Mapping[str, float]) -> dict[str, float | None]:

@@ -13,12 +13,14 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from captioner.errors import DataError, UsageError
 
 # A dataset may name its images in several ways: by number, by file name. Captions by image name, for each way.
 Namings = list[dict[str, list[str]]]
+
+Said = TypeVar("Said")
 
 _TOKEN_LINE = re.compile(r"(.+)#\d+\t(.*)")
 
@@ -29,15 +31,21 @@ def read_candidates(path: Path) -> dict[str, str]:
     Raises:
         DataError: The file is missing, empty or malformed, or an image has more than one caption.
     """
-    captions = _as_one(_read(path, split=None), path)
-    if not captions:
-        raise DataError(f"{path} holds no caption: give a line or an entry for each image.")
+    captions = read_several(path)
     if repeated := [image for image, of_image in captions.items() if len(of_image) > 1]:
         shown = ", ".join(repeated[:5])
         raise DataError(
             f"{path} has more than one caption for {len(repeated)} of its images ({shown}): keep one for each."
         )
     return {image: of_image[0] for image, of_image in captions.items()}
+
+
+def read_several(path: Path) -> dict[str, list[str]]:
+    """All captions of each image, of a file of candidates. Raises as `read_candidates`, but for several captions."""
+    captions = _as_one(_read(path, split=None), path)
+    if not captions:
+        raise DataError(f"{path} holds no caption: give a line or an entry for each image.")
+    return captions
 
 
 def read_references(path: Path, split: str | None = None) -> Namings:
@@ -48,16 +56,19 @@ def read_references(path: Path, split: str | None = None) -> Namings:
         split: Only this split, of a file that has splits (Karpathy's).
 
     Raises:
-        DataError: The file is missing or malformed.
+        DataError: The file is missing, malformed or has no caption.
         UsageError: `split` is not in the file, or the file has none.
     """
-    return _read(path, split=split)
+    namings = _read(path, split=split)
+    if not any(namings):
+        raise DataError(f"{path} holds no reference caption: is it the right file?")
+    return namings
 
 
 def match_names(
-    candidates: Sequence[Mapping[str, str]], references: Namings
-) -> tuple[list[dict[str, str]], dict[str, list[str]]]:
-    """Candidates and references by one name for each image.
+    candidates: Sequence[Mapping[str, Said]], references: Namings
+) -> tuple[list[dict[str, Said]], dict[str, list[str]]]:
+    """Candidates (a caption or several for each image) and references by one name for each image.
 
     References by the first naming that has a candidate's name; where none has, candidates are tried by the last part
     of their names, since what `predict` writes names photos by their paths.
@@ -154,6 +165,9 @@ def _coco(content: Mapping[str, Any], path: Path) -> Namings:
     images = content.get("images")
     if not isinstance(images, list):
         return [by_id, {}]
+    ids = Counter(str(image.get("id")) for image in images if isinstance(image, dict))
+    if repeated := [image for image, count in ids.items() if count > 1]:
+        raise DataError(f"{path} has several images of the id {repeated[0]}: keep one for each.")
     by_file = {}
     for image in images:
         if isinstance(image, dict) and "file_name" in image and str(image.get("id")) in by_id:
@@ -182,12 +196,16 @@ def _karpathy(images: Sequence[Mapping[str, Any]], path: Path, split: str | None
 
 
 def _csv(text: str, path: Path) -> dict[str, list[str]]:
-    reader = csv.DictReader(io.StringIO(text))
-    if not {"image", "caption"} <= set(reader.fieldnames or ()):
-        raise DataError(
-            f"{path} has no header naming the columns image and caption: add image,caption on top."
-        )
-    return _group(_entries(list(reader), path, "image"))
+    reader = csv.DictReader(io.StringIO(text), strict=True)
+    try:
+        if not {"image", "caption"} <= set(reader.fieldnames or ()):
+            raise DataError(
+                f"{path} has no header naming the columns image and caption: add image,caption on top."
+            )
+        rows = list(reader)
+    except csv.Error as error:
+        raise DataError(f"{path} is not whole CSV: {error}. Is the file cut short?") from error
+    return _group(_entries(rows, path, "image"))
 
 
 def _token_file(text: str, path: Path) -> dict[str, list[str]]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from captioner.errors import DataError
+from captioner.files import json_text
 from captioner.metrics import ptb
 from captioner.metrics.document_frequency import DocumentFrequency
 from captioner.metrics.measure import Measured, check_metrics, measure
@@ -25,6 +25,7 @@ _VARIANTS = {
     "CIDEr-D": "CIDEr-D:n4-sigma6",
     "CIDEr": "CIDEr:n4",
     "SPICE": "SPICE:1.0",
+    "self-CIDEr": "self-CIDEr:n4",
 }
 
 
@@ -52,10 +53,8 @@ class Scores:
             return {name: None if np.isnan(value) else value for name, value in values.items()}
 
         images = {image: plain(values) for image, values in self.images.items()}
-        return json.dumps(
-            {"corpus": plain(self.corpus), "images": images, "signature": self.signature},
-            ensure_ascii=False,
-            indent=1,
+        return json_text(
+            {"corpus": plain(self.corpus), "images": images, "signature": self.signature}, indent=1
         )
 
 
@@ -135,12 +134,12 @@ def name_some(ids: Sequence[str], limit: int = 5) -> str:
 
 
 def common_ids(
-    candidates: Sequence[Mapping[str, str]], references: Mapping[str, Sequence[str]], *, strict: bool
+    candidates: Sequence[Mapping[str, object]], references: Mapping[str, Sequence[str]], *, strict: bool
 ) -> tuple[list[str], tuple[str, ...]]:
     """The images to score, sorted, and those to leave out.
 
     Args:
-        candidates: One or more sets of captions by image id; an image must be in each.
+        candidates: One or more sets of candidates by image id; an image must be in each.
         references: Captions by image id; an image without any counts as missing.
         strict: Refuse to leave any out.
 
@@ -186,7 +185,7 @@ def sign(
     for image in ids:
         digest.update("\0".join([image, *references[image], ""]).encode(errors="surrogatepass"))
     parts = [f"captioner:{__version__}", f"tok:ptb{ptb.VERSION}", *(_VARIANTS[name] for name in metrics)]
-    if any(name.startswith("CIDEr") for name in metrics):
+    if any("CIDEr" in name for name in metrics):
         parts.append(f"df:{frequency.name}-{frequency.num_images}" if frequency else "df:references")
     parts += [f"images:{len(ids)}", f"refs:{sum(len(references[image]) for image in ids)}"]
     parts.append(f"split:{digest.hexdigest()[:12]}")

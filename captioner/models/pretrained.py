@@ -99,7 +99,7 @@ def check_reachable(name: str) -> None:
         for filename in ("model.safetensors", "pytorch_model.bin"):
             if isinstance(try_to_load_from_cache(config.hf_hub_id, filename), str):
                 return
-    hub = _first_hop()
+    hub = first_hop()
     try:
         socket.create_connection(hub, timeout=1).close()
     except OSError as error:
@@ -110,7 +110,7 @@ def check_reachable(name: str) -> None:
         ) from error
 
 
-def _first_hop() -> tuple[str, int]:
+def first_hop() -> tuple[str, int]:
     """Host and port that a download connects to: the proxy of this network, a mirror, or the hub itself."""
     url = getproxies().get("https") or os.environ.get("HF_ENDPOINT")
     if not url:

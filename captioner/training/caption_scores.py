@@ -1,7 +1,8 @@
-"""How good are the captions by now? BLEU-4, ROUGE-L and CIDEr-D of validation captions, after every epoch."""
+"""How good are the captions by now? BLEU, ROUGE-L, CIDEr-D and more of validation captions, after every epoch."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import lightning
@@ -13,12 +14,11 @@ from captioner.data.samples import CaptionDataset
 from captioner.decoding import make_search
 from captioner.errors import UsageError
 from captioner.explain.teacher_forcing import special_tokens
+from captioner.metrics.measure import check_metrics
 from captioner.metrics.report import score_captions
 from captioner.models.captioner import Memory
 from captioner.text.tokenizer import Tokenizer
 from captioner.training.module import CaptionModule
-
-_SHOWN = ("BLEU-4", "ROUGE-L", "CIDEr-D")
 
 
 class CaptionScores(Callback):
@@ -31,19 +31,28 @@ class CaptionScores(Callback):
         dataset: Validation images and references.
         tokenizer: The model's.
         limit: Caption the first so many images; at least 2, since CIDEr needs several.
+        metrics: Some of `metrics.measure.METRICS`. Each value is logged by its name, such as `val/CIDEr-D`.
         max_length: Longest caption in tokens.
 
     Raises:
-        UsageError: If `limit` is below 2.
+        UsageError: If `limit` is below 2, or a metric cannot be computed.
     """
 
     def __init__(
-        self, dataset: CaptionDataset, tokenizer: Tokenizer, *, limit: int, max_length: int = 30
+        self,
+        dataset: CaptionDataset,
+        tokenizer: Tokenizer,
+        *,
+        limit: int,
+        metrics: Sequence[str] = ("BLEU", "ROUGE-L", "CIDEr-D"),
+        max_length: int = 30,
     ) -> None:
         if limit < 2:
             raise UsageError(
                 f"validate_captions={limit} must be at least 2: CIDEr weighs words over several images"
             )
+        check_metrics(metrics)
+        self.metrics = tuple(metrics)
         self.dataset = dataset
         self.tokenizer = tokenizer
         self.limit = limit
@@ -85,9 +94,9 @@ class CaptionScores(Callback):
         scores = score_captions(
             {sample.id: captions[index] for index, sample in referenced.items()},
             {sample.id: sample.captions for sample in referenced.values()},
-            metrics=("BLEU", "ROUGE-L", "CIDEr-D"),
+            metrics=self.metrics,
         )
-        for name in _SHOWN:
-            pl_module.log(f"val/{name}", scores.corpus[name], prog_bar=name == "CIDEr-D")
+        for name, value in scores.corpus.items():
+            pl_module.log(f"val/{name}", value, prog_bar=name == "CIDEr-D")
         distinct = len(set(captions.values())) / max(1, len(captions))
         pl_module.log("val/distinct", distinct)

@@ -32,11 +32,9 @@ SETTINGS = (
 def written(folder: Path) -> tuple[dict[str, Any], str, str]:
     scores = json.loads((folder / "scores.json").read_text())
     del scores["images_per_second"]
-    return (
-        scores,
-        (folder / "captions.jsonl").read_text(),
-        (folder / "index.html").read_text().partition("<section")[2],
-    )
+    page = (folder / "index.html").read_text()
+    entries = page[page.index("<section") : page.rindex("</section>")]
+    return scores, (folder / "captions.jsonl").read_text(), entries
 
 
 def test_torchruns_processes_give_what_one_gives_to_the_last_digit(tiny_model: Path, tmp_path: Path) -> None:

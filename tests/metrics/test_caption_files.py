@@ -117,6 +117,7 @@ def test_names_are_matched_by_number_file_or_path() -> None:
             r"more than one caption .*\(7\)",
         ),
         ("a.csv", "name,text\n1,x\n", "a.csv has no header naming the columns image and caption"),
+        ("a.csv", 'image,caption\n1,"a dog\n', r"a.csv is not whole CSV: unexpected end of data"),
         ("a.txt", "hello\n", "a.txt, line 1 is neither name#number<TAB>caption nor JSON: 'hello'"),
         ("a.txt", "", "a.txt holds no caption"),
     ],
@@ -134,6 +135,14 @@ def test_a_file_that_is_missing_or_not_utf8_is_named(tmp_path: Path) -> None:
     (tmp_path / "latin.csv").write_bytes("image,caption\n1,caf\xe9\n".encode("latin-1"))
     with pytest.raises(DataError, match=r"latin.csv is not UTF-8 at byte 19"):
         read_candidates(tmp_path / "latin.csv")
+
+
+def test_references_without_captions_and_images_of_one_id_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none.json holds no reference caption: is it the right file\?"):
+        read_references(write(tmp_path, "none.json", {"images": [], "annotations": []}))
+    twice = {**COCO, "images": [{"id": 7, "file_name": "a.jpg"}, {"id": 7, "file_name": "b.jpg"}]}
+    with pytest.raises(DataError, match=r"twice.json has several images of the id 7: keep one for each"):
+        read_references(write(tmp_path, "twice.json", twice))
 
 
 def test_a_split_of_a_file_without_splits_is_refused(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
     [
         (
             "monitor=val/nonsense",
-            r"monitor=val/nonsense is not logged; choose one of val/BLEU-4, val/CIDEr-D",
+            r"monitor=val/nonsense is not logged; choose one of val/BLEU-1, val/BLEU-2",
         ),
         ("monitor_mode=up", r"monitor_mode='up' must be min or max"),
         ("resume=/nowhere", r"resume=/nowhere holds no last.ckpt"),
