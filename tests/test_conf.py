@@ -46,7 +46,7 @@ def _no_hydra_left() -> Iterator[None]:
 def opening_command(file: str) -> tuple[str, list[str]]:
     """Main and overrides of the command in a file's first comment."""
     lines = (conf_dir() / file).read_text(encoding="utf-8").splitlines()
-    first = next(line for line in lines if line != "# @package _global_")
+    first = next(line for line in lines if not line.startswith("# @package"))
     found = re.fullmatch(r"# python -m captioner\.(\w+) ?(.*?)( && .*)?", first)
     assert found, f"{file} does not open with its command but with {first!r}"
     return found[1], shlex.split(found[2])

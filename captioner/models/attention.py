@@ -15,6 +15,7 @@ Axis letters: `B` images, `Q` queries, `N` keys, `D` width, `H` heads, `G` heads
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -43,6 +44,7 @@ def attend(
     score: Score = SCALED_DOT,
     normalise: Normaliser = softmax,
     sentinel: KeyValue | None = None,
+    choose: Callable[[Tensor], Tensor] | None = None,
     allowed: Tensor | None = None,
     causal: bool = False,
     need_weights: bool = False,
@@ -59,6 +61,7 @@ def attend(
         score: How well a key answers a query.
         normalise: How scores become weights.
         sentinel: One more key and value for each query, `[B, G, Q, d]`, which stands before all others.
+        choose: Turns weights into those that are used and returned, as `hard_attention` does.
         allowed: bool, broadcastable to `[B, H, Q, N]`; False hides a key from a query. Every query must be
             allowed at least one key. The sentinel is always allowed.
         causal: Query i sees keys 0..i only (needs `Q == N`). Not together with `allowed`.
@@ -78,7 +81,7 @@ def attend(
         raise ValueError("attend takes causal or allowed, not both; put the triangle into allowed")
     # On a CPU the fused kernel's backward pass takes four times as long as that of plain matrix products.
     wanted = not (queries.device.type == "cpu" and torch.is_grad_enabled()) if fused is None else fused
-    if wanted and not need_weights:
+    if wanted and not need_weights and choose is None:
         out = _fused(queries, memory, score, normalise, sentinel, allowed, causal)
         if out is not None:
             return out, None
@@ -93,12 +96,15 @@ def attend(
         allowed = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
     if allowed is not None:
         scores = scores.masked_fill(~allowed, float("-inf"))
+    if sentinel is not None:
+        own = _one_to_one(score, queries, _for_each_head(sentinel.keys, queries))
+        scores = torch.cat([own, scores], dim=-1)
+    weights = normalise(scores)
+    if choose is not None:
+        weights = choose(weights)
     if sentinel is None:
-        weights = normalise(scores)
         out = weights @ values
     else:
-        own = _one_to_one(score, queries, _for_each_head(sentinel.keys, queries))
-        weights = normalise(torch.cat([own, scores], dim=-1))
         out = weights[..., :1] * _for_each_head(sentinel.values, queries) + weights[..., 1:] @ values
     return out, weights if need_weights else None
 
@@ -230,6 +236,7 @@ class MultiHeadAttention(nn.Module):
         memory: KeyValue,
         *,
         sentinel: Tensor | None = None,
+        choose: Callable[[Tensor], Tensor] | None = None,
         allowed: Tensor | None = None,
         causal: bool = False,
         need_weights: bool = False,
@@ -252,6 +259,7 @@ class MultiHeadAttention(nn.Module):
             score=self.score,
             normalise=self.normalise,
             sentinel=own,
+            choose=choose,
             allowed=allowed,
             causal=causal,
             need_weights=need_weights,

@@ -1,6 +1,6 @@
-"""What does a decoder remember between two tokens? Keys and values, and nothing hidden.
+"""What does a decoder remember between two tokens? A Transformer keys and values, an LSTM its state; nothing is hidden.
 
-Axis letters: `B` images, `K` beams, `H` heads, `T` room in tokens, `N` image tokens, `d` head width.
+Axis letters: `B` images, `K` beams, `G` heads of keys and values, `T` room in tokens, `N` image tokens, `d` head width.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ class DecoderCache:
     """The state of a cached decode, owned by the search and passed to every `step`.
 
     Attributes:
-        image: One entry a layer: keys and values of the image `[B, H, N, d]`, shared by all beams, never copied.
-        keys: `[layers, B*K, H, T, d]`, the first `length` positions filled.
+        image: One entry a layer: keys and values of the image `[B, G, N, d]`, shared by all beams, never copied.
+        keys: `[layers, B*K, G, T, d]`, the first `length` positions filled.
         values: Like `keys`.
         length: Tokens seen so far.
+        hidden: `[B, K, D]`, the state from which the last step's logits were made; None before the first.
     """
 
     image: tuple[KeyValue, ...]
     keys: Tensor
     values: Tensor
     length: int = 0
+    hidden: Tensor | None = None
 
     @property
     def max_length(self) -> int:
@@ -35,7 +37,7 @@ class DecoderCache:
         return self.keys.shape[3]
 
     def append(self, layer: int, new: KeyValue) -> KeyValue:
-        """Store one token's keys and values `[B*K, H, 1, d]`; return all so far `[B*K, H, length+1, d]`."""
+        """Store one token's keys and values `[B*K, G, 1, d]`; return all so far `[B*K, G, length+1, d]`."""
         end = self.length + 1
         self.keys[layer, :, :, self.length : end] = new.keys
         self.values[layer, :, :, self.length : end] = new.values
@@ -52,3 +54,36 @@ class DecoderCache:
         flat = (first + rows).flatten()
         self.keys = self.keys.index_select(1, flat)
         self.values = self.values.index_select(1, flat)
+        if self.hidden is not None:
+            self.hidden = self.hidden.flatten(0, 1)[flat].view(*rows.shape, -1)
+
+
+@dataclass(slots=True, eq=False)
+class LstmState:
+    """The state of an LSTM decoder, owned by the search and passed to every `step`.
+
+    Attributes:
+        image: Keys and values of the image `[B, G, N, d]`, shared by all beams, never copied.
+        mean: `[B, D]`, the mean image token.
+        hidden: `[B, K, D]`, h, from which logits are made.
+        cell: `[B, K, D]`, the memory cell c.
+        max_length: The number of tokens it may see.
+        length: Tokens seen so far.
+    """
+
+    image: KeyValue
+    mean: Tensor
+    hidden: Tensor
+    cell: Tensor
+    max_length: int
+    length: int = 0
+
+    def select(self, rows: Tensor) -> None:
+        """Let beam k of image b continue from beam `rows[b, k]`.
+
+        Args:
+            rows: int64 `[B, K']` with values in `[0, K)`; `K'` may differ from `K`.
+        """
+        index = rows[:, :, None].expand(-1, -1, self.hidden.shape[-1])
+        self.hidden = self.hidden.gather(1, index)
+        self.cell = self.cell.gather(1, index)

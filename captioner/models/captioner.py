@@ -14,10 +14,12 @@ from torch.nn import functional as F
 
 from captioner.errors import UsageError
 from captioner.image.geometry import Box
+from captioner.models.decoder_output import DecoderOutput
 from captioner.models.encoder import ImageEncoder
 from captioner.models.image_layers import ImageLayer
 from captioner.models.image_tokens import ImageTokens
-from captioner.models.transformer import DecoderOutput, TransformerDecoder
+from captioner.models.lstm import LstmDecoder
+from captioner.models.transformer import TransformerDecoder
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,7 +129,7 @@ class Captioner(nn.Module):
     def __init__(
         self,
         encoder: ImageEncoder,
-        decoder: TransformerDecoder,
+        decoder: TransformerDecoder | LstmDecoder,
         *,
         dropout: float = 0.1,
         image_depth: int = 0,

@@ -10,7 +10,6 @@ Axis letters: `B` images, `C` captions or beams per image, `L` tokens, `D` width
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -19,21 +18,8 @@ from torch.nn import functional as F
 from captioner.errors import UsageError
 from captioner.models.attention import KeyValue, MultiHeadAttention
 from captioner.models.cache import DecoderCache
+from captioner.models.decoder_output import DecoderOutput
 from captioner.models.sentinel import VisualSentinel
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class DecoderOutput:
-    """What a teacher-forced pass gives.
-
-    Attributes:
-        logits: `[B, C, L, V]`; position i predicts token i + 1.
-        cross_attention: `[B, C, L, layers, H, N]`; None unless asked for. Rows sum to 1, or to less where the
-            normaliser lets attention go nowhere. With a visual sentinel they are `1 + N` long, its own weight in front.
-    """
-
-    logits: Tensor
-    cross_attention: Tensor | None
 
 
 class DecoderLayer(nn.Module):
@@ -227,7 +213,6 @@ class TransformerDecoder(nn.Module):
         return embedded
 
     def _logits(self, x: Tensor) -> Tensor:
-        x = self.norm(x)
         weight = self.token_embedding.weight if self.head is None else self.head.weight
         return F.linear(x, weight)
 
@@ -259,7 +244,9 @@ class TransformerDecoder(nn.Module):
         for layer, image in zip(self.layers, self.project_image(memory), strict=True):
             x, w = layer(x, image, need_weights=need_weights)
             weights.append(w)
-        return DecoderOutput(self._logits(x), torch.stack(weights, dim=3) if need_weights else None)
+        return DecoderOutput(
+            self._logits(self.norm(x)), torch.stack(weights, dim=3) if need_weights else None
+        )
 
     def init_cache(
         self, memory: Tensor, *, num_beams: int = 1, max_length: int | None = None
@@ -288,4 +275,5 @@ class TransformerDecoder(nn.Module):
         for index, layer in enumerate(self.layers):
             x, _ = layer(x, cache.image[index], cache=cache, layer=index)
         cache.length += 1
-        return self._logits(x[:, :, 0]), cache
+        cache.hidden = self.norm(x[:, :, 0])
+        return self._logits(cache.hidden), cache

@@ -2,6 +2,8 @@
 
     loss = cross-entropy + λ doubly stochastic + λ attention supervision + λ z-loss
 
+and for a decoder with hard attention λ REINFORCE - λ entropy.
+
 Axis letters: `B` images, `C` captions per image, `L` tokens, `H` heads, `N` places on the grid, `V` vocabulary.
 """
 
@@ -10,9 +12,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from captioner.errors import UsageError
+from captioner.models.decoder_output import Choice
 from captioner.objectives.attention_supervision import attention_supervision
 from captioner.objectives.cross_entropy import CrossEntropy
 from captioner.objectives.doubly_stochastic import doubly_stochastic
+from captioner.objectives.reinforce import mean_entropy, reinforce
 from captioner.objectives.z_loss import z_loss
 
 
@@ -24,6 +28,8 @@ class TeacherForcing:
         doubly_stochastic: Weight of the doubly stochastic regularisation; 1 in the paper.
         attention_supervision: Weight of attention supervision; the dataset must know boxes.
         z_loss: Weight of the z-loss; 1e-4 in the paper.
+        reinforce: Weight of REINFORCE, by which hard attention learns where to look; 1 is the gradient itself.
+        entropy: Weight of the entropy of hard attention, which keeps it trying places.
 
     Raises:
         UsageError: If a weight is negative, or `label_smoothing` is out of range.
@@ -36,11 +42,15 @@ class TeacherForcing:
         doubly_stochastic: float = 0.0,
         attention_supervision: float = 0.0,
         z_loss: float = 0.0,
+        reinforce: float = 1.0,
+        entropy: float = 0.01,
     ) -> None:
         for name, weight in (
             ("doubly_stochastic", doubly_stochastic),
             ("attention_supervision", attention_supervision),
             ("z_loss", z_loss),
+            ("reinforce", reinforce),
+            ("entropy", entropy),
         ):
             if not 0 <= weight < float("inf"):
                 raise UsageError(f"objective.{name}={weight} must be a number from 0; 0 leaves it out")
@@ -48,6 +58,8 @@ class TeacherForcing:
         self.doubly_stochastic = doubly_stochastic
         self.attention_supervision = attention_supervision
         self.z_loss = z_loss
+        self.reinforce = reinforce
+        self.entropy = entropy
 
     @property
     def needs_attention(self) -> bool:
@@ -67,6 +79,7 @@ class TeacherForcing:
         pad_id: int,
         attention: Tensor | None = None,
         regions: Tensor | None = None,
+        choice: Choice | None = None,
     ) -> dict[str, Tensor]:
         """The terms, weighted; their sum is the loss.
 
@@ -76,12 +89,22 @@ class TeacherForcing:
             pad_id: The padding.
             attention: `[B, C, L, layers, H, N]`, the cross-attention on the grid alone; where a term needs it.
             regions: `[B, C, L, N]` in 0–1: where on the grid what a target names is; where a term needs them.
+            choice: What hard attention drew.
 
         Raises:
-            UsageError: If attention supervision has no regions.
+            UsageError: If attention supervision has no regions, or a term on attention meets hard attention.
         """
         terms = {"cross_entropy": self.cross_entropy(logits, targets, pad_id=pad_id)}
         real = targets != pad_id
+        if choice is not None:
+            if self.needs_attention:
+                raise UsageError(
+                    "hard attention draws its places, which no penalty on them can move; "
+                    "set objective.doubly_stochastic=0 and objective.attention_supervision=0, "
+                    "or model.decoder.hard=false"
+                )
+            terms["reinforce"] = self.reinforce * reinforce(logits, targets, choice, real)
+            terms["entropy"] = -self.entropy * mean_entropy(choice, real)
         if self.doubly_stochastic:
             assert attention is not None
             terms["doubly_stochastic"] = self.doubly_stochastic * doubly_stochastic(attention, real)

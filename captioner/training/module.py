@@ -78,6 +78,7 @@ class CaptionModule(lightning.LightningModule):
             pad_id=self.pad_id,
             # The grid is the last rows*cols tokens; what stands before is no place.
             attention=output.cross_attention[..., -rows * cols :] if self.objective.needs_attention else None,
+            choice=output.choice,
         )
         loss = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(loss):

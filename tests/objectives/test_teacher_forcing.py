@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from captioner.errors import UsageError
+from captioner.models.decoder_output import Choice
 from captioner.objectives.attention_supervision import FLOOR, attention_supervision
 from captioner.objectives.cross_entropy import CrossEntropy
 from captioner.objectives.doubly_stochastic import doubly_stochastic
+from captioner.objectives.reinforce import reinforce
 from captioner.objectives.teacher_forcing import TeacherForcing
 from captioner.objectives.z_loss import z_loss
 
@@ -63,7 +65,7 @@ def test_supervision_still_pulls_where_nothing_is_seen() -> None:
     region = torch.zeros(1, 1, 1, N)
     region[..., 1] = 1
     loss = attention_supervision(attention, region)
-    assert float(loss) == pytest.approx(1 - math.log(FLOOR), rel=1e-5)
+    assert float(loss.detach()) == pytest.approx(1 - math.log(FLOOR), rel=1e-5)
     loss.backward()
     torch.testing.assert_close(attention.grad[0, 0, 0, 0, 0], torch.tensor([0, -1 / FLOOR, 0, 0, 0]))
 
@@ -133,7 +135,9 @@ def test_gradients_are_those_of_finite_differences(name: str) -> None:
     assert torch.autograd.gradcheck(run, scores, eps=1e-3, atol=1e-2, rtol=1e-2)
 
 
-@pytest.mark.parametrize("name", ["doubly_stochastic", "attention_supervision", "z_loss"])
+@pytest.mark.parametrize(
+    "name", ["doubly_stochastic", "attention_supervision", "z_loss", "reinforce", "entropy"]
+)
 @pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
 def test_a_weight_must_be_a_number_from_0(name: str, weight: float) -> None:
     with pytest.raises(UsageError, match=f"objective.{name}={weight} must be a number from 0"):
@@ -146,3 +150,59 @@ def test_supervision_without_boxes_is_refused() -> None:
         UsageError, match=r"attention_supervision=1\.0 needs boxes, and this dataset has none"
     ):
         TeacherForcing(attention_supervision=1.0)(logits, targets, pad_id=PAD, attention=attention)
+
+
+def test_reinforce_is_the_gradient_of_the_expected_log_likelihood() -> None:
+    """Over every place that might be drawn, its mean is the slope of the bound Σ p(s) log p(y | s)."""
+    torch.manual_seed(0)
+    places, words = 3, 4
+    scores = torch.randn(L, places, dtype=torch.float64, requires_grad=True)  # a place for each of L tokens
+    table = torch.randn(L, places, words, dtype=torch.float64).log_softmax(
+        -1
+    )  # what each place says of each token
+    targets = torch.tensor([1, 2, 3, 1])[None, None]
+    real = torch.ones(1, 1, L, dtype=torch.bool)
+    log_p = scores.log_softmax(-1)
+    found = torch.zeros_like(scores)
+    bound = torch.zeros(())
+    for drawn in torch.cartesian_prod(*[torch.arange(places)] * L):
+        p = log_p[torch.arange(L), drawn].sum().exp()
+        logits = table[torch.arange(L), drawn]
+        bound = bound + p * logits[torch.arange(L), targets[0, 0]].sum()
+        logprob = log_p[torch.arange(L), drawn]
+        choice = Choice(logprob[None, None, :, None], torch.zeros(1, 1, L, 1))
+        loss = reinforce(logits[None, None], targets, choice, real)
+        found -= p.detach() * torch.autograd.grad(loss, scores, retain_graph=True)[0] * L
+    (expected,) = torch.autograd.grad(bound, scores)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+
+
+def test_the_others_are_the_baseline() -> None:
+    logits, targets, _ = batch()
+    real = targets != PAD
+    logprob = torch.zeros(B, C, L, H, requires_grad=True)
+    reinforce(logits, targets, Choice(logprob, logprob.detach()), real).backward()
+    log_p = logits.log_softmax(-1).gather(-1, targets[..., None])[..., 0] * real
+    for b, c, t in ((0, 0, 1), (1, 1, 3), (0, 1, 0)):
+        mine = float(log_p[b, c, t:].sum())
+        others = [
+            float(log_p[i, j, t:].sum())
+            for i in range(B)
+            for j in range(C)
+            if (i, j) != (b, c) and real[i, j, t]
+        ]
+        expected = -(mine - sum(others) / len(others)) / int(real.sum())
+        assert float(logprob.grad[b, c, t, 0]) == pytest.approx(expected, rel=1e-4)
+    assert not logprob.grad[~real].any()
+
+
+def test_hard_attention_brings_its_terms_and_refuses_penalties_on_attention() -> None:
+    logits, targets, attention = batch()
+    logprob, entropy = torch.rand(B, C, L, H), torch.rand(B, C, L, H)
+    choice = Choice(logprob, entropy)
+    terms = TeacherForcing(reinforce=2.0, entropy=0.5)(logits, targets, pad_id=PAD, choice=choice)
+    real = targets != PAD
+    torch.testing.assert_close(terms["reinforce"], 2 * reinforce(logits, targets, choice, real))
+    torch.testing.assert_close(terms["entropy"], -0.5 * entropy.mean(-1)[real].mean())
+    with pytest.raises(UsageError, match="which no penalty on them can move; set objective"):
+        TeacherForcing(doubly_stochastic=1.0)(logits, targets, pad_id=PAD, attention=attention, choice=choice)
