@@ -16,8 +16,8 @@ from captioner.image.geometry import Box
 from captioner.overlay.shown import Shown, show
 
 _WIDEST, _TALLEST = 640, 1280  # pixels of a photo in the page
-# Of a photo's attention: beyond this the maps of single heads, then of single layers, are left out. With it a page of one
-# photo has less than 150 KB beside the photo.
+# Of a photo's attention: beyond this the maps of single heads, then of single layers, are left out. With it a page of
+# one photo has less than 150 KB beside the photo.
 _MOST_MAP_BYTES = 60_000
 _FUNCTION_WORDS = """
 a an the this that these those his her its their some is are was were be being been has have and or but of in on
@@ -91,14 +91,12 @@ def _places(box: Sequence[float], lengths: NDArray[np.int64]) -> list[float]:
 
 
 def _methods(caption: Caption) -> list[dict[str, object]]:
-    """Attention, and then what other methods show: their maps as bytes, and what those count."""
-    maps, layers, heads = _attention(caption)
-    methods = [
-        {**_packed(maps), "layers": layers, "heads": heads, "name": "attention", **_named(show(caption))}
-    ]
-    for name in caption.explanations:
+    """What each method shows, as bytes, and what it counts. Attention comes last where it was not asked for."""
+    methods = []
+    for name in dict.fromkeys([*caption.explanations, "attention"]):
         shown = show(caption, name)
-        methods.append({**_packed(shown.maps), "layers": 0, "heads": 0, "name": name, **_named(shown)})
+        maps, layers, heads = _with_heads(caption, shown.maps) if name == "attention" else (shown.maps, 0, 0)
+        methods.append({**_packed(maps), "layers": layers, "heads": heads, "name": name, **_named(shown)})
     return methods
 
 
@@ -107,7 +105,7 @@ def _named(shown: Shown) -> dict[str, object]:
 
 
 def _packed(maps: NDArray[np.float32]) -> dict[str, object]:
-    """Maps `[n, rows, cols]` as bytes: 0 to 255 for 0 to the map's peak, or 1 to 255 around 128 where some are negative."""
+    """Maps `[n, rows, cols]` as bytes: 0 to 255 for 0 to a map's peak; where some are negative, 1 to 255 around 128."""
     peaks = np.abs(maps).max(axis=(1, 2), initial=0.0)
     shares = maps / np.maximum(peaks, 1e-12)[:, None, None]
     signed = bool(maps.size) and float(maps.min()) < 0
@@ -120,7 +118,7 @@ def _packed(maps: NDArray[np.float32]) -> dict[str, object]:
     }
 
 
-def _attention(caption: Caption) -> tuple[NDArray[np.float32], int, int]:
+def _with_heads(caption: Caption, own: NDArray[np.float32]) -> tuple[NDArray[np.float32], int, int]:
     """For each word its own map, then those of its heads: `[words · (1 + layers · heads), rows, cols]`."""
     if not caption.words:
         return np.zeros((0, 1, 1), np.float32), 0, 0
@@ -130,8 +128,7 @@ def _attention(caption: Caption) -> tuple[NDArray[np.float32], int, int]:
     if single.size > _MOST_MAP_BYTES:
         single = single[:, :0]
     words, layers, heads, rows, cols = single.shape
-    own = np.stack([word.map for word in caption.words])[:, None]
-    together = np.concatenate([own, single.reshape(words, layers * heads, rows, cols)], axis=1)
+    together = np.concatenate([own[:, None], single.reshape(words, layers * heads, rows, cols)], axis=1)
     return together.reshape(-1, rows, cols), layers, heads
 
 

@@ -6,6 +6,8 @@ import functools
 
 from PIL import ImageFont
 
+from captioner.errors import UsageError
+
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 # Widely installed fonts of broad coverage on Linux, macOS and Windows. Pillow looks them up by file name.
@@ -25,11 +27,31 @@ _BROAD = (
 
 def font_for(text: str, size: int) -> Font:
     """The font for `text` in `size` pixels. A character that no font has is drawn as an empty box."""
-    plain = _load(None, size)
-    if plain is None or _missing(text, None) == 0:
-        return plain or ImageFont.load_default()
-    fonts = [name for name in (None, *_BROAD) if _load(name, size) is not None]
-    return _load(min(fonts, key=lambda name: _missing(text, name)), size) or plain
+    return _load(_best(text), size) or ImageFont.load_default()
+
+
+def font_file(text: str) -> tuple[str, bytes | None]:
+    """The font for `text` as a file that other programs can embed.
+
+    Returns:
+        Its path, and None; or a name that is no path, and the bytes of the TrueType font.
+    """
+    font = _load(_best(text), 20)
+    if isinstance(font, ImageFont.FreeTypeFont):
+        if isinstance(font.path, str):
+            return font.path, None
+        return "default", font.font_bytes
+    raise UsageError(
+        "Pillow was built without FreeType and cannot give a font; install Pillow from its wheels"
+    )
+
+
+def _best(text: str) -> str | None:
+    """The name of the font that has most of the characters; None is Pillow's own."""
+    if _load(None, 20) is None or _missing(text, None) == 0:
+        return None
+    fonts = [name for name in (None, *_BROAD) if _load(name, 20) is not None]
+    return min(fonts, key=lambda name: _missing(text, name))
 
 
 @functools.lru_cache(maxsize=64)

@@ -1,6 +1,12 @@
-"""How is a share written for a person? As a percentage that never rounds something to nothing."""
+"""How is a number written for a person? With two meaningful digits, and never rounding something to nothing."""
 
 from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from captioner.overlay.shown import Unit
 
 
 def percent(share: float) -> str:
@@ -11,3 +17,23 @@ def percent(share: float) -> str:
     if value >= 0.095:
         return f"{value:.1f}%"
     return "0%" if value <= 0 else "<0.1%"
+
+
+def amount(value: float, unit: Unit) -> str:
+    """Write what one cell of a map holds, for example "6.7%", "−0.31 nats" or "0.0042"."""
+    if unit == "attention":
+        return percent(value)
+    return two_digits(value) + (" nats" if unit == "nats" else "")
+
+
+def two_digits(value: float) -> str:
+    """Write a number with two meaningful digits, without an exponent from a ten-thousandth to a million."""
+    size = abs(value)
+    sign = "−" if value < 0 else ""
+    if size == 0:
+        return "0"
+    if not 0.0000995 <= size < 999_500:
+        mantissa, exponent = f"{size:.1e}".split("e")
+        return f"{sign}{mantissa}e{int(exponent)}"
+    decimals = max(0, 1 - math.floor(math.log10(size * 1.0000001)))
+    return f"{sign}{size:.{decimals}f}"

@@ -1,33 +1,37 @@
 // The controls that hold for all photos of a page.
 "use strict";
 
-function options(layers, heads) {
-  const change = (name, read) => (event) => {
-    view[name] = read(event.target);
-    shown.forEach((entry) => entry.draw());
+function options(methods) {
+  const redraw = () => shown.forEach((entry) => entry.draw());
+  const on = (node, kind, change) => node.addEventListener(kind, () => (change(node), redraw()));
+  const choice = (labels) => element("select", {}, ...labels.map(([value, text]) => element("option", { value, textContent: text })));
+  const numbered = (count) => Array.from({ length: count }, (_, i) => [i + 1, String(i + 1)]);
+  const first = methods.find(({ layers }) => layers) ?? methods[0]; // attention
+  const method = choice(methods.map(({ name, title }) => [name, title]));
+  const layer = choice([[0, "All"], ...numbered(first.layers)]);
+  const head = choice([[0, "Mean"], ...numbered(first.heads)]);
+  const allow = () => {
+    layer.disabled = !methods.find(({ name }) => name === method.value).layers;
+    head.disabled = layer.disabled || layer.value === "0";
   };
-  const choice = (labels) => element("select", {}, ...labels.map((text, i) => element("option", { value: i, textContent: text })));
-  const numbered = (count) => Array.from({ length: count }, (_, i) => String(i + 1));
-  const layer = choice(["All", ...numbered(layers)]);
-  const head = choice(["Mean", ...numbered(heads)]);
-  head.disabled = true;
-  layer.addEventListener("change", change("layer", (node) => {
-    head.disabled = node.value === "0";
-    return Number(node.value);
-  }));
-  head.addEventListener("change", change("head", (node) => Number(node.value)));
+  on(method, "change", (node) => ((view.method = node.value), allow()));
+  on(layer, "change", (node) => ((view.layer = Number(node.value)), allow()));
+  on(head, "change", (node) => (view.head = Number(node.value)));
+  allow();
   const radio = (value, text) => {
     const input = element("input", { type: "radio", name: "scale", value, checked: view.scale === value });
-    input.addEventListener("change", change("scale", (node) => node.value));
+    on(input, "change", (node) => (view.scale = node.value));
     return element("label", {}, input, text);
   };
-  const scale = element("fieldset", {}, element("legend", { textContent: "Colours by" }));
+  const scale = element("fieldset", {}, element("legend", { textContent: "One scale per" }));
   scale.append(radio("caption", "caption"), radio("word", "word"));
   const opacity = element("input", { type: "range", min: 0, max: 1, step: 0.05, value: view.opacity });
-  opacity.addEventListener("input", change("opacity", (node) => Number(node.value)));
+  on(opacity, "input", (node) => (view.opacity = Number(node.value)));
   const cells = element("input", { type: "checkbox" });
-  cells.addEventListener("change", change("cells", (node) => node.checked));
+  on(cells, "change", (node) => (view.cells = node.checked));
   const form = element("form", {});
+  form.addEventListener("submit", (event) => event.preventDefault());
+  if (methods.length > 1) form.append(element("label", {}, "Method", method));
   form.append(element("label", {}, "Layer", layer), element("label", {}, "Head", head), scale);
   form.append(element("label", {}, "Opacity", opacity), element("label", {}, cells, "Show cells"));
   const details = element("details", { className: "options" }, element("summary", { textContent: "Display options" }), form);

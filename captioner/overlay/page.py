@@ -17,8 +17,11 @@ from importlib import resources
 from pathlib import Path
 
 from captioner.errors import UsageError
-from captioner.overlay.colour import COLOURS, OPACITY, UNSEEN, UNSEEN_LINE, UNSEEN_STEP, Scale
+from captioner.overlay.colour import AGAINST, COLOURS, FOR, OPACITY, UNSEEN, UNSEEN_LINE, UNSEEN_STEP, Scale
 from captioner.overlay.entries import PageEntry, entry_data, jpeg_uri
+
+SCRIPTS = ("view", "maps", "paint", "pane", "facts", "download", "viewer", "options", "report")
+"""The viewer's parts, in the order in which they need each other; the last is for a written page only."""
 
 
 def write_page(path: Path, entries: Iterable[PageEntry], *, title: str, scale: Scale = "caption") -> int:
@@ -57,7 +60,7 @@ def write_page(path: Path, entries: Iterable[PageEntry], *, title: str, scale: S
 def viewer_settings(scale: Scale = "caption") -> dict[str, object]:
     """What the viewer needs to know once per page, as JSON values."""
     return {
-        "colours": COLOURS.tobytes().hex(),
+        "colours": [table.tobytes().hex() for table in (COLOURS, FOR, AGAINST)],
         "opacity": OPACITY,
         "unseen": [UNSEEN, UNSEEN_LINE, UNSEEN_STEP],
         "scale": scale,
@@ -73,7 +76,7 @@ def script_json(value: object) -> str:
 def _frame(title: str, scale: Scale) -> tuple[str, str]:
     """The page before and after its entries."""
     style = asset("viewer.css")
-    script = "".join(map(asset, ("maps.js", "viewer.js", "options.js", "report.js")))
+    script = "".join(asset(f"{part}.js") for part in SCRIPTS)
     policy = (
         f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
         "base-uri 'none'; form-action 'none'"
@@ -93,9 +96,12 @@ def _frame(title: str, scale: Scale) -> tuple[str, str]:
 def _section(entry: PageEntry, number: int) -> str:
     uri, width, height = jpeg_uri(entry.photo)
     text, name = html.escape(entry.caption.text), html.escape(entry.name)
+    image = (
+        f'<img width="{width}" height="{height}" decoding="async" loading="lazy" alt="{text}" src="{uri}">'
+    )
     return f"""<section class="entry" aria-labelledby="photo-{number}">
 <h2 id="photo-{number}">{name}</h2>
-<div class="stage"><img width="{width}" height="{height}" decoding="async" alt="{text}" src="{uri}"></div>
+<div class="stage">{image}</div>
 <p class="sentence" dir="auto">{text}</p>
 <script type="application/json">{script_json(entry_data(entry))}</script>
 </section>

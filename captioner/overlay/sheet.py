@@ -8,12 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from captioner.caption import Caption, Word
-from captioner.overlay.colour import COLOURS, Scale, blend, upper_end
-from captioner.overlay.fonts import Font, font_for
-from captioner.overlay.numbers import percent
+from captioner.caption import Caption
+from captioner.overlay import legend
+from captioner.overlay.colour import Scale, blend, upper_end
+from captioner.overlay.fonts import font_for
+from captioner.overlay.numbers import amount, percent
+from captioner.overlay.picture import INK, PAPER, QUIET, fit
+from captioner.overlay.shown import Shown, show
+from captioner.overlay.typeset import shorten, wrap
 
-_PAPER, _INK, _QUIET = (252, 251, 249), (28, 28, 30), (112, 112, 118)
 _MARGIN, _GAP = 28, 18
 _TEXT, _LABEL, _SMALL = 26, 19, 13
 _LEADING = 20  # from one small line to the next
@@ -25,6 +28,7 @@ def contact_sheet(
     caption: Caption,
     *,
     scale: Scale = "caption",
+    shown: Shown | None = None,
     columns: int = 4,
     tile_width: int = 280,
 ) -> Image.Image:
@@ -37,102 +41,79 @@ def contact_sheet(
         photo: uint8 `[H, W, 3]`, the whole upright photo at any size.
         caption: The caption of this photo.
         scale: "caption": one scale for all words; "word": each word has its own, told under its tile.
+        shown: Which maps; by default attention, the mean of all layers and heads.
         columns: Tiles in a row.
         tile_width: Width of a tile in pixels.
 
     Returns:
         An RGB image.
     """
+    shown = shown or show(caption)
     columns = min(columns, len(caption.words) + 1)
     width = 2 * _MARGIN + columns * tile_width + (columns - 1) * _GAP
     height = min(max(1, round(tile_width * photo.shape[0] / photo.shape[1])), round(tile_width * _TALLEST))
-    small = _fit(photo, tile_width, height)
-    title = _wrap(caption.text or "(no words)", font_for(caption.text, _TEXT), width - 2 * _MARGIN)
+    small = fit(photo, tile_width, height)
+    title = wrap(caption.text or "(no words)", font_for(caption.text, _TEXT), width - 2 * _MARGIN)
     first = _MARGIN + len(title) * round(_TEXT * 1.35) + _GAP
     step = height + 2 * _GAP + _LABEL + _SMALL + 8
     rows = math.ceil((len(caption.words) + 1) / columns)
-    notes = _wrap(_note(caption), font_for(_note(caption), _SMALL), width - 2 * _MARGIN)
+    remarks = legend.note(caption, shown)
+    notes = wrap(remarks, font_for(remarks, _SMALL), width - 2 * _MARGIN)
     bottom = (len(notes) + 2) * _LEADING if caption.words else 0
-    sheet = Image.new("RGB", (width, first + rows * step + bottom + _MARGIN), _PAPER)
+    sheet = Image.new("RGB", (width, first + rows * step + bottom + _MARGIN), PAPER)
     draw = ImageDraw.Draw(sheet)
     font = font_for(caption.text, _TEXT)
     for number, line in enumerate(title):
-        draw.text((_MARGIN, _MARGIN + number * round(_TEXT * 1.35)), line, _INK, font)
+        draw.text((_MARGIN, _MARGIN + number * round(_TEXT * 1.35)), line, INK, font)
     for place in range(len(caption.words) + 1):
         left = _MARGIN + place % columns * (tile_width + _GAP)
         top = first + place // columns * step
-        tile = small if place == 0 else blend(small, caption, place - 1, scale=scale)
-        sheet.paste(Image.fromarray(tile), (left + (tile_width - tile.shape[1]) // 2, top))
+        tile = small if place == 0 else blend(small, caption, place - 1, scale=scale, shown=shown)
+        sheet.paste(Image.fromarray(tile), (left, top))
         if place:
-            _label(draw, caption.words[place - 1], (left, top + height + 8), tile_width, scale)
+            _label(draw, caption, place - 1, (left, top + height + 8), tile_width, scale, shown)
     if caption.words:
-        _colour_bar(sheet, caption, scale, first + rows * step, notes)
+        _colour_bar(sheet, shown, scale, first + rows * step, notes)
     return sheet
 
 
-def _label(draw: ImageDraw.ImageDraw, word: Word, at: tuple[int, int], width: int, scale: Scale) -> None:
+def _label(
+    draw: ImageDraw.ImageDraw,
+    caption: Caption,
+    index: int,
+    at: tuple[int, int],
+    width: int,
+    scale: Scale,
+    shown: Shown,
+) -> None:
+    word = caption.words[index]
     font = font_for(word.text, _LABEL)
-    draw.text(at, _shorten(word.text, font, width), _INK, font)
+    draw.text(at, shorten(word.text, font, width), INK, font)
     probability, looked = percent(math.exp(word.logprob)), percent(word.visual_mass)
     facts = f"probability {probability} · on the picture {looked}"
     if scale == "word":
-        facts += f" · lightest {percent(float(np.max(word.map)))}"
+        facts += f" · lightest {amount(upper_end(shown, index, 'word'), shown.unit)}"
     small = font_for(facts, _SMALL)
     if small.getlength(facts) > width:  # a narrow tile
         facts = (
             facts.replace("probability", "p").replace("on the picture", "picture").replace("lightest", "most")
         )
-    draw.text((at[0], at[1] + _LABEL + 6), _shorten(facts, small, width), _QUIET, small)
+    draw.text((at[0], at[1] + _LABEL + 6), shorten(facts, small, width), QUIET, small)
 
 
-def _colour_bar(sheet: Image.Image, caption: Caption, scale: Scale, top: int, notes: list[str]) -> None:
-    draw = ImageDraw.Draw(sheet)
+def _colour_bar(sheet: Image.Image, shown: Shown, scale: Scale, top: int, notes: list[str]) -> None:
     length, thick = min(360, sheet.width - 2 * _MARGIN), 12
-    levels = np.linspace(0, 255, length).round().astype(np.uint8)
-    bar = np.broadcast_to(COLOURS[levels], (thick, length, 3))
-    sheet.paste(Image.fromarray(np.ascontiguousarray(bar)), (_MARGIN, top))
-    font = font_for("0", _SMALL)
-    below = top + thick + 5
-    draw.text((_MARGIN, below), "0", _QUIET, font)
-    end = percent(upper_end(caption, 0, scale)) if scale == "caption" else "the word's own most"
-    draw.text((_MARGIN + length, below), end, _QUIET, font, anchor="ra")
+    legend.draw_scale(
+        sheet,
+        legend.ticks(shown, None, scale),
+        (_MARGIN, top),
+        length=length,
+        thick=thick,
+        signed=shown.signed,
+        size=_SMALL,
+        ink=QUIET,
+    )
+    draw = ImageDraw.Draw(sheet)
     for number, line in enumerate(notes):
-        draw.text((_MARGIN, below + (number + 1) * _LEADING), line, _QUIET, font_for(line, _SMALL))
-
-
-def _note(caption: Caption) -> str:
-    """What the colours mean, in words."""
-    rows, cols = caption.words[0].map.shape if caption.words else (1, 1)
-    note = f"Share of a word's attention on one of {rows} by {cols} cells."
-    note += f" Spread evenly, each would get {percent(1 / (rows * cols))}."
-    top, left, bottom, right = caption.geometry.view
-    high, wide = caption.geometry.size
-    if top > 0 or left > 0 or bottom < high or right < wide:
-        note += " Hatched parts were cropped away and not seen."
-    return note
-
-
-def _fit(photo: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """The whole photo, as large as fits into `width` × `height`."""
-    shrink = min(width / photo.shape[1], height / photo.shape[0])
-    size = (max(1, round(photo.shape[1] * shrink)), max(1, round(photo.shape[0] * shrink)))
-    return np.asarray(Image.fromarray(np.ascontiguousarray(photo)).resize(size, Image.Resampling.LANCZOS))
-
-
-def _wrap(text: str, font: Font, width: int) -> list[str]:
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if font.getlength(longer) <= width or not lines[-1]:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return [_shorten(line, font, width) for line in lines]
-
-
-def _shorten(text: str, font: Font, width: int) -> str:
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "…") > width:
-        text = text[:-1]
-    return text + "…"
+        place = (_MARGIN, top + thick + 5 + (number + 1) * _LEADING)
+        draw.text(place, line, QUIET, font_for(line, _SMALL))

@@ -1,214 +1,186 @@
 // Makes one photo explorable: its words show where they looked. Text from outside is set as textContent only.
 "use strict";
 
-const FADE = 160; // milliseconds from one word's map to the next
-const calm = matchMedia("(prefers-reduced-motion: reduce)");
-const shown = new Set(); // the entries in sight
-
-function element(name, properties = {}, ...children) {
-  const node = Object.assign(document.createElement(name), properties);
-  node.append(...children);
-  return node;
-}
-
 class Entry {
   constructor(section, entry) {
+    this.section = section;
     this.entry = entry;
-    this.maps = new Maps(entry);
-    this.chosen = null; // the word that stays shown
-    this.active = null; // the word shown now: pointed at, or chosen
-    this.levels = null;
-    this.build(section);
+    this.known = new Map(); // maps by the name of their method
+    this.side = 0; // the picture that words change: the left, or with two to compare the right
+    this.build();
   }
 
-  build(section) {
-    const { entry } = this;
+  maps() {
+    const { methods } = this.entry;
+    const method = methods.find((one) => one.name === view.method) ?? methods[0];
+    if (!this.known.has(method.name)) this.known.set(method.name, new Maps(this.entry, method));
+    return this.known.get(method.name);
+  }
+
+  build() {
+    const { section, entry } = this;
     const stage = section.querySelector(".stage");
     const photo = stage.querySelector("img");
     const [width, height] = [Number(photo.getAttribute("width")), Number(photo.getAttribute("height"))];
     const most = Math.min(640, 5 * width); // small pictures are enlarged, but not without end
-    stage.style.setProperty("--ratio", Math.min(Math.max(width / height, 1 / 12), 12));
+    section.style.setProperty("--ratio", Math.min(Math.max(width / height, 1 / 12), 12));
     section.style.setProperty("--most", `${most}px`);
-    this.stage = stage;
-    this.canvas = element("canvas", { width: 0, height: 0 });
-    this.canvas.setAttribute("role", "img");
-    this.size = [Math.round(most), Math.max(1, Math.round((most * height) / width))];
-    stage.append(this.canvas);
+    const size = [Math.round(most), Math.max(1, Math.round((most * height) / width))];
+    const figure = element("div", { className: "figure" });
+    stage.before(figure);
+    const second = element("div", { className: "stage" });
+    this.panes = [new Pane(this, stage, size), new Pane(this, second, size)];
+    this.panes.forEach((pane, side) => {
+      pane.title.addEventListener("click", () => this.aim(side));
+      pane.stage.addEventListener("click", () => this.two && this.aim(side));
+    });
+    figure.append(element("div", { className: "panes" }, this.panes[0].node), this.tools());
+    this.figure = figure;
+    this.two = false;
 
-    const sentence = section.querySelector(".sentence");
+    this.sentence = section.querySelector(".sentence");
+    this.readout = element("div", { className: "readout" });
+    this.readout.setAttribute("aria-live", "polite");
+    this.instead = element("div", { className: "instead", hidden: true });
+    this.words();
+    section.append(element("div", { className: "facts" }, this.sentence, key(), this.readout, this.instead, ...this.more()));
+    section.classList.add("ready");
+    this.show(null);
+  }
+
+  words() {
+    const { entry, sentence } = this;
     sentence.replaceChildren();
     sentence.setAttribute("role", "group");
-    sentence.setAttribute("aria-label", "Words of the caption");
+    sentence.setAttribute("aria-label", "Words of the caption; arrow keys move from word to word");
     this.buttons = entry.words.map((word, i) => this.button(word, i));
     entry.words.forEach((word, i) => sentence.append(word.gap, this.buttons[i]));
     sentence.append(entry.tail);
-    sentence.addEventListener("pointerleave", () => this.show(this.chosen));
+    sentence.addEventListener("pointerleave", () => this.show(this.pane().chosen));
     sentence.addEventListener("keydown", (event) => this.key(event));
-
-    this.readout = element("p", { className: "readout" });
-    this.readout.setAttribute("aria-live", "polite");
-    this.bar = element("div", { className: "bar", hidden: true });
-    const key = element(
-      "ul", { className: "key" },
-      element("li", {}, meter("", 0.6), "probability of the word"),
-      element("li", {}, meter("looked", 0.6), "its attention on the photo"),
-    );
-    const facts = element("div", { className: "facts" }, sentence, this.readout, this.bar, key);
-    if (entry.references.length) facts.append(this.references());
-    if (entry.words.length) facts.append(this.numbers());
-    section.append(facts);
-    section.classList.add("ready");
-    this.show(null);
   }
 
   button(word, i) {
     const button = element("button", { type: "button", className: "word" }, element("span", { textContent: word.text }));
     button.append(meter("", Math.exp(word.logprob)), meter("looked", word.mass));
     button.setAttribute("aria-pressed", "false");
+    button.tabIndex = i ? -1 : 0; // one stop for all words; arrow keys move among them
     button.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && this.show(i));
-    button.addEventListener("click", () => this.choose(this.chosen === i ? null : i));
+    button.addEventListener("click", () => this.choose(this.pane().chosen === i ? null : i));
     // A mouse also focuses what it clicks; only the keyboard chooses by focus.
     button.addEventListener("focus", () => button.matches(":focus-visible") && this.choose(i));
     return button;
   }
 
-  references() {
-    const list = element("ul", {}, ...this.entry.references.map((text) => element("li", { textContent: text, dir: "auto" })));
-    const what = this.entry.references.length === 1 ? "One reference" : `${this.entry.references.length} references`;
-    return element("details", { className: "more" }, element("summary", { textContent: what }), list);
+  tools() {
+    const compare = element("button", { type: "button", textContent: "Compare two words" });
+    compare.setAttribute("aria-pressed", "false");
+    compare.disabled = this.entry.words.length < 2;
+    compare.addEventListener("click", () => {
+      this.compare(!this.two);
+      compare.setAttribute("aria-pressed", String(this.two));
+    });
+    const save = element("button", { type: "button", textContent: "Save as PNG" });
+    save.addEventListener("click", () => savePicture(this));
+    return element("div", { className: "tools" }, compare, save);
   }
 
-  // The same facts as a table: for screen readers, and for whoever wants the numbers.
-  numbers() {
-    this.table = element("tbody");
-    const heads = ["Word", "Probability", "Attention on the photo", "Most on one cell", "Where"];
-    const row = element("tr", {}, ...heads.map((text) => element("th", { textContent: text, scope: "col" })));
-    const table = element("table", {}, element("thead", {}, row), this.table);
-    const details = element("details", { className: "more" }, element("summary", { textContent: "All words in numbers" }));
-    details.append(element("div", { className: "scroll", tabIndex: 0 }, table));
-    details.addEventListener("toggle", () => this.tabulate());
-    this.details = details;
-    return details;
+  more() {
+    const { entry } = this;
+    if (!entry.words.length) return entry.references.length ? [listOf("references", "reference", entry.references)] : [];
+    const parts = [];
+    if (entry.others.length) parts.push(others(entry));
+    if (entry.references.length) parts.push(listOf("references", "reference", entry.references));
+    this.numbers = new Numbers(this);
+    return [...parts, this.numbers.node];
   }
 
-  tabulate() {
-    if (!this.details?.open) return;
-    this.table.replaceChildren(...this.entry.words.map((word, i) => {
-      const map = this.maps.of(i);
-      const mass = map.reduce((sum, value) => sum + value, 0);
-      const cells = [percent(Math.exp(word.logprob)), percent(mass), percent(Math.max(...map)), place(this.entry, map)];
-      const name = element("th", { textContent: word.text, scope: "row" });
-      return element("tr", {}, name, ...cells.map((text) => element("td", { textContent: text })));
-    }));
+  pane() {
+    return this.panes[this.side];
+  }
+
+  // Two pictures side by side, or one again.
+  compare(two) {
+    const [left, right] = this.panes;
+    if (two && !right.stage.querySelector("img")) right.stage.prepend(left.stage.querySelector("img").cloneNode());
+    this.two = two;
+    this.section.classList.toggle("two", two);
+    if (two) {
+      left.node.after(right.node);
+      const last = this.entry.words.length - 1;
+      left.chosen = left.active = left.chosen ?? Math.min(this.entry.start ?? 0, last);
+      right.chosen = right.active = left.chosen < last ? last : Math.min(this.entry.start ?? 0, last - 1);
+    } else right.node.remove();
+    this.panes.forEach((pane) => (pane.title.hidden = !two));
+    this.aim(two ? 1 : 0);
+  }
+
+  // Says which of two pictures the words change.
+  aim(side) {
+    this.side = side;
+    this.panes.forEach((pane, i) => {
+      pane.title.setAttribute("aria-pressed", String(i === side));
+      pane.node.classList.toggle("aimed", this.two && i === side);
+    });
+    this.show(this.pane().chosen);
   }
 
   key(event) {
     const at = this.buttons.indexOf(document.activeElement);
-    const last = this.buttons.length - 1;
-    const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: last }[event.key];
+    const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: this.buttons.length - 1 }[event.key];
     if (event.key === "Escape") this.choose(null);
     else if (at < 0 || to === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
-    else this.buttons[Math.min(Math.max(to, 0), last)].focus();
+    else this.focus(to);
     event.preventDefault();
   }
 
+  // One word on or back, from wherever the reader is.
+  step(by) {
+    if (this.buttons.length) this.focus((this.pane().chosen ?? (by > 0 ? -1 : this.buttons.length)) + by);
+  }
+
+  focus(index) {
+    const to = Math.min(Math.max(index, 0), this.buttons.length - 1);
+    this.buttons[to].focus();
+    this.choose(to);
+  }
+
   choose(index) {
-    this.chosen = index;
-    this.buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(i === index)));
+    this.pane().chosen = index;
+    if (index !== null) this.buttons.forEach((button, i) => (button.tabIndex = i === index ? 0 : -1));
     this.show(index);
   }
 
   show(index) {
-    this.active = index;
-    this.buttons.forEach((button, i) => button.classList.toggle("active", i === index));
-    this.stage.classList.toggle("shown", index !== null);
-    this.bar.hidden = index === null;
-    this.draw();
-  }
-
-  // Brings picture and words up to date with the word and the options in view.
-  draw() {
-    this.tabulate();
-    const { entry, active } = this;
-    if (active === null) {
-      this.levels = null;
-      const hint = entry.words.length ? "Choose a word to see where it looked." : "The model wrote no words.";
-      this.readout.replaceChildren(hint);
-      return;
-    }
-    const map = this.maps.of(active);
-    const top = this.maps.top(active);
-    const word = entry.words[active];
-    const mass = map.reduce((sum, value) => sum + value, 0);
-    const peak = Math.max(...map);
-    const where = place(entry, map);
-    this.readout.replaceChildren(
-      element("b", { textContent: word.text }),
-      ` was ${percent(Math.exp(word.logprob))} probable. ${percent(mass)} of its attention fell on the photo, ` +
-        `most at the ${where}: ${percent(peak)} on one cell.`,
-    );
-    this.canvas.setAttribute("aria-label", `Where “${word.text}” looked: most at the ${where}`);
-    this.scale(top);
-    this.move(map.map((value) => value / top), word.boxes);
-  }
-
-  scale(most) {
-    const stops = Array.from({ length: 33 }, (_, i) => {
-      const level = 3 * Math.round((i / 32) * 255);
-      return `rgb(${colours[level]} ${colours[level + 1]} ${colours[level + 2]})`;
+    const pane = this.pane();
+    pane.active = index;
+    const [left, right] = this.panes;
+    this.buttons.forEach((button, i) => {
+      button.setAttribute("aria-pressed", String(left.chosen === i || (this.two && right.chosen === i)));
+      button.classList.toggle("active", i === index);
+      button.classList.toggle("other", this.two && this.panes[1 - this.side].chosen === i);
     });
-    const ramp = element("div", { className: "ramp" });
-    ramp.style.background = `linear-gradient(90deg, ${stops.join(", ")})`;
-    const even = 1 / this.maps.cells;
-    if (even < most) {
-      const mark = element("span", { className: "even" });
-      mark.style.left = `${(100 * even) / most}%`;
-      ramp.append(mark);
-    }
-    const whose = view.scale === "word" ? "this word’s most" : "the caption’s most";
-    const ends = element("p", { className: "ends" }, element("span", { textContent: "0" }));
-    ends.append(element("span", { textContent: `${percent(most)}, ${whose}` }));
-    const [rows, cols] = this.entry.grid;
-    const note = `Attention on one of ${rows} × ${cols} cells. The mark is an even spread, ${percent(even)}.`;
-    const notes = [note];
-    const [top, left, bottom, right] = this.entry.view;
-    if (Math.max(top, left, 1 - bottom, 1 - right) > 0.001) notes.push("Hatched parts were cropped away and not seen.");
-    if (this.entry.words[this.active].boxes.length) notes.push("Dashed lines enclose what the word truly names.");
-    this.bar.replaceChildren(ramp, ends, ...notes.map((text) => element("p", { className: "note", textContent: text })));
+    this.draw(pane);
   }
 
-  // Fades from the levels shown now to others.
-  move(to, boxes) {
-    const from = this.levels;
-    const frame = (share) => {
-      [this.canvas.width, this.canvas.height] = this.size;
-      this.levels = share < 1 ? to.map((value, i) => from[i] + (value - from[i]) * share) : to;
-      paint(this.canvas, this.entry, this.levels);
-      outline(this.canvas, boxes);
-    };
-    cancelAnimationFrame(this.frame);
-    if (from === null || calm.matches) return frame(1);
-    const begin = performance.now();
-    const step = (now) => {
-      const share = Math.min(Math.max((now - begin) / FADE, 0), 1);
-      frame(share * (2 - share));
-      if (share < 1) this.frame = requestAnimationFrame(step);
-    };
-    this.frame = requestAnimationFrame(step);
+  // Brings pictures and words up to date with the words and the options in view.
+  draw(pane = null) {
+    const panes = this.two ? this.panes : this.panes.slice(0, 1);
+    panes.forEach((one) => (pane === null || one === pane) && one.draw());
+    this.numbers?.fill();
+    const told = panes.filter(({ active }) => active !== null);
+    panes.forEach((one, side) => {
+      const word = this.entry.words[one.active];
+      one.title.textContent = `${side ? "Right" : "Left"}: ${word ? word.text : "choose a word"}`;
+    });
+    const hint = this.entry.words.length ? "Choose a word to see where it looked." : "The model wrote no words.";
+    this.readout.replaceChildren(...(told.length ? told.map((one) => tell(this, one.active)) : [element("p", { textContent: hint })]));
+    instead(this.instead, this.entry.words[this.pane().active]);
   }
 
-  // Gives the memory of the picture back while it is out of sight.
   rest() {
-    cancelAnimationFrame(this.frame);
-    this.canvas.width = 0;
-    this.levels = null;
+    this.panes.forEach((pane) => pane.rest());
   }
-}
-
-function meter(kind, share) {
-  const fill = element("i");
-  fill.style.width = `${100 * Math.min(Math.max(share, 0), 1)}%`;
-  return element("span", { className: `meter ${kind}` }, fill);
 }
 
 // Makes the photo of a section explorable. The section holds .stage > img (with width and height) and .sentence.

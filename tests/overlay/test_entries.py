@@ -4,12 +4,14 @@ import base64
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from captioner.caption import Caption, Word
+from captioner.caption import Alternative, Caption, Word
 from captioner.image.geometry import Box
 from captioner.overlay.entries import PageEntry, entry_data, jpeg_uri
 
@@ -18,9 +20,16 @@ MakeCaption = Callable[..., Caption]
 PHOTO = np.zeros((60, 80, 3), np.uint8)
 
 
+def methods(entry: PageEntry) -> list[dict[str, Any]]:
+    return list(json.loads(json.dumps(entry_data(entry), allow_nan=False))["methods"])
+
+
 def test_maps_come_back_within_half_a_step(make_caption: MakeCaption) -> None:
     caption = make_caption("a dog runs", layers=2, heads=3)
-    data = json.loads(json.dumps(entry_data(PageEntry(PHOTO, caption, "x"))))
+    (data,) = methods(PageEntry(PHOTO, caption, "x"))
+    assert (data["name"], data["title"], data["unit"], data["signed"]) == (
+        "attention", "Attention", "attention", False
+    )  # fmt: skip
     stored = np.frombuffer(base64.b64decode(data["maps"]), np.uint8).reshape(3, 7, *data["grid"])
     peaks = np.array(data["peaks"]).reshape(3, 7, 1, 1)
     maps = stored * peaks / 255
@@ -30,13 +39,46 @@ def test_maps_come_back_within_half_a_step(make_caption: MakeCaption) -> None:
     assert (np.abs(maps[:, 1:] - heads) <= limit[:, 1:]).all()
 
 
-def test_heads_are_left_out_where_they_would_weigh_too_much(make_caption: MakeCaption) -> None:
-    caption = make_caption("a dog runs far", grid=(37, 37), layers=6, heads=16)
-    data = entry_data(PageEntry(PHOTO, caption, "x"))
-    assert (data["layers"], data["heads"]) == (6, 1)
-    stored = np.frombuffer(base64.b64decode(str(data["maps"])), np.uint8).reshape(4, 7, 37, 37)
-    mean = caption.maps[1, 4].mean(axis=0)
-    np.testing.assert_allclose(stored[1, 5] / 255, mean / mean.max(), atol=0.003)
+def test_methods_come_in_the_order_asked_for_and_attention_always(make_caption: MakeCaption) -> None:
+    caption = make_caption("a dog runs")
+    rng = np.random.default_rng(0)
+    signed = rng.normal(size=(3, 2, 6)).astype(np.float32)
+    relevance = rng.random((3, 7, 7)).astype(np.float32)
+    caption = replace(caption, explanations={"occlusion:2x6": signed, "grad_cam": relevance})
+    first, second, third = methods(PageEntry(PHOTO, caption, "x"))
+    assert [first["title"], second["title"], third["title"]] == ["Occlusion, 2x6", "Grad cam", "Attention"]
+    assert [first["unit"], second["unit"], third["unit"]] == ["nats", "relevance", "attention"]
+    assert (third["layers"], third["heads"], first["layers"]) == (2, 3, 0)
+    stored = np.frombuffer(base64.b64decode(first["maps"]), np.uint8).reshape(3, 2, 6).astype(int)
+    peaks = np.array(first["peaks"])[:, None, None]
+    np.testing.assert_allclose((stored - 128) / 127 * peaks, signed, atol=peaks.max() / 127)
+    assert first["signed"]
+    assert not second["signed"]
+    own = np.frombuffer(base64.b64decode(third["maps"]), np.uint8).reshape(3, 7, 4, 5)[1, 0] / 255
+    mean = caption.maps[1].mean(axis=(0, 1))
+    np.testing.assert_allclose(own, mean / mean.max(), atol=0.003)
+
+
+@pytest.mark.parametrize(("grid", "kept"), [((14, 14), (6, 16)), ((16, 16), (6, 1)), ((80, 80), (0, 1))])
+def test_single_heads_then_layers_are_left_out_where_they_would_weigh_too_much(
+    make_caption: MakeCaption, grid: tuple[int, int], kept: tuple[int, int]
+) -> None:
+    entry = PageEntry(PHOTO, make_caption("a dog runs", grid=grid, layers=6, heads=16), "x")
+    (data,) = methods(entry)
+    assert (data["layers"], data["heads"]) == kept
+    words = np.frombuffer(base64.b64decode(data["maps"]), np.uint8).reshape(3, 1 + kept[0] * kept[1], *grid)
+    if kept == (6, 1):
+        mean = entry.caption.maps[1, 4].mean(axis=0)
+        np.testing.assert_allclose(words[1, 5] / 255, mean / mean.max(), atol=0.003)
+
+
+def test_alternatives_and_other_captions_are_given_on(make_caption: MakeCaption) -> None:
+    caption = make_caption("dog runs")
+    dog = replace(caption.words[0], alternatives=(Alternative("cat", -1.25), Alternative("", -3.0)))
+    caption = replace(caption, words=(dog, caption.words[1]), others=(Alternative("a cat", -0.75),))
+    data = json.loads(json.dumps(entry_data(PageEntry(PHOTO, caption, "x"))))
+    assert [word["alternatives"] for word in data["words"]] == [[["cat", -1.25], ["", -3.0]], []]
+    assert (data["others"], data["score"]) == ([["a cat", -0.75]], -0.5)
 
 
 def test_places_are_shares_of_the_photo(make_caption: MakeCaption) -> None:

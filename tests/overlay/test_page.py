@@ -11,7 +11,7 @@ import pytest
 from captioner.caption import Caption
 from captioner.errors import UsageError
 from captioner.overlay.entries import PageEntry
-from captioner.overlay.page import asset, script_json, write_page
+from captioner.overlay.page import SCRIPTS, asset, script_json, write_page
 
 MakeCaption = Callable[..., Caption]
 
@@ -60,7 +60,7 @@ def test_script_json_cannot_end_its_tag() -> None:
     assert not set("<>&\u2028") & set(script_json({EVIL: EVIL + "\u2028&"}))
 
 
-@pytest.mark.parametrize("name", ["maps.js", "viewer.js", "options.js", "report.js", "viewer.css"])
+@pytest.mark.parametrize("name", [*(f"{part}.js" for part in SCRIPTS), "viewer.css"])
 def test_assets_cannot_end_their_tag(name: str) -> None:
     assert not re.search(r"</(script|style)|<!--", asset(name), re.IGNORECASE)
 

@@ -8,8 +8,7 @@ from PIL import Image
 
 from captioner.caption import Caption
 from captioner.overlay.colour import COLOURS, blend
-from captioner.overlay.fonts import font_for
-from captioner.overlay.sheet import _fit, _shorten, _wrap, contact_sheet
+from captioner.overlay.sheet import contact_sheet
 
 MakeCaption = Callable[..., Caption]
 
@@ -56,23 +55,3 @@ def test_photos_of_any_shape(make_caption: MakeCaption, shape: tuple[int, int]) 
 def test_captions_of_any_text(make_caption: MakeCaption, text: str) -> None:
     sheet = contact_sheet(np.zeros((60, 80, 3), np.uint8), make_caption(text), tile_width=120)
     assert isinstance(sheet, Image.Image)
-
-
-def test_the_whole_photo_is_shown() -> None:
-    photo = np.zeros((300, 100, 3), np.uint8)
-    photo[:, 50:] = 255
-    small = _fit(photo, 200, 150)
-    assert small.shape == (150, 50, 3)
-    assert small[:, 0].max() < 30
-    assert small[:, -1].min() > 225
-
-
-def test_long_text_is_broken_and_shortened() -> None:
-    font = font_for("a", 20)
-    lines = _wrap("one two three four five", font, 100)
-    assert " ".join(lines) == "one two three four five"
-    assert len(lines) > 1
-    assert all(font.getlength(line) <= 100 for line in lines)
-    short = _shorten("w" * 99, font, 100)
-    assert short.endswith("…")
-    assert font.getlength(short) <= 100

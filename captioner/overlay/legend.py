@@ -1,0 +1,91 @@
+"""What do the colours stand for? The scale that is written on every picture."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from captioner.caption import Caption
+from captioner.overlay.colour import Scale, colours_of, upper_end
+from captioner.overlay.fonts import font_for
+from captioner.overlay.numbers import amount, percent
+from captioner.overlay.shown import Shown
+
+
+def ramp(length: int, *, signed: bool) -> NDArray[np.uint8]:
+    """The colours from the left end of the scale to the right: uint8 `[length, 3]`."""
+    return colours_of(np.linspace(-1 if signed else 0, 1, length, dtype=np.float32), signed=signed)
+
+
+def ticks(shown: Shown, index: int | None, scale: Scale) -> list[tuple[float, str]]:
+    """What is written at the scale: places from 0 (left end) to 1 (right end) and their labels.
+
+    Args:
+        shown: The maps drawn.
+        index: The word drawn; None for a picture of all words.
+        scale: As in `upper_end`.
+
+    Raises:
+        UsageError: There is no such word.
+    """
+    if index is None and scale == "word":
+        end = "the word's own most"
+    else:
+        end = amount(upper_end(shown, index or 0, scale), shown.unit) if len(shown.maps) else "1"
+    if not shown.signed:
+        return [(0.0, "0"), (1.0, end)]
+    return [(0.0, f"−{end}" if end[0].isdigit() else "against"), (0.5, "0"), (1.0, end)]
+
+
+def note(caption: Caption, shown: Shown) -> str:
+    """What the colours mean, in one or a few sentences."""
+    rows, cols = shown.maps.shape[-2:]
+    cells = f"one of {rows} by {cols} cells"
+    if shown.unit == "attention":
+        text = f"Share of a word's attention on {cells}"
+        text += "." if shown.title == "attention" else f" ({shown.title})."
+        text += f" Spread evenly, each would get {percent(1 / (rows * cols))}."
+    elif shown.unit == "nats":
+        text = f"{shown.title.capitalize()}: nats of a word's log-probability due to {cells}."
+    else:
+        text = f"{shown.title.capitalize()}: relevance of {cells} for a word, without a unit."
+    if shown.signed:
+        text += " Orange speaks for the word, blue against it."
+    top, left, bottom, right = caption.geometry.view
+    high, wide = caption.geometry.size
+    if top > 0 or left > 0 or bottom < high or right < wide:
+        text += " Hatched parts were cropped away and not seen."
+    return text
+
+
+def draw_scale(
+    picture: Image.Image,
+    ticks_: list[tuple[float, str]],
+    at: tuple[int, int],
+    *,
+    length: int,
+    thick: int,
+    signed: bool,
+    size: int,
+    ink: tuple[int, int, int],
+) -> None:
+    """Draw the scale with its labels below.
+
+    Args:
+        picture: RGB; drawn on.
+        ticks_: As `ticks` gives them.
+        at: Left and top, in pixels.
+        length: Of the bar, in pixels.
+        thick: Of the bar, in pixels.
+        signed: Whether it has a negative half.
+        size: Of the labels, in pixels.
+        ink: Colour of the labels.
+    """
+    bar = np.broadcast_to(ramp(length, signed=signed), (thick, length, 3))
+    picture.paste(Image.fromarray(np.ascontiguousarray(bar)), at)
+    draw = ImageDraw.Draw(picture)
+    font = font_for("".join(text for _, text in ticks_), size)
+    for place, text in ticks_:
+        anchor = {0.0: "la", 0.5: "ma", 1.0: "ra"}[place]
+        draw.text((at[0] + place * length, at[1] + thick + 4), text, ink, font, anchor=anchor)
