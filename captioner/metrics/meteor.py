@@ -85,7 +85,7 @@ def meteor(
 
 
 # What is counted: for candidate, then reference: words, function words, matched words, and for each matcher content
-# words and function words; then the chunks.
+# words and function words; then the chunks, 0 where all words of both sides are one.
 _SIDE = 3 + 2 * len(WEIGHTS)
 _COUNTS = 2 * _SIDE + 1
 
@@ -111,6 +111,8 @@ def _count(
                 counts[side + 3 + 2 * match.matcher + (word in function_words)] += 1
         counts[-1] += end != (match.candidate, match.reference)
         end = (match.candidate + match.candidate_words, match.reference + match.reference_words)
+    if counts[-1] == 1 and counts[2] == counts[0] and counts[_SIDE + 2] == counts[_SIDE]:
+        counts[-1] = 0  # nothing is in pieces; nor does the jar count this one piece into the corpus
     return counts
 
 
@@ -128,7 +130,5 @@ def _score(counts: Sequence[float]) -> float:
         shares.append(matched / length)
     precision, recall = shares
     mean = 1.0 / ((1 - _ALPHA) / precision + _ALPHA / recall)
-    chunks, matched_words = counts[-1], (counts[2] + counts[_SIDE + 2]) / 2
-    whole = chunks == 1 and counts[2] == counts[0] and counts[_SIDE + 2] == counts[_SIDE]
-    fragmentation = 0.0 if whole else chunks / matched_words
+    fragmentation = counts[-1] / ((counts[2] + counts[_SIDE + 2]) / 2)
     return float(mean * (1 - _GAMMA * fragmentation**_BETA))

@@ -50,6 +50,16 @@ def test_images_score_as_by_the_jar(tables: MeteorTables) -> None:
     assert scored.images.tolist() == pytest.approx([value for _, _, value in GOLDEN], abs=1e-9)
 
 
+def test_a_corpus_scores_as_by_the_jar(tables: MeteorTables) -> None:
+    """Sums over images; a caption that equals its reference counts no chunk, which only the jar can tell."""
+    pairs = [
+        (candidate, references) for candidate, references, _ in GOLDEN if candidate and references != [""]
+    ]
+    scored = meteor([c for c, _ in pairs], [r for _, r in pairs], tables)
+    corpus = scored.corpus(np.ones((1, len(pairs)), np.int64))
+    assert corpus.tolist() == pytest.approx([0.35083241422138434], abs=1e-9)
+
+
 def test_without_tables_the_value_has_another_name_and_is_no_higher(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "installed_tables", lambda: None)
     scored = meteor(["a dog sits", "kids play"], [["a dogs sit"], ["children play"]])
