@@ -22,6 +22,8 @@ PATH_SETTINGS = (
     "model",
     "images",
     "overlay",
+    "explain",
+    "annotations",
     "output_dir",
     "resume",
     "candidates",
@@ -32,7 +34,7 @@ PATH_SETTINGS = (
     "cache.folder",
 )
 """Settings whose value is taken as text, whatever characters it has."""
-_OPTIONAL_PATHS = ("overlay", "resume", "frequency", "encoder.weights")
+_OPTIONAL_PATHS = ("overlay", "annotations", "resume", "frequency", "encoder.weights")
 
 
 def conf_dir() -> Path:

@@ -147,16 +147,15 @@ def test_scores_json_holds_what_the_scenes_say(
 ) -> None:
     test = Scenes("test", image_size=48)
     judge = ScenesJudge(test)
-    found = [
-        dict(judge.judge(Case(i, test[i], test.photo(i), caption)).figures)
-        for i, (_, caption) in enumerate(again)
-    ]
+    found = [judge.judge(Case(i, test[i], test.photo(i), caption)) for i, (_, caption) in enumerate(again)]
     figures = judge.summary(found)
     said = dict(result[0]["scenes"])
     assert said.pop("pointing") == pytest.approx(figures.pop("pointing"))
     assert said == pytest.approx(figures)
     records = [json.loads(line) for line in (result[1] / "captions.jsonl").read_text().splitlines()]
-    assert [record["scenes"]["reason"] for record in records] == [of_image["reason"] for of_image in found]
+    assert [record["scenes"]["reason"] for record in records] == [
+        of_image.figures["reason"] for of_image in found
+    ]
 
 
 def test_the_page_shows_the_worst_and_the_best(result: tuple[dict[str, Any], Path]) -> None:

@@ -43,6 +43,7 @@ class CocoCaptions:
         images: The folder of photos, relative to `root`, where its name is another.
 
     Attributes:
+        source: The JSON file that was read.
         report: What was found and what was left out.
 
     Raises:
@@ -70,6 +71,7 @@ class CocoCaptions:
             what=f"{split} photos of COCO",
             remedy="name the folder by images",
         )
+        self.source = source
         content = read_json(source)
         images_ = _images(content, source)
         kept, empty = _annotations(content, source)

@@ -11,6 +11,8 @@ from captioner.decoding import Search
 from captioner.errors import ImageError, UsageError
 from captioner.evaluation.judge import Case, Finding, Judge
 from captioner.evaluation.team import Team
+from captioner.evaluation.timing import TimedMethod
+from captioner.explain.methods import Method
 from captioner.image.decode import Photo
 from captioner.pipeline import CaptionPipeline
 
@@ -35,7 +37,12 @@ class Record:
 
 
 def caption_images(
-    pipeline: CaptionPipeline, dataset: CaptionDataset, indices: Sequence[int], *, search: Search
+    pipeline: CaptionPipeline,
+    dataset: CaptionDataset,
+    indices: Sequence[int],
+    *,
+    search: Search,
+    methods: Sequence[Method],
 ) -> Iterator[Case]:
     """Caption one batch of images; photos that cannot be read are reported and left out."""
     readable: list[tuple[int, Photo]] = []
@@ -45,10 +52,12 @@ def caption_images(
         except ImageError as error:
             print(f"error: {error}", file=sys.stderr)
     photos = [photo for _, photo in readable]
-    results = pipeline.stream(photos, search=search, batch_size=max(1, len(photos)))
+    timed = [TimedMethod(method) for method in methods]
+    results = pipeline.stream(photos, search=search, batch_size=max(1, len(photos)), explain=timed)
     for (index, photo), result in zip(readable, results, strict=True):
         assert result.caption is not None
-        yield Case(index, dataset[index], photo, result.caption)
+        seconds = {method.name: method.seconds / len(photos) for method in timed}
+        yield Case(index, dataset[index], photo, result.caption, seconds)
 
 
 def caption_split(
@@ -59,6 +68,7 @@ def caption_split(
     search: Search,
     batch_size: int,
     judges: Sequence[Judge],
+    methods: Sequence[Method],
     team: Team,
 ) -> list[Record]:
     """Caption and judge this process's share of the first `size` images, in the order of the dataset.
@@ -74,7 +84,7 @@ def caption_split(
     records = []
     shows_progress = team.rank == 0 and sys.stderr.isatty()
     for indices in share(size, batch_size, team):
-        for case in caption_images(pipeline, dataset, indices, search=search):
+        for case in caption_images(pipeline, dataset, indices, search=search, methods=methods):
             findings = {judge.name: judge.judge(case) for judge in judges}
             records.append(
                 Record(case.index, case.sample.id, case.caption.text, case.caption.score, findings)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from captioner.caption import Caption
@@ -25,12 +26,14 @@ class Case:
         sample: Its id and references.
         photo: Its pixels.
         caption: Its caption, with maps.
+        seconds: What each method took for it, by name: its share of the batch.
     """
 
     index: int
     sample: CaptionSample
     photo: Photo
     caption: Caption
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +41,15 @@ class Finding:
     """What a judge keeps of one image: little, for there may be a million of them.
 
     Attributes:
-        figures: What JSON can hold, by name; all that the judge's summary is made of.
+        figures: What JSON can hold, by name; written to captions.jsonl.
         boxes: For the index of a word, the boxes (top, left, bottom, right) of what it names, in pixels of the upright
             photo, for the page.
+        kept: What else the judge's summary is made of: it is gathered from all processes and not written.
     """
 
     figures: Mapping[str, Any]
     boxes: Mapping[int, Sequence[Box]] = field(default_factory=dict)
+    kept: Any = None
 
 
 class Judge(Protocol):
@@ -59,10 +64,14 @@ class Judge(Protocol):
         """Look at one image; its maps are not kept after this call."""
         ...
 
-    def summary(self, figures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """What JSON can hold of all images' figures, given in the order of the dataset.
+    def summary(self, findings: Sequence[Finding]) -> dict[str, Any]:
+        """What JSON can hold of all images' findings, given in the order of the dataset.
 
         Numbers are printed in the table, other values only written. It must not depend on anything that `judge` left in
         the judge: with several processes each judges some of the images, and one makes the summary.
         """
+        ...
+
+    def report(self, summary: Mapping[str, Any], folder: Path) -> list[str]:
+        """The lines to print below the table; a judge that draws, draws into the folder."""
         ...

@@ -26,7 +26,7 @@ def write_result(
                 "caption": record.caption,
                 "score": record.score,
                 **json_numbers(scores[record.image]),
-                **{name: finding.figures for name, finding in record.findings.items()},
+                **{name: finding.figures for name, finding in record.findings.items() if finding.figures},
             }
             file.write(json_text(line) + "\n")
     (folder / "scores.json").write_text(json_text(result, indent=2) + "\n", encoding="utf-8")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from captioner.bundle import save
 from captioner.config import as_list
 from captioner.data.open import open_split
 from captioner.data.samples import CaptionDataset
@@ -18,12 +20,17 @@ from captioner.data.scenes import Scenes
 from captioner.decoding import Search, make_search
 from captioner.errors import CaptionerError, DataError, UsageError
 from captioner.evaluation.captions import Record, caption_split, in_order
+from captioner.evaluation.faithfulness import FaithfulnessJudge
+from captioner.evaluation.grounding import GroundingJudge
+from captioner.evaluation.health import HealthJudge
 from captioner.evaluation.judge import Judge
 from captioner.evaluation.result import json_numbers, print_result, write_result
 from captioner.evaluation.scenes import ScenesJudge
 from captioner.evaluation.team import Team
+from captioner.evaluation.truth import CocoTruth, open_truth
 from captioner.evaluation.wording import diversity_figures, training_captions, unknown_words
 from captioner.evaluation.worst_and_best import choose, write_worst_and_best
+from captioner.explain.methods import Method, make_methods
 from captioner.files import output_folder
 from captioner.metrics.measure import check_metrics
 from captioner.metrics.report import name_some, score_captions
@@ -41,15 +48,29 @@ class Plan:
     search: Search
     pipeline: CaptionPipeline
     judges: Sequence[Judge]
+    methods: Sequence[Method]
     folder: Path
 
 
-def judges_for(dataset: CaptionDataset, pipeline: CaptionPipeline) -> list[Judge]:
-    """Who judges the captions of this dataset."""
+def judges_for(cfg: DictConfig, dataset: CaptionDataset, pipeline: CaptionPipeline) -> list[Judge]:
+    """Who judges the captions of this dataset, as `cfg` asks."""
+    needs_truth = cfg.grounding or cfg.annotations is not None
+    known = needs_truth or isinstance(dataset, Scenes)
+    truth = open_truth(dataset, cfg.data, cfg.annotations) if known else CocoTruth()
     judges: list[Judge] = []
     if isinstance(dataset, Scenes):
         judges.append(ScenesJudge(dataset))
-    return judges
+    if needs_truth:
+        judges.append(GroundingJudge(truth))
+    if cfg.faithfulness:
+        judges.append(
+            FaithfulnessJudge(
+                truth,
+                pipeline,
+                images=_size(cfg.faithfulness_images, len(dataset), name="faithfulness_images"),
+            )
+        )
+    return [*judges, HealthJudge(truth)]
 
 
 def evaluate_split(cfg: DictConfig, team: Team | None = None) -> dict[str, Any] | None:
@@ -79,6 +100,7 @@ def evaluate_split(cfg: DictConfig, team: Team | None = None) -> dict[str, Any] 
             search=plan.search,
             batch_size=cfg.batch_size,
             judges=plan.judges,
+            methods=plan.methods,
             team=team,
         )
     except CaptionerError as error:
@@ -118,8 +140,12 @@ def _plan(cfg: DictConfig, team: Team) -> Plan:
         raise UsageError(f"page={cfg.page} must be at least 0; 0 makes no page")
     search = make_search(cfg.beam_size, max_length=cfg.max_length, length_penalty=cfg.length_penalty)
     pipeline = load(cfg.model, device=_device(cfg.device, team))
+    methods = make_methods(as_list(cfg.explain), pipeline.model.captioner, card=pipeline.card)
+    judges = judges_for(cfg, dataset, pipeline)
+    if cfg.keep_best_head and not any(judge.name == GroundingJudge.name for judge in judges):
+        raise UsageError("keep_best_head=true needs grounding=true, which finds the best head")
     folder = output_folder(cfg.output_dir)
-    return Plan(dataset, size, references, metrics, search, pipeline, judges_for(dataset, pipeline), folder)
+    return Plan(dataset, size, references, metrics, search, pipeline, judges, methods, folder)
 
 
 def _conclude(cfg: DictConfig, plan: Plan, records: Sequence[Record], seconds: float) -> dict[str, Any]:
@@ -150,7 +176,7 @@ def _conclude(cfg: DictConfig, plan: Plan, records: Sequence[Record], seconds: f
         "notes": notes,
     }
     for judge in plan.judges:
-        result[judge.name] = judge.summary([record.findings[judge.name].figures for record in records])
+        result[judge.name] = judge.summary([record.findings[judge.name] for record in records])
     write_result(plan.folder, result, records, scores.images)
     if cfg.page:
         write_worst_and_best(
@@ -160,19 +186,38 @@ def _conclude(cfg: DictConfig, plan: Plan, records: Sequence[Record], seconds: f
             pipeline=plan.pipeline,
             dataset=plan.dataset,
             search=plan.search,
+            methods=plan.methods,
             batch_size=cfg.batch_size,
             title=f"Worst and best captions of {cfg.split}",
         )
     groups = ("corpus", "diversity", "vocabulary", *(judge.name for judge in plan.judges))
     print_result(result, plan.folder, groups=groups)
+    for judge in plan.judges:
+        for line in judge.report(result[judge.name], plan.folder):
+            print(line)
+    if cfg.keep_best_head:
+        _keep_best_head(cfg.model, plan.pipeline, result[GroundingJudge.name]["best_head"])
     return result
 
 
-def _size(limit: Any, available: int) -> int:
+def _keep_best_head(path: str, pipeline: CaptionPipeline, best: dict[str, int] | None) -> None:
+    """Write the best head into the model file's card, for explain=attention:best."""
+    if best is None:
+        print(
+            "keep_best_head: no caption names anything in its photo, so no head is the best", file=sys.stderr
+        )
+        return
+    save(Path(path), replace(pipeline.model, card={**pipeline.card, "best_head": best}))
+    print(
+        f"{path} now knows its best head: layer {best['layer']}, head {best['head']} (explain=attention:best)"
+    )
+
+
+def _size(limit: Any, available: int, *, name: str = "limit") -> int:
     if limit is None:
         return available
     if not isinstance(limit, int) or limit < 1:
-        raise UsageError(f"limit={limit} must be a whole number of at least 1, or null for the whole split")
+        raise UsageError(f"{name}={limit} must be a whole number of at least 1, or null for the whole split")
     return min(limit, available)
 
 

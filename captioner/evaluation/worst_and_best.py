@@ -10,6 +10,7 @@ from captioner.data.samples import CaptionDataset
 from captioner.decoding import Search
 from captioner.evaluation.captions import Record, caption_images
 from captioner.evaluation.judge import Case
+from captioner.explain.methods import Method
 from captioner.image.geometry import Box
 from captioner.overlay.entries import PageEntry
 from captioner.overlay.page import write_page
@@ -33,6 +34,7 @@ def write_worst_and_best(
     pipeline: CaptionPipeline,
     dataset: CaptionDataset,
     search: Search,
+    methods: Sequence[Method],
     batch_size: int,
     title: str,
 ) -> None:
@@ -40,7 +42,7 @@ def write_worst_and_best(
 
     def entries() -> Iterator[PageEntry]:
         for record in chosen:
-            for case in _again(record, pipeline, dataset, search, batch_size):
+            for case in _again(record, pipeline, dataset, search, methods, batch_size):
                 metric, value = _figure(scores[record.image])
                 boxes: dict[int, Sequence[Box]] = {}
                 for finding in record.findings.values():
@@ -63,14 +65,19 @@ def _figure(scores: Mapping[str, float]) -> tuple[str, float]:
 
 
 def _again(
-    record: Record, pipeline: CaptionPipeline, dataset: CaptionDataset, search: Search, batch_size: int
+    record: Record,
+    pipeline: CaptionPipeline,
+    dataset: CaptionDataset,
+    search: Search,
+    methods: Sequence[Method],
+    batch_size: int,
 ) -> list[Case]:
     """The image's caption with its maps; nothing where the photo has gone since."""
-    cases = list(caption_images(pipeline, dataset, [record.index], search=search))
+    cases = list(caption_images(pipeline, dataset, [record.index], search=search, methods=methods))
     if [case.caption.text for case in cases] == [record.caption]:
         return cases
     # Alone it rounds a little differently: between two captions as good as equal, only its own batch decides alike.
     begin = record.index - record.index % batch_size
     batch = range(begin, min(begin + batch_size, len(dataset)))
-    cases = list(caption_images(pipeline, dataset, batch, search=search))
+    cases = list(caption_images(pipeline, dataset, batch, search=search, methods=methods))
     return [case for case in cases if case.index == record.index]

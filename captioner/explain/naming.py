@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as run_lengths
 
 from captioner.caption import Caption
 from captioner.data.annotated import AnnotatedObject, AnnotatedPhoto
+from captioner.data.scenes import Scene, check
+from captioner.data.scenes.words import PLURALS
 from captioner.explain.grounding import Grid, Mention
-from captioner.explain.nouns import coco_nouns
+from captioner.explain.nouns import coco_nouns, plural, spoken
 from captioner.explain.target import Target, centre_map, target
 
 
@@ -46,6 +49,60 @@ def name_coco(words: Sequence[str], photo: AnnotatedPhoto) -> list[Named]:
     return named
 
 
+def name_entities(words: Sequence[str], photo: AnnotatedPhoto) -> list[Named]:
+    """The words of a caption that the phrases about the photo end with, and the objects of these phrases.
+
+    Singular and plural are the same. A word that no phrase ends with may still be right, so it names nothing here.
+    """
+    named = []
+    for at, word in enumerate(map(spoken, words)):
+        objects = tuple(
+            thing
+            for thing in photo.objects
+            if any(word in (name, plural(name)) or name == plural(word) for name in thing.names)
+        )
+        if objects:
+            named.append(Named(at, at + 1, word, objects[0].kind, objects))
+    return named
+
+
+def name_scene(caption: str, scene: Scene, photo: AnnotatedPhoto) -> list[Named]:
+    """The nouns of a caption of `scenes` and the objects that they truly name.
+
+    Args:
+        caption: The caption.
+        scene: What the picture shows.
+        photo: What `annotate_scene` makes of it.
+    """
+    said = caption.split()
+    kinds = {**PLURALS, **{shape: shape for shape in PLURALS.values()}}
+    return [
+        Named(
+            mention.word_index,
+            mention.word_index + 1,
+            said[mention.word_index],
+            kinds.get(mention.noun, mention.noun),
+            tuple(photo.objects[k] for k in mention.objects),
+        )
+        for mention in check(caption, scene).mentions
+    ]
+
+
+def annotate_scene(scene: Scene) -> AnnotatedPhoto:
+    """A scene's objects as people would have marked them, without an error."""
+    size = (scene.image_size, scene.image_size)
+    objects = tuple(
+        AnnotatedObject(
+            frozenset({thing.shape}),
+            (float(thing.box[0]), float(thing.box[1]), float(thing.box[2]), float(thing.box[3])),
+            run_lengths.encode(np.asfortranarray(scene.mask(k), dtype=np.uint8)),
+            thing.shape,
+        )
+        for k, thing in enumerate(scene.objects)
+    )
+    return AnnotatedPhoto(size, objects)
+
+
 def mention_of(named: Named, photo: AnnotatedPhoto, caption: Caption, *, image: str) -> Mention:
     """A name with its maps, ready to be judged.
 
@@ -56,11 +113,9 @@ def mention_of(named: Named, photo: AnnotatedPhoto, caption: Caption, *, image: 
         image: Id of the photo.
     """
     span = slice(named.start, named.end)
-    own = np.mean([word.map for word in caption.words[span]], axis=0)
-    maps = {"attention": own.astype(np.float32)}
-    for method, all_maps in caption.explanations.items():
-        maps[method] = all_maps[span].mean(axis=0)
     heads = caption.maps[span].mean(axis=0)
+    maps = {"attention": heads.mean(axis=(0, 1))}
+    maps |= {method: all_maps[span].mean(axis=0) for method, all_maps in caption.explanations.items()}
     grid: Grid = (heads.shape[-2], heads.shape[-1])
     grids = {grid, *((own.shape[0], own.shape[1]) for own in maps.values())}
     targets: dict[Grid, tuple[Target, Target]] = {}

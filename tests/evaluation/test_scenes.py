@@ -30,7 +30,7 @@ def test_truth_and_pointing_are_held_against_the_scenes() -> None:
         _, geometry = transform(test.photo(i))
         captions.append(some_caption(test[i if i % 3 == 0 else i + 1].captions[0], geometry, rng))
         findings.append(judge.judge(Case(i, test[i], test.photo(i), captions[i])))
-    figures = judge.summary([finding.figures for finding in findings])
+    figures = judge.summary(findings)
 
     verdicts = [check(caption.text, test.scene(i)) for i, caption in enumerate(captions)]
     assert [finding.figures["reason"] for finding in findings] == [verdict.reason for verdict in verdicts]

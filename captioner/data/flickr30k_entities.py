@@ -1,0 +1,110 @@
+"""Where are the things that Flickr30k's captions name? Boxes and phrases of Flickr30k Entities (Plummer et al. 2015).
+
+`Annotations/ID.xml` has the boxes of each chain of phrases, `Sentences/ID.txt` the captions with their phrases in
+brackets: `[/EN#chain/kind/... words]`.
+"""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+from collections import defaultdict
+from pathlib import Path
+
+from captioner.data.annotated import AnnotatedObject, AnnotatedPhoto
+from captioner.data.coco_instances import inside
+from captioner.data.photo_folder import existing_folder, read_text
+from captioner.errors import DataError
+from captioner.image.geometry import Box
+
+_PHRASE = re.compile(r"\[/EN#(\d+)((?:/[^\s/\]]+)+)\s+([^\]]+)\]")
+_LARGEST_XML = 5_000_000  # bytes; a real one has some thousand
+
+
+class Flickr30kEntities:
+    """The boxes of each photo, by the photo's name without its ending.
+
+    An object's names are the last words of all phrases of its chain ("a small brown dog" is a "dog"), in lower case;
+    its kind is the chain's first type, such as "people". Chains without box (scenes, things not shown) are left out.
+    A sample's id is the photo's file name; `Flickr8k` reads Flickr30k's token file too.
+
+    Args:
+        root: The folder that holds `Annotations` and `Sentences`.
+
+    Raises:
+        DataError: A folder is missing.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        base = existing_folder(root, "Flickr30k Entities")
+        self._boxes = existing_folder(base / "Annotations", "boxes of Flickr30k Entities")
+        self._phrases = existing_folder(base / "Sentences", "phrases of Flickr30k Entities")
+
+    def photo(self, image_id: str) -> AnnotatedPhoto | None:
+        """The objects of a photo; None where the photo was not annotated.
+
+        Raises:
+            DataError: One of its two files is missing or malformed.
+        """
+        name = Path(image_id).stem
+        source = self._boxes / f"{name}.xml"
+        if not source.is_file():
+            return None
+        size, boxes = _read_boxes(source)
+        phrases = _read_phrases(self._phrases / f"{name}.txt")
+        objects = []
+        for chain, names, kind in phrases:
+            for box in boxes.get(chain, ()):
+                kept, _ = inside(box, size)
+                if kept is not None:
+                    objects.append(AnnotatedObject(names, kept, None, kind))
+        return AnnotatedPhoto(size, tuple(objects))
+
+
+def _read_boxes(path: Path) -> tuple[tuple[int, int], dict[str, list[Box]]]:
+    """The photo's (rows, cols) and the boxes of each chain, half-open."""
+    text = read_text(path)
+    # Entities would let a small file grow without end; VOC's layout has no use for them.
+    if len(text) > _LARGEST_XML or "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise DataError(
+            f"{path} is no annotation of Flickr30k Entities: it is too long, or declares entities"
+        )
+    try:
+        root = ElementTree.fromstring(text)
+        size = (_number(root, "size/height"), _number(root, "size/width"))
+        boxes: defaultdict[str, list[Box]] = defaultdict(list)
+        for thing in root.iterfind("object"):
+            if thing.find("bndbox") is None:
+                continue
+            left, top, right, bottom = (
+                _number(thing, f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")
+            )
+            # Pixels are counted from 1 and both ends belong to the box.
+            box = (top - 1.0, left - 1.0, float(bottom), float(right))
+            for name in thing.iterfind("name"):
+                boxes[(name.text or "").strip()].append(box)
+    except (ElementTree.ParseError, ValueError) as error:
+        raise DataError(f"{path} is no annotation of Flickr30k Entities: {error}") from error
+    if min(size) < 1:
+        raise DataError(f"{path}: the photo's size is {size[1]} x {size[0]} pixels; it must be positive")
+    return size, boxes
+
+
+def _number(root: ElementTree.Element, path: str) -> int:
+    text = root.findtext(path)
+    if text is None:
+        raise ValueError(f"it has no {path}")
+    return int(text)
+
+
+def _read_phrases(path: Path) -> list[tuple[str, frozenset[str], str]]:
+    """Chain, names and kind of each chain of phrases, in the order of the captions."""
+    if not path.is_file():
+        raise DataError(f"{path} is missing; Flickr30k Entities has one for each photo")
+    names: defaultdict[str, set[str]] = defaultdict(set)
+    kinds: dict[str, str] = {}
+    for chain, types, words in _PHRASE.findall(read_text(path)):
+        if chain != "0":  # 0 marks what cannot be seen
+            names[chain].add(words.split()[-1].lower())
+            kinds.setdefault(chain, types.split("/")[1])
+    return [(chain, frozenset(names[chain]), kinds[chain]) for chain in names]

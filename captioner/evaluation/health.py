@@ -1,0 +1,51 @@
+"""Do the maps of a split move at all? Entropy, sameness, centre bias, still heads, over all its captions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from captioner.evaluation.judge import Case, Finding
+from captioner.evaluation.tables import json_of
+from captioner.evaluation.truth import Truth, said
+from captioner.explain.health import Pulse, health, pulse
+
+
+class HealthJudge:
+    """Feels the pulse of the cross-attention maps.
+
+    Args:
+        truth: Knows which words are nouns.
+    """
+
+    name = "health"
+
+    def __init__(self, truth: Truth) -> None:
+        self._truth = truth
+
+    def judge(self, case: Case) -> Finding:
+        """One caption's maps."""
+        nouns = {word for start, end in self._truth.nouns(case) for word in range(start, end)}
+        return Finding({}, kept=pulse(said(case.caption), case.caption.maps, nouns=nouns))
+
+    def summary(self, findings: Sequence[Finding]) -> dict[str, Any]:
+        """All captions' maps together."""
+        found = health([finding.kept for finding in findings if isinstance(finding.kept, Pulse)])
+        figures = asdict(found)
+        del figures["captions"]
+        still = figures.pop("still_heads")
+        as_json: dict[str, Any] = json_of(
+            {
+                **{f"map_{key}": value for key, value in figures.items()},
+                "map_still_heads": len(still),
+                "which_are_still": still,
+                "warning": found.warning() or "",
+            }
+        )
+        return as_json
+
+    def report(self, summary: Mapping[str, Any], folder: Path) -> list[str]:
+        """A warning where maps have collapsed."""
+        return ["", f"warning: {summary['warning']}"] if summary["warning"] else []

@@ -1,0 +1,173 @@
+"""How are grounding, faithfulness and health told in a terminal, and in JSON?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_TITLES = {
+    "all": "all nouns that name something in the photo",
+    "small": "things smaller than a quarter of the photo",
+    "large": "things of a quarter of the photo or more",
+    "with absent": "all nouns, those that name nothing in the photo as misses",
+}
+_MEANS = ("mass_in_mask", "mass_in_box", "iou_mask", "iou_box")
+
+
+def json_of(value: Any) -> Any:
+    """The same, of what JSON can hold: nan becomes null, a tuple a list."""
+    if isinstance(value, float):
+        return None if math.isnan(value) else value
+    if isinstance(value, Mapping):
+        return {str(key): json_of(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_of(item) for item in value]
+    return value
+
+
+def percent(estimate: Mapping[str, float | None]) -> str:
+    """An estimate as "24.1 [13.0, 36.4]", in percent."""
+    if estimate["value"] is None:
+        return "-"
+    value, low, high = (100 * (estimate[key] or 0.0) for key in ("value", "low", "high"))
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table: the first column to the left, the others to the right."""
+    widths = [max(len(row[k]) for row in (head, *rows)) for k in range(len(head))]
+    lines = []
+    for first, *others in (head, *rows):
+        cells = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
+        lines.append("  ".join([first.ljust(widths[0]), *cells]))
+    return lines
+
+
+def grounding_lines(summary: Mapping[str, Any]) -> list[str]:
+    """The tables of grounding, in percent with 95 % intervals."""
+    rows = summary["rows"]
+    if not rows:
+        return ["", "grounding: no caption names anything that is marked in its photo"]
+    lines = []
+    for words, title in _TITLES.items():
+        chosen = [row for row in rows if row["words"] == words]
+        # Where all things are small, one table says it.
+        if not chosen or (words != "all" and summary["counts"][words] == summary["counts"]["all"]):
+            continue
+        lines += ["", f"{title} ({summary['counts'][words]} nouns); percent, with 95 % intervals over photos"]
+        lines += table(
+            [
+                "",
+                "peak in mask",
+                "peak in box",
+                "above centre",
+                "mass in mask",
+                "mass in box",
+                "IoU mask",
+                "IoU box",
+            ],
+            [
+                [
+                    row["method"],
+                    *(percent(row[key]) for key in ("peak_in_mask", "peak_in_box", "above_centre")),
+                    *(
+                        f"{100 * row[key]['value']:.1f}"
+                        for key in ("mass_in_mask", "mass_in_box", "iou_mask", "iou_box")
+                    ),
+                ]
+                for row in chosen
+            ],
+        )
+    return [*lines, *_class_lines(summary), *_head_lines(summary), *_notes(summary)]
+
+
+def _class_lines(summary: Mapping[str, Any]) -> list[str]:
+    classes = [words for words in summary["counts"] if words not in _TITLES]
+    peaks = {(row["words"], row["method"]): row["peak_in_box"]["value"] for row in summary["rows"]}
+    methods = list(dict.fromkeys(row["method"] for row in summary["rows"]))
+    names = {"tiny": "under 3 % of the photo", "medium": "3 to 25 % of the photo"}
+    cells = [
+        [
+            names.get(words, words),
+            str(summary["counts"][words]),
+            *(f"{100 * peaks[words, method]:.0f}" for method in methods),
+        ]
+        for words in classes
+    ]
+    return (
+        ["", "peak in box, by size and word class", *table(["", "nouns", *methods], cells)] if cells else []
+    )
+
+
+def _head_lines(summary: Mapping[str, Any]) -> list[str]:
+    heads = summary["heads"]
+    if not heads:
+        return []
+    cells = [
+        [
+            f"layer {layer}",
+            _whole(heads["layers"][layer - 1]),
+            _whole(heads["layers_small"][layer - 1]),
+            " ".join(_whole(value).rjust(3) for value in of_layer),
+            " ".join(_whole(value).rjust(3) for value in heads["heads_small"][layer - 1]),
+        ]
+        for layer, of_layer in enumerate(heads["heads"], start=1)
+    ]
+    layer, head = heads["best"]
+    return [
+        "",
+        "attention by layer and head: peak in box",
+        *table(["", "mean", "mean, small", "heads", "heads, small"], cells),
+        f"best head: layer {layer}, head {head} (explain=attention:layer{layer}.head{head}); chosen on half of the "
+        f"photos and judged on the other: {percent(heads['chosen'])}, small {percent(heads['chosen_small'])}",
+    ]
+
+
+def _whole(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.0f}"
+
+
+def _notes(summary: Mapping[str, Any]) -> list[str]:
+    notes = [f"{method}: {seconds:.3f} s a photo" for method, seconds in summary["seconds_per_image"].items()]
+    if summary["images_without_annotations"]:
+        notes.append(f"{summary['images_without_annotations']} photos have no annotations: not judged")
+    if summary["nouns_cropped_away"]:
+        notes.append(
+            f"{summary['nouns_cropped_away']} nouns name things that were cropped away before the model saw the photo: "
+            "they count as misses"
+        )
+    return ["", *notes] if notes else []
+
+
+def faithfulness_lines(summary: Mapping[str, Any]) -> list[str]:
+    """The table of deletion and insertion, with 95 % intervals."""
+    if not summary["followed_nouns"]:
+        return ["", "faithfulness: no noun to follow"]
+    rows = [
+        [
+            row["method"],
+            f"{row['deletion']['value']:.3f}",
+            percent(row["deletion_beats_random"]) if row["deletion_beats_random"] else "",
+            f"{row['insertion']['value']:.3f}",
+            percent(row["insertion_beats_random"]) if row["insertion_beats_random"] else "",
+            "" if row["seconds_per_image"] is None else f"{row['seconds_per_image']:.3f}",
+        ]
+        for row in summary["rows"]
+    ]
+    return [
+        "",
+        f"faithfulness: area under a word's probability, {summary['followed_nouns']} nouns in "
+        f"{summary['followed_images']} photos (deletion: low is good, insertion: high)",
+        *table(
+            [
+                "",
+                "deletion",
+                "beats random, % of nouns",
+                "insertion",
+                "beats random, % of nouns",
+                "s a photo",
+            ],
+            rows,
+        ),
+    ]
