@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from captioner.errors import UsageError
 from captioner.models.normalisers import Normaliser, SoftmaxWithSink, make_normaliser, off_by_one, softmax
+from captioner.models.positions import rotate
 from captioner.models.scores import ScaledDot, Score, make_score
 
 SCALED_DOT = ScaledDot()
@@ -225,16 +226,17 @@ class MultiHeadAttention(nn.Module):
         B, N, width = x.shape
         return x.view(B, N, width // self.head_dim, self.head_dim).transpose(1, 2)
 
-    def project(self, context: Tensor) -> KeyValue:
-        """Keys and values `[B, G, N, d]` of a context `[B, N, D]`."""
-        keys, values = self.key_value(context).chunk(2, dim=-1)
-        return KeyValue(self._split(keys), self._split(values))
+    def project(self, context: Tensor, *, turned: Tensor | None = None) -> KeyValue:
+        """Keys and values `[B, G, N, d]` of a context `[B, N, D]`; keys turned by the angles `[N, d / 2]`."""
+        keys, values = (self._split(x) for x in self.key_value(context).chunk(2, dim=-1))
+        return KeyValue(keys if turned is None else rotate(keys, turned), values)
 
     def forward(
         self,
         x: Tensor,
         memory: KeyValue,
         *,
+        turned: Tensor | None = None,
         sentinel: Tensor | None = None,
         choose: Callable[[Tensor], Tensor] | None = None,
         allowed: Tensor | None = None,
@@ -243,7 +245,7 @@ class MultiHeadAttention(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Let `x` `[B, Q, D]` attend to `memory`; arguments and returns as in `attend`.
 
-        The sentinel is given before projection, `[B, Q, D]`.
+        The sentinel is given before projection, `[B, Q, D]`; queries are turned by the angles `[Q, d / 2]`.
 
         Returns:
             The output `[B, Q, D]` and the weights `[B, H, Q, N]` (with a sentinel `[B, H, Q, 1 + N]`) or None.
@@ -253,8 +255,9 @@ class MultiHeadAttention(nn.Module):
             assert sentinel is not None, "this attention was made for a sentinel"
             keys, values = self.sentinel_key_value(sentinel).chunk(2, dim=-1)
             own = KeyValue(self._split(keys), self._split(values))
+        queries = self._split(self.query(x))
         out, weights = attend(
-            self._split(self.query(x)),
+            queries if turned is None else rotate(queries, turned),
             memory,
             score=self.score,
             normalise=self.normalise,

@@ -5,7 +5,6 @@ Axis letters: `B` images, `C` captions per image, `L` tokens, `D` decoder width,
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +18,7 @@ from captioner.models.encoder import ImageEncoder
 from captioner.models.image_layers import ImageLayer
 from captioner.models.image_tokens import ImageTokens
 from captioner.models.lstm import LstmDecoder
+from captioner.models.positions import IMAGE_POSITIONS, sinusoid_grid
 from captioner.models.transformer import TransformerDecoder
 
 
@@ -44,7 +44,8 @@ class ImageBridge(nn.Module):
 
     Positions are a learned `[D, rows, cols]` table that starts from 2-D sinusoids, so that places can be told apart
     from the first step on. It is resized bilinearly when an image has another grid (as ViTs do when they change
-    resolution, Dosovitskiy et al. 2021). Prefix tokens have learned positions of their own.
+    resolution, Dosovitskiy et al. 2021). Prefix tokens have learned positions of their own. Instead, the sinusoids may
+    stay as they are, for whatever grid an image has, or there may be no positions at all.
 
     Args:
         in_dim: Width of the encoder's features.
@@ -54,6 +55,9 @@ class ImageBridge(nn.Module):
         depth: Number of self-attention layers over the image tokens.
         num_heads: Heads of those layers.
         dropout: Applied to the projected features and in the layers.
+        positions: "learned", "sinusoidal" or "none".
+        window: Of those layers, as in `ImageLayer`; every second one is shifted.
+        chunk: Of those layers, as in `ImageLayer`.
     """
 
     def __init__(
@@ -66,49 +70,58 @@ class ImageBridge(nn.Module):
         depth: int,
         num_heads: int,
         dropout: float,
+        positions: str = "learned",
+        window: int | None = None,
+        chunk: int | None = None,
     ) -> None:
         super().__init__()
+        if positions not in IMAGE_POSITIONS:
+            raise UsageError(
+                f"model.image_positions={positions!r} is not known; choose from {', '.join(IMAGE_POSITIONS)}"
+            )
         self.norm_in = nn.LayerNorm(in_dim)
         self.project = nn.Linear(in_dim, dim)
-        self.layers = nn.Sequential(
-            *(ImageLayer(dim, num_heads, mlp_ratio=2.0, dropout=dropout) for _ in range(depth))
+        self.layers = nn.ModuleList(
+            ImageLayer(
+                dim,
+                num_heads,
+                mlp_ratio=2.0,
+                dropout=dropout,
+                window=window,
+                shifted=bool(index % 2),
+                chunk=chunk,
+            )
+            for index in range(depth)
         )
         self.norm_out = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
-        self.position = nn.Parameter(sinusoid_grid(dim, grid))
-        self.prefix_position = nn.Parameter(torch.randn(num_prefix, dim) * 0.02)
+        self.position = nn.Parameter(sinusoid_grid(dim, grid)) if positions == "learned" else None
+        self.prefix_position = (
+            None if positions == "none" else nn.Parameter(torch.randn(num_prefix, dim) * 0.02)
+        )
         nn.init.xavier_uniform_(self.project.weight)
         nn.init.zeros_(self.project.bias)
 
     def forward(self, tokens: ImageTokens) -> Memory:
         """Bring `ImageTokens` to the decoder's width."""
-        position: Tensor = self.position
-        if tuple(position.shape[-2:]) != tokens.grid:
-            position = F.interpolate(position[None], tokens.grid, mode="bilinear", antialias=True)[0]
-        # [D, rows, cols] -> [num_prefix + rows*cols, D]
-        position = torch.cat([self.prefix_position, position.flatten(1).T])
-        x = self.dropout(self.project(self.norm_in(tokens.features)) + position)
-        return Memory(self.norm_out(self.layers(x)), tokens.grid, tokens.num_prefix, tokens.cells)
+        x = self.project(self.norm_in(tokens.features))
+        if self.prefix_position is not None:
+            # [D, rows, cols] -> [num_prefix + rows*cols, D]
+            x = x + torch.cat([self.prefix_position, self._on_grid(tokens.grid).flatten(1).T])
+        x = self.dropout(x)
+        for layer in self.layers:
+            x = layer(x, tokens.grid)
+        return Memory(self.norm_out(x), tokens.grid, tokens.num_prefix, tokens.cells)
 
-
-def sinusoid_grid(dim: int, grid: tuple[int, int]) -> Tensor:
-    """2-D sinusoidal positions float `[dim, rows, cols]`, of variance 1/4 (Vaswani et al. 2017, for two axes).
-
-    A quarter of the width each holds sine and cosine of the row, sine and cosine of the column, at wavelengths from 4
-    to 400 cells.
-    """
-    count = -(-dim // 4)
-    frequencies = math.pi / 2 * 100.0 ** (-torch.arange(count) / count)
-    rows = (torch.arange(grid[0]) + 0.5)[:, None] * frequencies  # [rows, count]
-    cols = (torch.arange(grid[1]) + 0.5)[:, None] * frequencies  # [cols, count]
-    shape = (*grid, count)
-    parts = [
-        rows.sin()[:, None].expand(shape),
-        rows.cos()[:, None].expand(shape),
-        cols.sin()[None].expand(shape),
-        cols.cos()[None].expand(shape),
-    ]
-    return torch.cat(parts, dim=-1)[..., :dim].permute(2, 0, 1) / math.sqrt(2)
+    def _on_grid(self, grid: tuple[int, int]) -> Tensor:
+        """Positions `[D, rows, cols]` of a grid."""
+        position: Tensor | None = self.position
+        if position is None:
+            weight = self.project.weight
+            return sinusoid_grid(weight.shape[0], grid).to(weight)
+        if tuple(position.shape[-2:]) != grid:
+            position = F.interpolate(position[None], grid, mode="bilinear", antialias=True)[0]
+        return position
 
 
 class Captioner(nn.Module):
@@ -120,10 +133,13 @@ class Captioner(nn.Module):
         dropout: Applied to the projected image features.
         image_depth: Self-attention layers over the image tokens, between encoder and decoder.
         image_heads: Heads of those layers; must divide the decoder's width.
+        image_positions: Where image tokens lie: "learned" (resized for other grids), "sinusoidal" or "none".
+        image_window: Let those layers attend within windows of so many cells a side; None for the whole grid.
+        image_chunk: Let so many tokens at a time attend to all in those layers; None for all at once.
 
     Raises:
-        UsageError: If `dropout` is not at least 0 and below 1, `image_depth` is negative, or `image_heads` does not
-            divide the width.
+        UsageError: If `dropout` is not at least 0 and below 1, `image_depth` is negative, `image_heads` does not divide
+            the width, or one of the others cannot be.
     """
 
     def __init__(
@@ -134,6 +150,9 @@ class Captioner(nn.Module):
         dropout: float = 0.1,
         image_depth: int = 0,
         image_heads: int = 4,
+        image_positions: str = "learned",
+        image_window: int | None = None,
+        image_chunk: int | None = None,
     ) -> None:
         super().__init__()
         if image_depth < 0:
@@ -150,6 +169,9 @@ class Captioner(nn.Module):
             depth=image_depth,
             num_heads=image_heads,
             dropout=dropout,
+            positions=image_positions,
+            window=image_window,
+            chunk=image_chunk,
         )
 
     def encode(self, images: Tensor | ImageTokens) -> Memory:

@@ -19,6 +19,7 @@ from captioner.errors import UsageError
 from captioner.models.attention import KeyValue, MultiHeadAttention
 from captioner.models.cache import DecoderCache
 from captioner.models.decoder_output import DecoderOutput
+from captioner.models.positions import TEXT_POSITIONS, angles, sinusoid_line
 from captioner.models.sentinel import VisualSentinel
 
 
@@ -76,9 +77,12 @@ class DecoderLayer(nn.Module):
         *,
         cache: DecoderCache | None = None,
         layer: int = 0,
+        turned: Tensor | None = None,
         need_weights: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """One layer over `x` `[B, C, L, D]`: whole captions, or with a cache the newest token (`L` = 1).
+
+        With rotary positions, words' queries and keys are turned by the angles `turned` `[L, d / 2]`.
 
         Returns:
             The new `x` and the cross-attention weights `[B, C, L, H, N]`, or None when not asked for.
@@ -86,10 +90,10 @@ class DecoderLayer(nn.Module):
         B, C, L, _ = x.shape
         # Captions see only themselves: [B, C, L, D] -> [B*C, L, D]
         token = self.self_norm(x).flatten(0, 1)
-        own = self.self_attention.project(token)
+        own = self.self_attention.project(token, turned=turned)
         if cache is not None:
             own = cache.append(layer, own)
-        past, _ = self.self_attention(token, own, causal=cache is None)
+        past, _ = self.self_attention(token, own, turned=turned, causal=cache is None)
         x = x + self.dropout(past.unflatten(0, (B, C)))
         # All captions query one unrepeated image: [B, C, L, D] -> [B, C*L, D]
         state = self.cross_norm(x).flatten(1, 2)
@@ -114,10 +118,11 @@ class TransformerDecoder(nn.Module):
         dim: Width `D`, equal to the width of the memory.
         depth: Number of layers.
         num_heads: Heads of every attention; must divide `dim`.
-        max_length: Longest input in tokens, BOS included; the size of the learned position table.
+        max_length: Longest input in tokens, BOS included.
         mlp_ratio: Width of the feed-forward networks over `dim`.
         dropout: Applied to embeddings and sub-layers.
         tie_weights: Use the token embedding as the output projection.
+        positions: "learned" (a table), "sinusoidal", or "rotary" (in self-attention).
         num_kv_heads: Heads of keys and values, each shared by a group of heads of queries; must divide `num_heads`.
             None for as many.
         score: How image tokens answer a word: a name in `scores.SCORES`.
@@ -141,6 +146,7 @@ class TransformerDecoder(nn.Module):
         mlp_ratio: float = 4.0,
         dropout: float = 0.1,
         tie_weights: bool = True,
+        positions: str = "learned",
         num_kv_heads: int | None = None,
         score: str = "scaled_dot",
         normaliser: str = "softmax",
@@ -162,10 +168,17 @@ class TransformerDecoder(nn.Module):
             )
         if not 0 <= dropout < 1:
             raise UsageError(f"decoder dropout={dropout} must be at least 0 and below 1")
+        if positions not in TEXT_POSITIONS:
+            raise UsageError(
+                f"decoder positions={positions!r} is not known; choose from {', '.join(TEXT_POSITIONS)}"
+            )
         self.vocab_size = vocab_size
         self.max_length = max_length
         self.token_embedding = nn.Embedding(vocab_size, dim)
-        self.position_embedding = nn.Embedding(max_length, dim)
+        self.position_embedding = nn.Embedding(max_length, dim) if positions == "learned" else None
+        if positions == "sinusoidal":
+            self.register_buffer("sinusoids", sinusoid_line(max_length, dim), persistent=False)
+        self.positions = positions
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
             DecoderLayer(
@@ -181,6 +194,12 @@ class TransformerDecoder(nn.Module):
             )
             for _ in range(depth)
         )
+        self.head_dim = dim // num_heads
+        if positions == "rotary" and self.head_dim % 2:
+            raise UsageError(
+                f"rotary positions turn pairs, and dim={dim} over num_heads={num_heads} gives heads of odd width "
+                f"{self.head_dim}; change one of them, or take positions learned or sinusoidal"
+            )
         self.norm = nn.LayerNorm(dim)
         self.head = None if tie_weights else nn.Linear(dim, vocab_size, bias=False)
         self._init_weights(dim, depth)
@@ -193,7 +212,8 @@ class TransformerDecoder(nn.Module):
                     nn.init.zeros_(module.bias)
         # Unit-variance logits at the start when the embedding is also the output projection.
         nn.init.normal_(self.token_embedding.weight, std=dim**-0.5)
-        nn.init.normal_(self.position_embedding.weight, std=0.02)
+        if self.position_embedding is not None:
+            nn.init.normal_(self.position_embedding.weight, std=0.02)
         # Residual branches start small, so that depth does not scale the first gradients (GPT-2).
         for layer in self.layers:
             assert isinstance(layer, DecoderLayer)
@@ -205,12 +225,21 @@ class TransformerDecoder(nn.Module):
 
     def _embed(self, tokens: Tensor, start: int) -> Tensor:
         # [B, C, L] -> [B, C, L, D]
-        positions = torch.arange(start, start + tokens.shape[-1], device=tokens.device)
+        end = start + tokens.shape[-1]
         scale = math.sqrt(self.token_embedding.embedding_dim)  # undo the small embedding of tied weights
-        embedded: Tensor = self.dropout(
-            self.token_embedding(tokens) * scale + self.position_embedding(positions)
-        )
+        embedded: Tensor = self.token_embedding(tokens) * scale
+        if self.position_embedding is not None:
+            embedded = embedded + self.position_embedding(torch.arange(start, end, device=tokens.device))
+        elif self.positions == "sinusoidal":
+            embedded = embedded + self.get_buffer("sinusoids")[start:end]
+        embedded = self.dropout(embedded)
         return embedded
+
+    def _turned(self, tokens: Tensor, start: int) -> Tensor | None:
+        """Angles `[L, d / 2]` of rotary positions, or None."""
+        if self.positions != "rotary":
+            return None
+        return angles(tokens.shape[-1], self.head_dim, start=start, device=tokens.device)
 
     def _logits(self, x: Tensor) -> Tensor:
         weight = self.token_embedding.weight if self.head is None else self.head.weight
@@ -239,10 +268,10 @@ class TransformerDecoder(nn.Module):
                 f"a caption of {tokens.shape[-1]} tokens exceeds the decoder's max_length={self.max_length}; "
                 "raise model.decoder.max_length or shorten the caption"
             )
-        x = self._embed(tokens, 0)
+        x, turned = self._embed(tokens, 0), self._turned(tokens, 0)
         weights = []
         for layer, image in zip(self.layers, self.project_image(memory), strict=True):
-            x, w = layer(x, image, need_weights=need_weights)
+            x, w = layer(x, image, turned=turned, need_weights=need_weights)
             weights.append(w)
         return DecoderOutput(
             self._logits(self.norm(x)), torch.stack(weights, dim=3) if need_weights else None
@@ -271,9 +300,12 @@ class TransformerDecoder(nn.Module):
         """
         if cache.length >= cache.max_length:
             raise UsageError(f"the cache is full after {cache.length} tokens; ask init_cache for more room")
-        x = self._embed(tokens[:, :, None], cache.length)
+        x, turned = (
+            self._embed(tokens[:, :, None], cache.length),
+            self._turned(tokens[:, :, None], cache.length),
+        )
         for index, layer in enumerate(self.layers):
-            x, _ = layer(x, cache.image[index], cache=cache, layer=index)
+            x, _ = layer(x, cache.image[index], cache=cache, layer=index, turned=turned)
         cache.length += 1
         cache.hidden = self.norm(x[:, :, 0])
         return self._logits(cache.hidden), cache

@@ -20,7 +20,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from captioner.bundle import Bundle, build_captioner, save
-from captioner.config import as_list, build
+from captioner.config import build
 from captioner.data.datamodule import CaptionDataModule
 from captioner.data.open import open_split
 from captioner.data.samples import CaptionDataset
@@ -99,9 +99,7 @@ def fit(cfg: DictConfig) -> FitResult | None:
 
     callbacks: list[Callback] = [
         Progress(),
-        CaptionScores(
-            val_set, tokenizer, limit=cfg.validate_captions, metrics=as_list(cfg.validate_metrics)
-        ),
+        CaptionScores(val_set, tokenizer, limit=cfg.validate_captions),
         KeepBest(cfg.monitor, cfg.monitor_mode, write),
         ModelCheckpoint(dirpath=output_dir, filename="last", save_top_k=1, enable_version_counter=False),
         RandomState(),
@@ -191,6 +189,9 @@ def _model_spec(cfg: DictConfig, tokenizer: Tokenizer) -> dict[str, Any]:
         "dropout": cfg.model.dropout,
         "image_depth": cfg.model.image_depth,
         "image_heads": cfg.model.image_heads,
+        "image_positions": cfg.model.image_positions,
+        "image_window": cfg.model.image_window,
+        "image_chunk": cfg.model.image_chunk,
     }
 
 

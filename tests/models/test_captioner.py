@@ -140,3 +140,37 @@ def test_image_layers_must_fit(captioner: Captioner, settings: dict[str, int], m
 def test_dropout_must_be_a_share(captioner: Captioner, dropout: float) -> None:
     with pytest.raises(UsageError, match=f"model.dropout={dropout} must be at least 0 and below 1"):
         Captioner(captioner.encoder, captioner.decoder, dropout=dropout)
+
+
+@torch.no_grad()
+def test_sinusoidal_positions_fit_any_grid_and_none_are_none() -> None:
+    def bridge(positions: str) -> ImageBridge:
+        torch.manual_seed(0)
+        return ImageBridge(
+            6, 8, grid=(2, 3), num_prefix=1, depth=0, num_heads=2, dropout=0.0, positions=positions
+        )
+
+    x = torch.randn(2, 1 + 20, 6)
+    tokens = ImageTokens(x, (4, 5), num_prefix=1)
+    fixed, absent = bridge("sinusoidal"), bridge("none")
+    projected = fixed.project(fixed.norm_in(x))
+    places = torch.cat([fixed.prefix_position, sinusoid_grid(8, (4, 5)).flatten(1).T])
+    torch.testing.assert_close(fixed(tokens).features, fixed.norm_out(projected + places))
+    torch.testing.assert_close(absent(tokens).features, absent.norm_out(absent.project(absent.norm_in(x))))
+    assert not [name for name in absent.state_dict() if "position" in name]
+    assert "position" not in fixed.state_dict()
+    with pytest.raises(
+        UsageError, match="image_positions='rotary' is not known; choose from learned, sinusoidal, none"
+    ):
+        bridge("rotary")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("settings", [{"window": 2}, {"chunk": 3}])
+def test_a_bridge_of_windows_or_chunks_knows_the_images_grid(settings: dict[str, int]) -> None:
+    torch.manual_seed(0)
+    bridge = ImageBridge(6, 8, grid=(2, 3), num_prefix=1, depth=2, num_heads=2, dropout=0.0, **settings)  # type: ignore[arg-type]
+    memory = bridge(ImageTokens(torch.randn(2, 1 + 20, 6), (4, 5), num_prefix=1))
+    assert memory.features.shape == (2, 21, 8)
+    if "window" in settings:
+        assert [layer.attention.shift for layer in bridge.layers] == [0, 1]

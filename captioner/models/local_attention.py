@@ -1,0 +1,136 @@
+"""How do the tokens of a large grid attend without a weight for each pair? In windows, or in chunks of queries.
+
+Windows: a cell attends to the cells of its window, w × w of them, and to the prefix tokens; prefix tokens attend to
+everything. Every second layer lays its windows half a window further, so that neighbours meet (Liu et al. 2021,
+"Swin Transformer"; Li et al. 2022, "Exploring Plain Vision Transformer Backbones"). The cost grows with N · w².
+
+Chunks: every token attends to all, a chunk of queries at a time, and what a chunk needs for its gradient is computed
+again on the way back (Rabe & Staats 2021, "Self-attention does not need O(n²) memory"). The result is that of full
+attention; the memory grows with N, the time with N².
+
+Axis letters: `B` images, `P` prefix tokens, `N` image tokens, `W` windows of an image, `D` width, `H` heads.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from captioner.errors import UsageError
+from captioner.models.attention import KeyValue, MultiHeadAttention
+
+
+class WindowAttention(nn.Module):
+    """Self-attention of a grid in windows.
+
+    Args:
+        attention: What attends within a window.
+        window: Cells along a window's side, at least 2.
+        shifted: Lay the windows half a window further.
+
+    Raises:
+        UsageError: If `window` is below 2.
+    """
+
+    def __init__(self, attention: MultiHeadAttention, *, window: int, shifted: bool) -> None:
+        super().__init__()
+        if window < 2:
+            raise UsageError(
+                f"model.image_window={window} must be at least 2 cells, or null for the whole grid"
+            )
+        self.attention = attention
+        self.window = window
+        self.shift = window // 2 if shifted else 0
+
+    def forward(self, x: Tensor, grid: tuple[int, int], *, need_weights: bool = False) -> tuple[Tensor, None]:
+        """Attend among `x` `[B, N, D]`, whose last `rows * cols` tokens are the grid.
+
+        Returns:
+            The output `[B, N, D]`, and None.
+
+        Raises:
+            UsageError: If the weights are asked for: there are none for most pairs of tokens.
+        """
+        if need_weights:
+            raise UsageError(
+                f"image tokens attend within windows of {self.window} cells (model.image_window), so there are no "
+                "weights among all of them; take an explanation that needs none, as attention or occlusion"
+            )
+        rows, cols = grid
+        B, N, D = x.shape
+        P, w, s = N - rows * cols, self.window, self.shift
+        prefix = x[:, :P]
+        # Room for whole windows: [B, rows*cols, D] -> [B, down*w, across*w, D], the grid s cells in.
+        down, across = -(-(rows + s) // w), -(-(cols + s) // w)
+        around = (s, across * w - s - cols, s, down * w - s - rows)
+        cells = F.pad(x[:, P:].view(B, rows, cols, D), (0, 0, *around))
+        there = F.pad(x.new_ones(1, rows, cols, 1), (0, 0, *around)) > 0
+        # Windows side by side: [B, W, w*w, D], and which of their cells exist [1, W, w*w, 1].
+        cells, there = (_windows(part, down, across, w) for part in (cells, there))
+        W = down * across
+        # Each with the prefix as further keys: [B*W, P + w*w, D].
+        context = torch.cat([prefix[:, None].expand(B, W, P, D), cells], dim=2).flatten(0, 1)
+        allowed = torch.cat([there.new_ones(1, W, P), there[..., 0]], dim=2).expand(B, W, -1).flatten(0, 1)
+        out, _ = self.attention(
+            cells.flatten(0, 1), self.attention.project(context), allowed=allowed[:, None, None]
+        )
+        # [B*W, w*w, D] -> [B, down*w, across*w, D] -> [B, rows*cols, D]
+        out = out.view(B, down, across, w, w, D).transpose(2, 3).reshape(B, down * w, across * w, D)
+        out = out[:, s : s + rows, s : s + cols].reshape(B, rows * cols, D)
+        if P:
+            seen, _ = self.attention(prefix, self.attention.project(x))
+            out = torch.cat([seen, out], dim=1)
+        return out, None
+
+
+def _windows(cells: Tensor, down: int, across: int, w: int) -> Tensor:
+    # [B, down*w, across*w, D] -> [B, W, w*w, D]
+    B, _, _, D = cells.shape
+    return cells.view(B, down, w, across, w, D).transpose(2, 3).reshape(B, down * across, w * w, D)
+
+
+class ChunkedAttention(nn.Module):
+    """Full self-attention, some queries at a time.
+
+    Args:
+        attention: What attends.
+        chunk: Queries at a time, at least 1.
+
+    Raises:
+        UsageError: If `chunk` is below 1.
+    """
+
+    def __init__(self, attention: MultiHeadAttention, *, chunk: int) -> None:
+        super().__init__()
+        if chunk < 1:
+            raise UsageError(f"model.image_chunk={chunk} must be at least 1 token, or null for all at once")
+        self.attention = attention
+        self.chunk = chunk
+
+    def forward(
+        self, x: Tensor, grid: tuple[int, int], *, need_weights: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend among `x` `[B, N, D]`; the grid does not matter.
+
+        Returns:
+            The output `[B, N, D]` and the weights `[B, H, N, N]`, or None when they were not asked for.
+        """
+        memory = self.attention.project(x)
+
+        def attend(queries: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor | None]:
+            found: tuple[Tensor, Tensor | None] = self.attention(
+                queries, KeyValue(keys, values), need_weights=need_weights
+            )
+            return found
+
+        parts = []
+        for queries in torch.split(x, self.chunk, dim=1):
+            if torch.is_grad_enabled():
+                parts.append(checkpoint(attend, queries, memory.keys, memory.values, use_reentrant=False))
+            else:
+                parts.append(attend(queries, memory.keys, memory.values))
+        out = torch.cat([part for part, _ in parts], dim=1)
+        weights = [part for _, part in parts if part is not None]
+        return out, torch.cat(weights, dim=2) if weights else None

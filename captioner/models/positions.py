@@ -1,0 +1,58 @@
+"""Where does a token stand? Sinusoids for words and for places on a grid, and rotary positions.
+
+    sinusoidal    p₂ᵢ = sin(t / 10000^(2i/D)),  p₂ᵢ₊₁ = cos(…)        added to the word at t
+    rotary        (q₂ᵢ, q₂ᵢ₊₁) turned by the angle t / 10000^(2i/d)   so that q·k depends on how far apart words are
+
+Sources: Vaswani et al. 2017 (sinusoidal); Su et al. 2021, "RoFormer" (rotary).
+
+Axis letters: `B` captions, `L` tokens, `D` width, `H` heads, `d` width of a head.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+TEXT_POSITIONS = ("learned", "sinusoidal", "rotary")
+IMAGE_POSITIONS = ("learned", "sinusoidal", "none")
+
+
+def angles(length: int, width: int, *, start: int = 0, device: torch.device | None = None) -> Tensor:
+    """The angles t / 10000^(2i/width), float32 `[length, ceil(width / 2)]`, for t from `start`."""
+    frequencies = 10000.0 ** (-torch.arange(0, width, 2, device=device) / width)
+    return torch.arange(start, start + length, device=device)[:, None] * frequencies
+
+
+def sinusoid_line(length: int, dim: int) -> Tensor:
+    """Sinusoidal positions float `[length, dim]`, of variance 1/2."""
+    turned = angles(length, dim)
+    return torch.stack([turned.sin(), turned.cos()], dim=-1).flatten(1)[:, :dim]
+
+
+def rotate(x: Tensor, turned: Tensor) -> Tensor:
+    """Turn each pair of neighbours of `x` `[B, H, L, d]` by its angle in `turned` `[L, d / 2]`."""
+    even, odd = x[..., 0::2], x[..., 1::2]
+    cos, sin = turned.cos().to(x.dtype), turned.sin().to(x.dtype)
+    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
+
+
+def sinusoid_grid(dim: int, grid: tuple[int, int]) -> Tensor:
+    """2-D sinusoidal positions float `[dim, rows, cols]`, of variance 1/4 (Vaswani et al. 2017, for two axes).
+
+    A quarter of the width each holds sine and cosine of the row, sine and cosine of the column, at wavelengths from 4
+    to 400 cells.
+    """
+    count = -(-dim // 4)
+    frequencies = math.pi / 2 * 100.0 ** (-torch.arange(count) / count)
+    rows = (torch.arange(grid[0]) + 0.5)[:, None] * frequencies  # [rows, count]
+    cols = (torch.arange(grid[1]) + 0.5)[:, None] * frequencies  # [cols, count]
+    shape = (*grid, count)
+    parts = [
+        rows.sin()[:, None].expand(shape),
+        rows.cos()[:, None].expand(shape),
+        cols.sin()[None].expand(shape),
+        cols.cos()[None].expand(shape),
+    ]
+    return torch.cat(parts, dim=-1)[..., :dim].permute(2, 0, 1) / math.sqrt(2)

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from captioner.errors import UsageError
+from captioner.models.attention import MultiHeadAttention
+from captioner.models.image_layers import ImageLayer
+from captioner.models.local_attention import ChunkedAttention, WindowAttention
+
+D, H, B = 8, 2, 2
+
+
+def attention() -> MultiHeadAttention:
+    torch.manual_seed(0)
+    made = MultiHeadAttention(D, H)
+    for parameter in made.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    return made
+
+
+def tokens(prefix: int, grid: tuple[int, int]) -> Tensor:
+    count = prefix + grid[0] * grid[1]
+    return torch.randn(B, count, D, generator=torch.Generator().manual_seed(count))
+
+
+@pytest.mark.parametrize("grid", [(4, 6), (5, 7), (1, 1), (3, 2), (2, 9)])
+@pytest.mark.parametrize("prefix", [0, 2])
+@pytest.mark.parametrize("shifted", [False, True])
+@pytest.mark.parametrize("window", [2, 3, 4, 50])
+@torch.no_grad()
+def test_windows_are_full_attention_with_other_windows_hidden(
+    grid: tuple[int, int], prefix: int, shifted: bool, window: int
+) -> None:
+    inner = attention()
+    x = tokens(prefix, grid)
+    shift = window // 2 if shifted else 0
+    row, col = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
+    of = (((row + shift) // window) * 1000 + (col + shift) // window).flatten()
+    allowed = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool)
+    allowed[prefix:, prefix:] = of[:, None] == of[None]
+    expected, _ = inner(x, inner.project(x), allowed=allowed)
+    out, weights = WindowAttention(inner, window=window, shifted=shifted)(x, grid)
+    assert weights is None
+    torch.testing.assert_close(out, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 7, 100])
+@pytest.mark.parametrize("grad", [False, True])
+def test_chunks_are_full_attention(chunk: int, grad: bool) -> None:
+    inner = attention()
+    x = tokens(1, (3, 5)).requires_grad_(grad)
+    expected, expected_weights = inner(x, inner.project(x), need_weights=True)
+    with torch.set_grad_enabled(grad):
+        chunked = ChunkedAttention(inner, chunk=chunk)
+        out, none = chunked(x, (3, 5))
+        shown, weights = chunked(x, (3, 5), need_weights=True)
+    assert none is None
+    for found in (out, shown):
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(weights, expected_weights, atol=1e-6, rtol=0)
+    if grad:
+        wanted = torch.autograd.grad(expected.square().sum(), [x, *inner.parameters()])
+        found = torch.autograd.grad(out.square().sum(), [x, *inner.parameters()])
+        for a, b in zip(found, wanted, strict=True):
+            torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-4)
+
+
+class Largest(TorchDispatchMode):
+    """Remembers the size of the largest tensor that is computed."""
+
+    size = 0
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for part in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(part, Tensor):
+                self.size = max(self.size, part.numel())
+        return out
+
+
+def largest(settings: dict[str, int], side: int) -> int:
+    layer = ImageLayer(D, H, mlp_ratio=2.0, dropout=0.0, **settings)  # type: ignore[arg-type]
+    x = torch.randn(1, side * side, D, requires_grad=True)
+    with Largest() as seen:
+        layer(x, (side, side)).sum().backward()
+    return seen.size
+
+
+def test_memory_grows_in_proportion_to_the_grid() -> None:
+    for settings in ({"window": 4}, {"chunk": 16}):
+        assert largest(settings, 32) <= 4.1 * largest(settings, 16)
+    assert largest({}, 32) > 15 * largest({}, 16)  # as full attention's does not
+    assert largest({"chunk": 16}, 32) < largest({}, 32) / 30
+
+
+def test_windows_have_no_weights_among_all_tokens() -> None:
+    with pytest.raises(
+        UsageError, match=r"within windows of 4 cells \(model.image_window\), so there are no weights"
+    ):
+        WindowAttention(attention(), window=4, shifted=False)(tokens(0, (4, 4)), (4, 4), need_weights=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"window": 1}, "model.image_window=1 must be at least 2 cells, or null for the whole grid"),
+        ({"chunk": 0}, "model.image_chunk=0 must be at least 1 token, or null for all at once"),
+        ({"window": 4, "chunk": 4}, "set one of the two to null"),
+    ],
+)
+def test_windows_and_chunks_that_cannot_be_are_refused(settings: dict[str, int], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        ImageLayer(D, H, mlp_ratio=2.0, dropout=0.0, **settings)  # type: ignore[arg-type]
