@@ -20,7 +20,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from captioner.bundle import Bundle, build_captioner, save
-from captioner.config import build
+from captioner.config import as_list, build
 from captioner.data.datamodule import CaptionDataModule
 from captioner.data.open import open_split
 from captioner.data.samples import CaptionDataset
@@ -99,7 +99,9 @@ def fit(cfg: DictConfig) -> FitResult | None:
 
     callbacks: list[Callback] = [
         Progress(),
-        CaptionScores(val_set, tokenizer, limit=cfg.validate_captions),
+        CaptionScores(
+            val_set, tokenizer, limit=cfg.validate_captions, metrics=as_list(cfg.validate_metrics)
+        ),
         KeepBest(cfg.monitor, cfg.monitor_mode, write),
         ModelCheckpoint(dirpath=output_dir, filename="last", save_top_k=1, enable_version_counter=False),
         RandomState(),
