@@ -28,6 +28,7 @@ PATH_SETTINGS = (
     "resume",
     "candidates",
     "references",
+    "clip",
     "frequency",
     "data.root",
     "encoder.weights",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import fsum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from captioner.metrics.document_frequency import DocumentFrequency
+    from captioner.metrics.report import Scores
     from captioner.metrics.significance import Difference
 
 
@@ -34,6 +37,12 @@ def score(cfg: DictConfig) -> int:
             "self-CIDEr takes several captions for each image, the other metrics take one: ask for it alone, "
             "of one file."
         )
+    clip = "CLIPScore" in metrics
+    if clip and (len(files) == 2 or not cfg.images):
+        raise UsageError(
+            "CLIPScore looks at the photos of one file's captions: name them by images=FOLDER, and score one file."
+        )
+    metrics = [name for name in metrics if name != "CLIPScore"]
     if not several:
         check_metrics(metrics)
     frequency = load_document_frequency(Path(cfg.frequency)) if cfg.frequency else None
@@ -41,7 +50,7 @@ def score(cfg: DictConfig) -> int:
     if several:
         _score_variety(files[0], cfg, frequency, folder)
     else:
-        _score(files, metrics, cfg, frequency, folder)
+        _score(files, metrics, cfg, frequency, folder, clip=clip)
     print(f"scores {folder / 'scores.json'}")
     return 0
 
@@ -52,6 +61,8 @@ def _score(
     cfg: DictConfig,
     frequency: DocumentFrequency | None,
     folder: Path,
+    *,
+    clip: bool,
 ) -> None:
     """Score one file, or compare two."""
     from captioner.metrics.caption_files import match_names, read_candidates, read_references
@@ -66,6 +77,8 @@ def _score(
         scores = score_captions(
             candidates[0], references, metrics=metrics, frequency=frequency, strict=cfg.strict
         )
+        if clip:
+            scores = _with_clip_score(scores, candidates[0], cfg)
         _print_table([scores.corpus])
     else:
         first, second = candidates
@@ -92,6 +105,22 @@ def _score(
     if scores.left_out:
         print(f"{len(scores.left_out)} images were left out: they lack a candidate or a reference.")
     print(scores.signature)
+
+
+def _with_clip_score(scores: Scores, captions: Mapping[str, str], cfg: DictConfig) -> Scores:
+    """The scores and CLIPScore; only this imports torch."""
+    from captioner.evaluation.clip_score import ClipScore, match_photos, score_files
+    from captioner.image.find import find_photos
+
+    photos = match_photos(find_photos(cfg.images), list(scores.images))
+    score = ClipScore(cfg.clip)
+    found = score_files(score, {image: captions[image] for image in photos}, photos)
+    return replace(
+        scores,
+        corpus={**scores.corpus, "CLIPScore": fsum(found.values()) / len(found)},
+        images={image: {**values, "CLIPScore": found[image]} for image, values in scores.images.items()},
+        signature=f"{scores.signature}|{score.signature}",
+    )
 
 
 def _score_variety(file: Path, cfg: DictConfig, frequency: DocumentFrequency | None, folder: Path) -> None:

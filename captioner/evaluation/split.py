@@ -20,6 +20,7 @@ from captioner.data.scenes import Scenes
 from captioner.decoding import Search, make_search
 from captioner.errors import CaptionerError, DataError, UsageError
 from captioner.evaluation.captions import Record, caption_split, in_order
+from captioner.evaluation.clip_score import ClipJudge, ClipScore
 from captioner.evaluation.faithfulness import FaithfulnessJudge
 from captioner.evaluation.grounding import GroundingJudge
 from captioner.evaluation.health import HealthJudge
@@ -70,6 +71,8 @@ def judges_for(cfg: DictConfig, dataset: CaptionDataset, pipeline: CaptionPipeli
                 images=_size(cfg.faithfulness_images, len(dataset), name="faithfulness_images"),
             )
         )
+    if ClipJudge.name in as_list(cfg.metrics):
+        judges.append(ClipJudge(ClipScore(cfg.clip, device=pipeline.device)))
     return [*judges, HealthJudge(truth)]
 
 
@@ -126,7 +129,7 @@ def evaluate_in_team(cfg: DictConfig, team: Team) -> int:
 
 
 def _plan(cfg: DictConfig, team: Team) -> Plan:
-    metrics = as_list(cfg.metrics)
+    metrics = [name for name in as_list(cfg.metrics) if name != ClipJudge.name]
     check_metrics(metrics)
     dataset = open_split(cfg.data, cfg.split)
     size = _size(cfg.limit, len(dataset))
