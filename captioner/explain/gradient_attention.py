@@ -24,7 +24,13 @@ from torch import Tensor
 from captioner.errors import UsageError
 from captioner.explain.attention import on_grid
 from captioner.explain.gradients import token_gradients
-from captioner.explain.self_attention import encoder_weights, full_attention, image_layers, is_vit, weights_of
+from captioner.explain.self_attention import (
+    encoder_weights,
+    global_weights,
+    has_attention,
+    image_layers,
+    weights_of,
+)
 from captioner.explain.teacher_forcing import CaptionedBatch, Unit, full_precision, token_logprobs
 from captioner.models.captioner import Captioner
 from captioner.models.transformer import DecoderLayer
@@ -62,13 +68,14 @@ class GradientAttention:
         """Relevance `[W, N]` of the image tokens for each token of image b's caption."""
         captioner = batch.captioner
         layers = _decoder_layers(captioner)
+        model = captioner.encoder.model
         with full_precision(batch.images.device, gradients=True):
-            with encoder_weights(captioner.encoder.model) as in_encoder:
-                tokens = captioner.encoder(batch.images[b : b + 1].clone().requires_grad_())
-            if is_vit(captioner):
-                image = full_attention(in_encoder, tokens, captioner.encoder.name)
-            else:
-                image = []
+            with encoder_weights(model) as in_encoder:
+                tokens = captioner.encoder(
+                    batch.images[b : b + 1].clone().requires_grad_(has_attention(model))
+                )
+            in_encoder = global_weights(in_encoder, tokens, model)
+            if not in_encoder:
                 tokens = replace(tokens, features=tokens.features.detach().requires_grad_())
             with weights_of(image_layers(captioner)) as in_bridge:
                 memory = captioner.bridge(tokens)
@@ -79,7 +86,7 @@ class GradientAttention:
                 logprobs = token_logprobs(
                     captioner, memory.features, batch.tokens[b : b + 1, None], batch.special
                 )[0]
-            image = [*image, *in_bridge]
+            image = [*in_encoder, *in_bridge]
             weights = [*image, *own, *cross]
             gradients = token_gradients(logprobs, weights)
             # (∇A ⊙ A)⁺: [W, 1, H, Q, K] -> [W, Q, K]
@@ -100,17 +107,18 @@ def gather_relevance(image: Sequence[Tensor], own: Sequence[Tensor], cross: Sequ
     """Relevance `[W, N]` of the image tokens for each word, from the first layer to the last.
 
     Args:
-        image: Ā of the self-attention of image tokens, `[W, N, N]` a layer.
+        image: Ā of the self-attention of image tokens, `[W, N, N]` a layer; later ones may have fewer, the last.
         own: Ā of the self-attention of words, `[W, L, L]` a decoder layer, with `W = L`.
         cross: Ā of the cross-attention, `[W, L, N]` a decoder layer.
     """
-    L, N = cross[0].shape[1:]
-    among_image = _identity(cross[0], N)
+    L = cross[0].shape[1]
+    among_image = _identity(cross[0], image[0].shape[-1] if image else cross[0].shape[-1])
     for weights in image:
+        among_image = among_image[:, -weights.shape[-1] :]
         among_image = among_image + weights @ among_image
-    among_image = _normalised(among_image)
+    among_image = _normalised(among_image[:, -cross[0].shape[-1] :])
     among_words = _identity(cross[0], L)
-    to_image = torch.zeros_like(cross[0])
+    to_image = cross[0].new_zeros(L, L, among_image.shape[-1])
     for self_weights, cross_weights in zip(own, cross, strict=True):
         to_image = to_image + self_weights @ to_image
         among_words = among_words + self_weights @ among_words
@@ -124,7 +132,7 @@ def _identity(like: Tensor, size: int) -> Tensor:
 
 def _normalised(relevance: Tensor) -> Tensor:
     """What is beyond the identity, with rows that sum to 1, and the identity."""
-    identity = _identity(relevance, relevance.shape[-1])
+    identity = _identity(relevance, relevance.shape[-1])[:, -relevance.shape[1] :]
     beyond = relevance - identity
     total = beyond.sum(dim=-1, keepdim=True)
     return torch.where(total > 0, beyond / total.clamp(min=torch.finfo(total.dtype).tiny), 0.0) + identity

@@ -6,7 +6,7 @@ explain=attention:layer2             one layer, counted from 1; also head5, laye
 explain=attention:best               the head that points best, as the model's card says
 explain=rollout                      attention rollout (ViTs)
 explain=gradient_attention           attention weighted by its gradient
-explain=grad_cam                     Grad-CAM on the encoder's grid; grad_cam:hires weights each cell by itself
+explain=grad_cam                     Grad-CAM on the encoder's grid
 explain=integrated_gradients         on the encoder's grid; integrated_gradients:32 takes 32 steps
 explain=occlusion                    patches covered in turn; occlusion:7x7 names rows and columns of patches
 explain=attention,occlusion          several
@@ -113,12 +113,6 @@ def _integrated_gradients(choice: str, name: str, _: Mapping[str, Any]) -> Metho
     return IntegratedGradients(int(choice), name=name)
 
 
-def _grad_cam(choice: str, name: str, _: Mapping[str, Any]) -> Method:
-    if choice != "hires":
-        raise UsageError(f"explain={name} is not understood; after grad_cam: may stand hires")
-    return GradCam(hires=True, name=name)
-
-
 def _no_choice(_: str, name: str, __: Mapping[str, Any]) -> Method:
     plain = name.partition(":")[0]
     raise UsageError(f"explain={name} is not understood; {plain} has no choices: say explain={plain}")
@@ -128,7 +122,7 @@ METHODS: Mapping[str, tuple[Callable[[], Method], Callable[[str, str, Mapping[st
     "attention": (Attention, _attention),
     "rollout": (Rollout, _no_choice),
     "gradient_attention": (GradientAttention, _no_choice),
-    "grad_cam": (GradCam, _grad_cam),
+    "grad_cam": (GradCam, _no_choice),
     "integrated_gradients": (IntegratedGradients, _integrated_gradients),
     "occlusion": (Occlusion, _occlusion),
 }

@@ -5,17 +5,25 @@ takes half from where its heads look on average, A' = (A + I) / 2; the product o
 patch is in each final token, and the decoder's cross-attention is brought through it. What the decoder took from class
 and register tokens thereby comes back to the patches these had looked at.
 
-Axis letters: `B` images, `L` tokens, `H` heads, `N` image tokens.
+Axis letters: `B` images, `L` tokens, `H` heads, `N` image tokens, `M` tokens within the encoder.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from captioner.errors import UsageError
 from captioner.explain.attention import on_grid
-from captioner.explain.self_attention import encoder_weights, full_attention, image_layers, is_vit, weights_of
+from captioner.explain.self_attention import (
+    encoder_weights,
+    global_weights,
+    image_layers,
+    is_readable,
+    weights_of,
+)
 from captioner.explain.teacher_forcing import CaptionedBatch, Unit, full_precision
 from captioner.models.captioner import Captioner
 
@@ -33,7 +41,7 @@ class Rollout:
         Raises:
             UsageError: If so.
         """
-        if is_vit(captioner):
+        if is_readable(captioner):
             return
         raise UsageError(
             f"explain=rollout needs an encoder whose self-attention runs over all tokens in every layer and can be "
@@ -44,26 +52,28 @@ class Rollout:
     def __call__(self, batch: CaptionedBatch) -> Tensor:
         """Maps `[B, L, rows, cols]`: shares of attention."""
         captioner = batch.captioner
+        model = captioner.encoder.model
         with full_precision(batch.images.device):
-            with encoder_weights(captioner.encoder.model) as in_encoder:
+            with encoder_weights(model) as in_encoder:
                 tokens = captioner.encoder(batch.images)
             with weights_of(image_layers(captioner)) as in_bridge:
                 captioner.bridge(tokens)
-            mixing = roll_out([*full_attention(in_encoder, tokens, captioner.encoder.name), *in_bridge])
-            cross = batch.forced.attention[:, 0].mean(dim=(2, 3))  # [B, L, N]
-            return on_grid(cross[..., -mixing.shape[-1] :] @ mixing, batch.memory.grid)
+            mixing = roll_out([*global_weights(in_encoder, tokens, model), *in_bridge])  # [B, N, M]
+            cross = batch.forced.attention[:, 0].mean(dim=(2, 3))  # [B, L, N], with a sentinel's in front
+            return on_grid(cross[..., -mixing.shape[1] :] @ mixing, batch.memory.grid)
 
 
-def roll_out(weights: list[Tensor]) -> Tensor:
-    """How much of each input token is in each output token: `[B, N, N]`, rows sum to 1.
+def roll_out(weights: Sequence[Tensor]) -> Tensor:
+    """How much of each input token is in each output token: `[B, N, M]`, rows sum to 1.
 
     Args:
-        weights: Self-attention `[B, H, N, N]` of each layer, from the first to the last.
+        weights: Self-attention `[B, H, N, N]` of each layer, from the first to the last. Later layers may have fewer
+            tokens, the last ones.
     """
-    rolled: Tensor | None = None
+    M = weights[0].shape[-1]
+    rolled = torch.eye(M, device=weights[0].device)
     for layer in weights:
-        mean = layer.float().mean(dim=1)
-        kept = (mean + torch.eye(mean.shape[-1], device=mean.device)) / 2
-        rolled = kept if rolled is None else kept @ rolled
-    assert rolled is not None
+        N = layer.shape[-1]
+        kept = (layer.float().mean(dim=1) + torch.eye(N, device=layer.device)) / 2
+        rolled = kept @ rolled[..., -N:, :]
     return rolled

@@ -3,7 +3,7 @@
 Fused kernels keep no weights. For one pass the layers are told to compute plainly, which gives the same outputs, and
 hooks take the weights, with their place in the autograd graph. Afterwards everything is as before.
 
-Axis letters: `B` images, `H` heads, `N` image tokens.
+Axis letters: `B` images, `H` heads, `N` image tokens, `M` tokens within the encoder.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from captioner.errors import UsageError
 from captioner.models.captioner import Captioner
 from captioner.models.image_layers import ImageLayer
 from captioner.models.image_tokens import ImageTokens
@@ -22,7 +22,7 @@ from captioner.models.image_tokens import ImageTokens
 
 @contextmanager
 def weights_of(modules: list[nn.Module]) -> Iterator[list[Tensor]]:
-    """While inside, the weights `[B, H, Q, N]` of our attention layers `modules`, in the order they compute."""
+    """While inside, the weights `[B, H, Q, N]` of this package's attention layers, in the order they compute."""
     found: list[Tensor] = []
 
     def ask(_: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -60,25 +60,38 @@ def image_layers(captioner: Captioner) -> list[nn.Module]:
     return [module.attention for module in captioner.bridge.modules() if isinstance(module, ImageLayer)]
 
 
-def is_vit(captioner: Captioner) -> bool:
-    """Whether the encoder is a ViT whose attention can be read: each layer attends over all of its tokens."""
-    return bool(_attention_layers(captioner.encoder.model))
+def global_weights(weights: list[Tensor], tokens: ImageTokens, model: nn.Module) -> list[Tensor]:
+    """What `encoder_weights` found, if each layer attends over all image tokens; else nothing.
 
+    Windows, pooled stages and merged cells do not fit. A ViT cut off at `level` gives no prefix tokens, though its
+    layers have them: then `M` is `N` and these.
 
-def full_attention(weights: list[Tensor], tokens: ImageTokens, name: str) -> list[Tensor]:
-    """The weights, if each is `[B, H, N, N]` over the encoder's own tokens.
+    Args:
+        weights: Of each layer.
+        tokens: What the encoder gave in the same pass.
+        model: The timm model.
 
-    Raises:
-        UsageError: If not: windows, pooled stages, merged cells.
+    Returns:
+        `[B, H, M, M]` a layer.
     """
-    N = tokens.features.shape[1]
-    if not weights or any(
-        w.ndim != 4 or w.shape[0] != len(tokens.features) or w.shape[2:] != (N, N) for w in weights
-    ):
-        raise UsageError(
-            f"the attention of the encoder {name} does not run over all of its {N} tokens in every layer"
-        )
-    return weights
+    B, N, _ = tokens.features.shape
+    sizes = {N, N + int(getattr(model, "num_prefix_tokens", 0))}
+    fits = all(w.ndim == 4 and w.shape[0] == B and w.shape[2] == w.shape[3] for w in weights)
+    found = {w.shape[-1] for w in weights}
+    return weights if fits and len(found) == 1 and found <= sizes else []
+
+
+def is_readable(captioner: Captioner) -> bool:
+    """Whether the encoder is a ViT whose attention can be read; found out on a blank image."""
+    weight = next(captioner.parameters())
+    with torch.no_grad(), encoder_weights(captioner.encoder.model) as weights:
+        tokens = captioner.encoder(weight.new_zeros(1, 3, *captioner.encoder.image_size))
+    return bool(global_weights(weights, tokens, captioner.encoder.model))
+
+
+def has_attention(model: nn.Module) -> bool:
+    """Whether a timm model has attention layers at all."""
+    return bool(_attention_layers(model))
 
 
 def _attention_layers(model: nn.Module) -> list[Any]:
