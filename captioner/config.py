@@ -63,6 +63,10 @@ def run(task: Callable[[DictConfig], int], config_name: str) -> NoReturn:
     """
     import hydra
 
+    from captioner.allocator import keep_freed_memory
+
+    keep_freed_memory()
+
     def guarded(cfg: DictConfig) -> None:
         # Hydra would add a line about overrides to what leaves here as an exception.
         try:
