@@ -187,8 +187,9 @@ def difficult_lines(count: int, seed: int) -> None:
         }
         causes["+".join(sorted(involved)) or "other"][ours, theirs] += 1
     for cause, found in sorted(causes.items(), key=lambda item: -item[1].total()):
-        shown = "; ".join(f"{ours!r}, not {theirs!r}" for (ours, theirs), _ in found.most_common(6))
-        print(f"  {cause}: {found.total()}: {shown}")
+        print(f"  {cause}: {found.total()}")
+        for (ours, theirs), count in found.most_common():
+            print(f"    {count} x {ours!r}, not {theirs!r}")
 
 
 def compare_scores(candidates_file: Path, references_file: Path) -> None:

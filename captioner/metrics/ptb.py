@@ -2,6 +2,16 @@
 
 Those tools run Stanford's PTBTokenizer (CoreNLP 3.4.1, `-preserveLines -lowerCase`) and then drop a list of
 punctuation. This lexer was written from what that program puts out, not from its source.
+
+`scripts/parity_metrics.py` holds it against that program: all captions of Flickr8k and COCO at hand come out alike, and
+19,994 of 20,000 lines made to be difficult. What is known to differ, by cause (ours, theirs):
+- a title, acronym or contraction with a letter beyond ASCII glued on: "Ph.D.º" stays one word, theirs is "ph.d. º";
+  "ma'amº" falls in two, theirs is one; so does "&eacute;µ", an entity before a letter;
+- the point of a lone letter or abbreviation at the end of a line, which theirs takes for the end of a sentence after
+  some words and not after others: "to a." is "to a." or "to a";
+- a number that begins with a point or minus behind others: ". . .8)" has ".8", theirs is "8"; "---8)" has "-8";
+- an abbreviation before one more letter and point: "etc.a." is "etc.a", theirs is "etc. a.";
+- a superscript twice, a telephone number of full-width digits, a URL that ends in an emoji.
 """
 
 from __future__ import annotations

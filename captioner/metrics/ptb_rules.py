@@ -44,6 +44,7 @@ _MAIL = r"""[^\s"<>|(){}]"""
 _URL_INSIDE, _URL_LAST = r"""[^\s"<>|()]""", r"""[^\s"<>|.!?(){},-]"""
 _PREFIX = f"(?:[dloDLO]{_QUOTE})?"  # d'Artagnan, l'Oréal, O'Brien
 _PART = f"{_PREFIX}{_W}+(?:_{_W}+)*"
+_PLAIN = "[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*"
 _STATE = "|".join(f"{name[0]}(?i:{name[1:]})" for name in _STATES.split("|"))
 
 ABBREVIATION = re.compile(f"{_TITLES}|{_CLOSERS}|{_NUMBERED}|{_STATES}|[a-z]", re.IGNORECASE)
@@ -62,7 +63,7 @@ _RULES = [
         ("word", "l", rf"(?i:https?)://{_URL_INSIDE}+{_URL_LAST}"),
         ("word", "l", rf"(?i:www)\.(?:{_URL_LAST}+\.)+[a-zA-Z]{{2,4}}(?:[/?#]{_URL_INSIDE}+{_URL_LAST})?"),
         ("word", "l", rf"(?:[a-z]+\.)+(?:com|net|org|edu)[/?#]{_URL_INSIDE}+{_URL_LAST}"),
-        ("word", "m", rf"[<>]?[:;=][-o*']?[()DPdpO\\@\[\]{{|]{_END}"),  # :-)
+        ("word", "m", r"[<>]?[:;=][-o*']?[()DPdpO\\@\[\]{|](?![A-Za-z0-9])"),  # :-)
         ("word", "lm", r"[-^x=~<>']_[-^x=~<>']"),  # ^_^
         # Numbers
         (
@@ -74,9 +75,14 @@ _RULES = [
         ("word", "dm", r"[-+]?(?:\d+(?:[.,:]\d+)*|(?:[.,:]\d+)+)"),
         ("word", "d", rf"\d+(?:[.,:]\d+)+(?:-{_W}+)+"),
         # Words, hyphens, slashes, points inside
-        ("word", "l", rf"{_L}{_W}*(?:\.{_L}{_W}*)+(?:-{_W}+)*"),
+        (
+            "word",
+            "l",
+            rf"(?!(?i:{_CLOSERS})\.{_L}(?![{_W[1:-1]}.])){_L}{_W}*(?:\.{_L}{_W}*)+(?:-[A-Za-z0-9]+)*",
+        ),
         ("word", "l", rf"{_L}+(?:[!?]{_L}+)+"),  # Yahoo!s
-        ("word", "ld", rf"{_PART}(?:\.?{_HYPHEN}{_PART})*(?:/{_W}+(?:-{_W}+)*)*"),
+        ("word", "ld", rf"{_PART}(?:\.?{_HYPHEN}{_PART})*"),
+        ("word", "ld", rf"{_PLAIN}(?:/{_PLAIN})+"),  # and/or; no other letters than ASCII's
         ("word", "l", r"[A-Z]+(?:(?:&|&amp;)[A-Z]+)+"),  # AT&T
         ("word", "l", r"[cCfF]#|[cC]\+\+|[A-Z]{1,3}\$"),
         # Words that keep a point at their end
@@ -109,7 +115,11 @@ _RULES = [
         ),  # hallowe'en
         ("word", "l", rf"[dlnoDLNO]{_QUOTE}{_L}{_L}+|[jyJY]{_QUOTE}(?={_L})|[djlDJL]{_QUOTE}"),
         # Marks
-        ("word", "m", r"(?i:-[lr][rcs]b-)|[!?]{2,}|#[A-Za-z]+|@[A-Za-z_]\w*|#+|\*+|_+|@+|<<|>>|\\\*|-{5,}"),
+        (
+            "word",
+            "m",
+            rf"(?i:-[lr][rcs]b-)|[!?]{{2,}}|#{_L}+|@[A-Za-z_][A-Za-z0-9_]*|#+|\*+|_+|@+|<<|>>|\\\*|-{{5,}}",
+        ),
         ("drop", "m", r"\.{3,}|&(?i:apos|nbsp|quot|mdash);"),
         ("entity", "m", r"&(?i:amp|lt|gt);"),
         ("word", "m", r"&#39;|&eacute;"),
