@@ -23,6 +23,7 @@ from captioner.bundle import Bundle, build_captioner, save
 from captioner.config import as_list, build
 from captioner.data.datamodule import CaptionDataModule
 from captioner.data.open import open_split
+from captioner.data.regions import Regions
 from captioner.data.samples import CaptionDataset
 from captioner.errors import UsageError
 from captioner.image.augment import TrainingAugment
@@ -85,10 +86,22 @@ def fit(cfg: DictConfig) -> FitResult | None:
     )
     module = CaptionModule(
         model.to(memory_format=torch.channels_last),
-        build(cfg.objective),
+    objective = build(cfg.objective)
+    regions = None
+    if objective.needs_regions:
+        if cfg.image.augment:
+            raise UsageError(
+                "objective.attention_supervision needs boxes to stay where they are, and image.augment moves pixels; "
+                "set image.augment=null"
+            )
+        regions = Regions(
+            train_set, tokenizer=tokenizer, transform=transform, grid=encoder.grid, cells=encoder.cells
+        )
+        objective,
         pad_id=tokenizer.pad_id,
         **OmegaConf.to_container(cfg.optim),  # type: ignore[arg-type]
     )
+        regions=regions,
     model_file = output_dir / "model.safetensors"
     card = _card(cfg, train_set, val_set, tokenizer)
 

@@ -12,6 +12,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from captioner.data.batch import CaptionBatch
+from captioner.data.regions import Regions
 from captioner.errors import CaptionerError, UsageError
 from captioner.models.captioner import Captioner, Memory
 from captioner.objectives.cross_entropy import CrossEntropy
@@ -25,6 +26,7 @@ class CaptionModule(lightning.LightningModule):
         captioner: What is trained.
         objective: The loss.
         pad_id: The tokenizer's padding.
+        regions: Finds where what a token names lies; needed where the objective asks for it.
         lr: Peak learning rate of bridge and decoder.
         encoder_lr: Peak learning rate of the encoder's trained layers; None for `lr`.
         weight_decay: AdamW's decay; biases, norms and embeddings of positions have none.
@@ -42,6 +44,7 @@ class CaptionModule(lightning.LightningModule):
         objective: TeacherForcing,
         *,
         pad_id: int,
+        regions: Regions | None = None,
         lr: float = 1e-3,
         encoder_lr: float | None = None,
         weight_decay: float = 0.05,
@@ -59,6 +62,7 @@ class CaptionModule(lightning.LightningModule):
         self.captioner = captioner
         self.objective = objective
         self.pad_id = pad_id
+        self.regions = regions
         self.lr = lr
         self.encoder_lr = lr if encoder_lr is None else encoder_lr
         self.weight_decay = weight_decay
@@ -72,12 +76,14 @@ class CaptionModule(lightning.LightningModule):
         output = self.captioner(
             batch.images, batch.tokens[:, :, :-1], need_weights=self.objective.needs_attention
         )
+        targets = batch.tokens[:, :, 1:]
         terms = self.objective(
             output.logits,
-            batch.tokens[:, :, 1:],
+            targets,
             pad_id=self.pad_id,
             # The grid is the last rows*cols tokens; what stands before is no place.
             attention=output.cross_attention[..., -rows * cols :] if self.objective.needs_attention else None,
+            regions=self.regions(batch.indices, targets) if self.regions else None,
             choice=output.choice,
         )
         loss = torch.stack(list(terms.values())).sum()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from captioner.data.regions import MarkedCaption
 from captioner.data.samples import CaptionSample
 from captioner.data.scenes.draw import paint
 from captioner.data.scenes.language import Reference, describe
@@ -60,8 +61,23 @@ class Scenes:
 
     def references(self, index: int) -> tuple[Reference, ...]:
         """The five references at `index`, with what their nouns name. Raises IndexError as `scene`."""
-        scene = self.scene(index)
+        return self._describe(self.scene(index), index)
+
+    def _describe(self, scene: Scene, index: int) -> tuple[Reference, ...]:
         return describe(scene, np.random.default_rng((self.seed, SPLITS.index(self.split), index, 2)))
+
+    def marked(self, index: int) -> tuple[MarkedCaption, ...]:
+        """The five references at `index` with the boxes of what their nouns name. Raises IndexError as `scene`."""
+        scene, side = self.scene(index), self.image_size
+        boxes = scene.boxes
+        return tuple(
+            MarkedCaption(
+                reference.text,
+                {m.word_index: tuple(boxes[k] for k in m.objects) for m in reference.mentions},
+                (side, side),
+            )
+            for reference in self._describe(scene, index)
+        )
 
 
 def _whole(name: str, value: int, *, minimum: int) -> int:
