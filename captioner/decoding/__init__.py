@@ -1,24 +1,44 @@
-"""How is a caption chosen? Greedy and beam search over a cached decoder."""
+"""How is a caption chosen? Searches over a cached decoder, and rules that captions obey."""
 
 from __future__ import annotations
 
 from captioner.decoding.beam import BeamSearch
+from captioner.decoding.constraints import Banned, Constraint, MinLength, NoRepeatedNgrams, NoTrailing, Prefix
+from captioner.decoding.contrastive import ContrastiveSearch
+from captioner.decoding.diverse_beam import DiverseBeamSearch
+from captioner.decoding.ensemble import EnsembleDecoder, EnsembleSearch
 from captioner.decoding.greedy import GreedySearch
-from captioner.decoding.hypotheses import Hypotheses, Search, SpecialTokens, StepDecoder
+from captioner.decoding.hypotheses import Hypotheses, Search, SpecialTokens, StepCache, StepDecoder
+from captioner.decoding.length import LengthNorm
+from captioner.decoding.make import make_search
+from captioner.decoding.mbr import MbrSearch
+from captioner.decoding.required import Required
+from captioner.decoding.sampling import SampleSearch
+from captioner.decoding.words import make_required, word_constraints
 
 __all__ = [
+    "Banned",
     "BeamSearch",
+    "Constraint",
+    "ContrastiveSearch",
+    "DiverseBeamSearch",
+    "EnsembleDecoder",
+    "EnsembleSearch",
     "GreedySearch",
     "Hypotheses",
+    "LengthNorm",
+    "MbrSearch",
+    "MinLength",
+    "NoRepeatedNgrams",
+    "NoTrailing",
+    "Prefix",
+    "Required",
+    "SampleSearch",
     "Search",
     "SpecialTokens",
+    "StepCache",
     "StepDecoder",
+    "make_required",
     "make_search",
+    "word_constraints",
 ]
-
-
-def make_search(beam_size: int = 3, *, max_length: int = 30, length_penalty: float = 0.7) -> Search:
-    """The search for a beam size: greedy for 1, beam search above. Arguments as in `BeamSearch`."""
-    if beam_size == 1:
-        return GreedySearch(max_length=max_length, length_penalty=length_penalty)
-    return BeamSearch(beam_size, max_length=max_length, length_penalty=length_penalty)

@@ -5,13 +5,17 @@ Axis letters: `B` images, `L` tokens.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from captioner.decoding.hypotheses import Hypotheses, SpecialTokens, StepDecoder, check_settings
-from captioner.errors import CaptionerError
+from captioner.decoding.constraints import NEG_INF, Constraint, check_constraints
+from captioner.decoding.hypotheses import Hypotheses, SpecialTokens, StepDecoder, check_length
+from captioner.decoding.length import LengthNorm
+from captioner.decoding.steps import Steps
+from captioner.decoding.written import Written
 
 
 class GreedySearch:
@@ -20,19 +24,37 @@ class GreedySearch:
     Args:
         max_length: Longest caption in tokens, EOS included.
         length_penalty: Exponent of the length in the score that is reported; the choice does not depend on it.
+        length_norm: A kind of `LengthNorm`, for the score.
+        constraints: Rules that every caption obeys.
 
     Raises:
-        UsageError: If a value is out of range.
+        UsageError: If a value is out of range, or no caption of `max_length` can obey.
     """
 
-    def __init__(self, *, max_length: int = 30, length_penalty: float = 0.7) -> None:
-        check_settings(max_length=max_length, length_penalty=length_penalty)
+    def __init__(
+        self,
+        *,
+        max_length: int = 30,
+        length_penalty: float = 0.7,
+        length_norm: str = "power",
+        constraints: Sequence[Constraint] = (),
+    ) -> None:
+        check_length(max_length)
+        check_constraints(constraints, max_length)
         self.max_length = max_length
-        self.length_penalty = length_penalty
+        self.norm = LengthNorm(length_penalty, length_norm)
+        self.constraints = tuple(constraints)
+
+    def for_images(self, images: Sequence[int]) -> GreedySearch:
+        """Itself: nothing is drawn."""
+        return self
 
     def spec(self) -> dict[str, Any]:
         """The settings, for signatures and reports."""
-        return {"search": "greedy", "max_length": self.max_length, "length_penalty": self.length_penalty}
+        settings = {"search": "greedy", "max_length": self.max_length} | self.norm.spec()
+        for rule in self.constraints:
+            settings |= rule.spec()
+        return settings
 
     @torch.no_grad()
     def __call__(self, decoder: StepDecoder, memory: Tensor, special: SpecialTokens) -> Hypotheses:
@@ -40,29 +62,16 @@ class GreedySearch:
 
         Raises:
             CaptionerError: If the decoder gives NaN, naming the step.
+            UsageError: If constraints leave an image nothing to go on with.
         """
-        B, T, device = memory.shape[0], min(self.max_length, decoder.max_length), memory.device
-        cache = decoder.init_cache(memory, max_length=T)
-        token = torch.full((B, 1), special.begin, device=device)
-        done = torch.zeros((B, 1), dtype=torch.bool, device=device)
-        tokens = torch.full((B, 1, T), special.pad, device=device)
-        logprobs = torch.zeros((B, 1, T), device=device)
-        banned = torch.tensor(
-            sorted({special.pad, special.begin, *special.banned} - {special.end}), device=device
+        steps = Steps(
+            decoder, memory, special, num_beams=1, max_length=self.max_length, constraints=self.constraints
         )
-        for t in range(T):
-            logits, cache = decoder.step(token, cache)
-            step = logits.float().log_softmax(dim=-1)  # [B, 1, V]
-            if torch.isnan(step).any():
-                raise CaptionerError(f"the decoder gave NaN at step {t + 1}; the model's weights are damaged")
-            step[:, :, banned] = float("-inf")
-            best, token = step.max(dim=-1)
-            if t + 1 == T:
-                best, token = step[:, :, special.end], torch.full_like(token, special.end)
-            tokens[:, :, t] = token.masked_fill(done, special.pad)
-            logprobs[:, :, t] = best.masked_fill(done, 0.0)
-            done |= token == special.end
-            if bool(done.all()):
+        written = Written(memory.shape[0], 1, length=steps.length, special=special, device=memory.device)
+        token = torch.full((memory.shape[0], 1), special.begin, device=memory.device)
+        for t in range(steps.length):
+            best, token = steps(token, written.tokens[:, :, :t]).max(dim=-1)
+            steps.refuse_dead_ends(((best > NEG_INF) | written.done).flatten())
+            if written.add(t, token, best):
                 break
-        length = (tokens != special.pad).sum(dim=-1)
-        return Hypotheses(tokens, logprobs.sum(dim=-1) / length**self.length_penalty, logprobs)
+        return written.hypotheses(self.norm)

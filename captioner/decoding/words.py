@@ -1,0 +1,142 @@
+"""How do words that a user types become rules about tokens?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from captioner.decoding.constraints import Banned, Constraint, NoTrailing, Prefix
+from captioner.decoding.required import Required
+from captioner.errors import UsageError
+from captioner.text.tokenizer import Tokenizer
+
+FUNCTION_WORDS = (
+    *("a", "an", "the", "this", "that", "these", "those", "some", "each", "every"),
+    *("my", "your", "his", "her", "its", "our", "their"),
+    *(
+        "of",
+        "in",
+        "on",
+        "at",
+        "by",
+        "to",
+        "from",
+        "with",
+        "without",
+        "for",
+        "into",
+        "onto",
+        "upon",
+        "near",
+        "over",
+    ),
+    *(
+        "under",
+        "between",
+        "through",
+        "across",
+        "along",
+        "against",
+        "among",
+        "behind",
+        "beside",
+        "during",
+        "toward",
+    ),
+    *("towards", "above", "below", "beneath", "inside", "off", "around", "like", "as", "than"),
+    *("and", "or", "but", "while", "which", "who", "whose", "where", "when", "because", "if"),
+    *("is", "are", "was", "were", "be", "been", "being", "has", "have", "had", "very"),
+)
+"""English words with which no caption should end."""
+
+_SHOWN = 5  # unknown words named in a message
+
+
+def word_constraints(
+    tokenizer: Tokenizer, *, prefix: str = "", banned: Sequence[str] = (), no_trailing: bool = False
+) -> list[Constraint]:
+    """Rules that captions obey, from words.
+
+    Args:
+        tokenizer: The model's.
+        prefix: How every caption begins.
+        banned: Words or phrases that no caption contains after the prefix. With a tokenizer that cuts words into
+            pieces, a word that begins with the pieces of a banned one is banned with it. Words that the model does not
+            know need no ban.
+        no_trailing: No caption ends with one of `FUNCTION_WORDS`.
+
+    Raises:
+        UsageError: If the model does not know a word of the prefix.
+    """
+    rules: list[Constraint] = []
+    if begin := _known("prefix", prefix, tokenizer):
+        rules.append(Prefix(begin))
+    if sequences := _sequences(banned, tokenizer):
+        rules.append(Banned(sequences))
+    if no_trailing and (sequences := _sequences(FUNCTION_WORDS, tokenizer)):
+        rules.append(NoTrailing(sequences))
+    return rules
+
+
+def make_required(
+    tokenizer: Tokenizer, words: Sequence[str], *, banned: Sequence[str] = ()
+) -> Required | None:
+    """What every caption contains, from words or phrases; None for none.
+
+    Args:
+        tokenizer: The model's.
+        words: The words, in any order.
+        banned: Words that may not occur, to refuse what contradicts itself.
+
+    Raises:
+        UsageError: If the model does not know one of them, or it is banned.
+    """
+    if not words:
+        return None
+    sequences = []
+    for word in words:
+        sequence = _known("required", word, tokenizer)
+        if not sequence:
+            raise UsageError(f"required has {word!r}, which holds no word; leave it out")
+        sequences.append(sequence)
+    for ban, parts in zip(banned, (tokenizer.encode(ban) for ban in banned), strict=True):
+        for word, sequence in zip(words, sequences, strict=True):
+            if parts and any(sequence[i : i + len(parts)] == parts for i in range(len(sequence))):
+                raise UsageError(f"{word!r} is required and {ban!r} is banned; take one of them away")
+    continuing: list[int] = []
+    if tokenizer.kind == "bpe":
+        tokens = [tokenizer.id_to_token(i) for i in range(tokenizer.vocab_size)]
+        control = {tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id, tokenizer.unk_id}
+        continuing = [i for i, token in enumerate(tokens) if i not in control and not token.startswith("Ġ")]
+    return Required(sequences, continuing=continuing)
+
+
+def _sequences(words: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
+    """The tokens of each word that the model knows."""
+    encoded = (tokenizer.encode(word) for word in words)
+    return [ids for ids in encoded if ids and tokenizer.unk_id not in ids]
+
+
+def _known(setting: str, text: str, tokenizer: Tokenizer) -> list[int]:
+    """The tokens of a text.
+
+    Raises:
+        UsageError: If the model does not know one of its words, naming what is close.
+    """
+    ids = tokenizer.encode(text)
+    if tokenizer.unk_id not in ids:
+        return ids
+    unknown = [
+        word for word in tokenizer.normalize(text).split() if tokenizer.unk_id in tokenizer.encode(word)
+    ]
+    vocabulary = [tokenizer.id_to_token(i) for i in range(tokenizer.unk_id + 1, tokenizer.vocab_size)]
+    close = [match for word in unknown for match in get_close_matches(word, vocabulary, n=3)]
+    remedy = (
+        f"did you mean {', '.join(close[:_SHOWN])}?"
+        if close
+        else "take words that occur in its training captions"
+    )
+    raise UsageError(
+        f"{setting} has {', '.join(map(repr, unknown[:_SHOWN]))}, which the model's vocabulary of "
+        f"{tokenizer.vocab_size} tokens does not hold; {remedy}"
+    )

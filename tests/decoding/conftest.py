@@ -1,0 +1,54 @@
+"""Tiny decoders with opinions, and what can be said of them by trying every caption."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor
+
+from captioner.decoding import Hypotheses, SpecialTokens
+from captioner.models.transformer import TransformerDecoder
+
+PAD, BOS, EOS, UNK = range(4)
+SPECIAL = SpecialTokens(pad=PAD, begin=BOS, end=EOS, banned=(UNK,))
+N, D = 3, 8
+
+
+def decoder(words: int, *, seed: int = 0, max_length: int = 12) -> TransformerDecoder:
+    """A decoder of `words` words after the four control tokens, random enough to have opinions."""
+    torch.manual_seed(seed)
+    made = TransformerDecoder(4 + words, D, depth=2, num_heads=2, max_length=max_length, tie_weights=False)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.normal_(std=0.7)
+    return made.eval()
+
+
+def memory(images: int, seed: int = 1) -> Tensor:
+    return torch.randn(images, N, D, generator=torch.Generator().manual_seed(seed))
+
+
+def forced_logprobs(model: TransformerDecoder, image: Tensor, tokens: Tensor) -> Tensor:
+    """Log-probabilities `[..., L]` of captions `[C, L]` of one image, by teacher forcing."""
+    inputs = torch.cat([torch.full_like(tokens[:, :1], BOS), tokens[:, :-1]], dim=1)
+    with torch.no_grad():
+        logprobs = model(inputs[None], image[None]).logits[0].log_softmax(-1)
+    return logprobs.gather(-1, tokens[..., None])[..., 0] * (tokens != PAD)
+
+
+def every_caption(
+    model: TransformerDecoder, image: Tensor, words: int, max_length: int, length_penalty: float
+) -> list[tuple[float, list[int]]]:
+    """All captions up to `max_length` with their scores, best first."""
+    scored: list[tuple[float, list[int]]] = []
+    for count in range(max_length):
+        found = [[*body, EOS] for body in itertools.product(range(4, 4 + words), repeat=count)]
+        total = forced_logprobs(model, image, torch.tensor(found)).sum(-1)
+        scores = total / (count + 1) ** length_penalty
+        scored += zip(scores.tolist(), found, strict=True)
+    return sorted(scored, reverse=True)
+
+
+def captions(found: Hypotheses) -> list[list[list[int]]]:
+    return [[[t for t in row if t != PAD] for row in image] for image in found.tokens.tolist()]
