@@ -94,8 +94,12 @@ class Caption:
             UsageError: If there is no such word, method, layer or head, or a method is named together with a layer or
                 head.
         """
+        if not self.words:
+            raise UsageError(f"word_index={word_index!r} cannot be had: the caption has no words")
         if not isinstance(word_index, int) or not 0 <= word_index < len(self.words):
-            raise UsageError(f"word_index={word_index} must be a whole number {_range(0, len(self.words))}")
+            raise UsageError(
+                f"word_index={word_index!r} must be a whole number from 0 to {len(self.words) - 1}"
+            )
         if method is not None:
             if layer is not None or head is not None:
                 raise UsageError(
@@ -103,9 +107,9 @@ class Caption:
                     "explain the caption by attention:layerN.headM"
                 )
             if method not in self.explanations:
-                there = ", ".join(self.explanations) or "none"
+                known = ", ".join(self.explanations) or "none"
                 raise UsageError(
-                    f"method={method} was not computed ({there}); ask for it by explain={method}"
+                    f"method={method} was not computed ({known}); ask for it by explain={method}"
                 )
             explained: NDArray[np.float32] = self.explanations[method][word_index]
             return explained
@@ -114,11 +118,7 @@ class Caption:
         maps: NDArray[np.float32] = self.maps[word_index]  # [layers, heads, rows, cols]
         for name, chosen, there in (("layer", layer, maps.shape[0]), ("head", head, maps.shape[1])):
             if chosen is not None and (not isinstance(chosen, int) or not 1 <= chosen <= there):
-                raise UsageError(f"{name}={chosen} must be a whole number {_range(1, there + 1)}")
+                raise UsageError(f"{name}={chosen!r} must be a whole number from 1 to {there}")
         of_layers = maps.mean(axis=0) if layer is None else maps[layer - 1]
         found: NDArray[np.float32] = of_layers.mean(axis=0) if head is None else of_layers[head - 1]
         return found
-
-
-def _range(start: int, end: int) -> str:
-    return f"from {start} to {end - 1}" if end > start else "of which there is none: the caption has no words"

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from captioner import bundle as bundles
 from captioner.caption import Caption
-from captioner.decoding import Search, make_search
+from captioner.decoding import EnsembleSearch, Search, make_search
 from captioner.errors import ImageError, UsageError
 from captioner.explain.describe import describe, describe_given
 from captioner.explain.methods import Method, make_methods
@@ -51,13 +51,33 @@ class CaptionPipeline:
     Args:
         model: What `bundle.load` gives.
         device: Where it computes.
+        ensemble: Further models that decide on each word with it. Explanations are those of `model`.
+        average: How they are averaged: `logprobs` or `probs`.
 
     Attributes:
         card: The model's training card.
+
+    Raises:
+        UsageError: If the models' tokenizers differ.
     """
 
-    def __init__(self, model: bundles.Bundle, *, device: str | torch.device = "cpu") -> None:
+    def __init__(
+        self,
+        model: bundles.Bundle,
+        *,
+        device: str | torch.device = "cpu",
+        ensemble: Sequence[bundles.Bundle] = (),
+        average: str = "logprobs",
+    ) -> None:
+        for number, other in enumerate(ensemble, start=2):
+            if other.tokenizer.to_json() != model.tokenizer.to_json():
+                raise UsageError(
+                    f"model {number} of the ensemble has another vocabulary ({other.tokenizer.vocab_size} tokens) than "
+                    f"the first ({model.tokenizer.vocab_size}); join models that were trained with one tokenizer"
+                )
         self.model = model
+        self.ensemble = tuple(ensemble)
+        self.average = average
         self.device = torch.device(device)
         self.card: dict[str, Any] = model.card
 
@@ -68,6 +88,7 @@ class CaptionPipeline:
         beam_size: int = 3,
         max_length: int = 30,
         length_penalty: float = 0.7,
+        search: Search | None = None,
         batch_size: int = 16,
         explain: Explain = "attention",
     ) -> list[Caption]:
@@ -78,6 +99,7 @@ class CaptionPipeline:
             beam_size: 1 is greedy decoding.
             max_length: Longest caption in tokens, EOS included.
             length_penalty: score = log P / length ** length_penalty.
+            search: Any other way to choose captions, in place of the three above; see `captioner.decoding`.
             batch_size: Photos encoded and decoded at once; the captions do not depend on it.
             explain: Methods that say where each word comes from, such as "attention,occlusion" or
                 ["attention", "occlusion"]; see `captioner.explain.methods`. The first gives `Word.map`.
@@ -91,7 +113,7 @@ class CaptionPipeline:
         """
         if isinstance(images, str | Path | bytes | Image.Image | np.ndarray | Photo):
             images = [images]
-        search = make_search(beam_size, max_length=max_length, length_penalty=length_penalty)
+        search = search or make_search(beam_size, max_length=max_length, length_penalty=length_penalty)
         captions = []
         for result in self.stream(images, search=search, batch_size=batch_size, explain=explain):
             if result.error is not None:
@@ -167,6 +189,17 @@ class CaptionPipeline:
     def _images(self, pixels: list[Tensor]) -> Tensor:
         return torch.stack(pixels).to(self.device, memory_format=torch.channels_last)
 
+    @torch.no_grad()
+    def _joined(self, search: Search, photos: Sequence[Photo]) -> Search:
+        """The search over all models; each sees the photos through its own transform."""
+        if not self.ensemble:
+            return search
+        others = []
+        for model in self.ensemble:
+            pixels = [model.transform(photo)[0] for photo in photos]
+            others.append((model.captioner.decoder, model.captioner.encode(self._images(pixels)).features))
+        return EnsembleSearch(search, others, average=self.average)
+
     def _batch(
         self,
         waiting: Sequence[tuple[int, Photo | ImageError]],
@@ -177,12 +210,13 @@ class CaptionPipeline:
         captions: Iterator[Caption] = iter(())
         if photos:
             inputs = [self.model.transform(photo) for photo in photos]
+            numbers = [index for index, photo in waiting if isinstance(photo, Photo)]
             found = describe(
                 self.model.captioner,
                 self._images([pixels for pixels, _ in inputs]),
                 [geometry for _, geometry in inputs],
                 tokenizer=self.model.tokenizer,
-                search=search,
+                search=self._joined(search.for_images(numbers), photos),
                 methods=methods,
             )
             captions = iter(found)
@@ -193,19 +227,28 @@ class CaptionPipeline:
                 yield Captioned(index, None, None, photo)
 
 
-def load(path: str | Path, *, device: str = "auto") -> CaptionPipeline:
+def load(
+    path: str | Path,
+    *,
+    device: str = "auto",
+    ensemble: Sequence[str | Path] = (),
+    average: str = "logprobs",
+) -> CaptionPipeline:
     """Load a model file.
 
     Args:
         path: A `model.safetensors` that `captioner.train` wrote.
         device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps".
+        ensemble: Further model files of the same vocabulary, which decide on each word with it.
+        average: How they are averaged: "logprobs" or "probs".
 
     Raises:
-        ModelFileError: If the file cannot be used.
-        UsageError: If the device is not there.
+        ModelFileError: If a file cannot be used.
+        UsageError: If the device is not there, or the models' vocabularies differ.
     """
     chosen = choose_device(device)
-    return CaptionPipeline(bundles.load(path, device=chosen), device=chosen)
+    model, *others = (bundles.load(one, device=chosen) for one in (path, *ensemble))
+    return CaptionPipeline(model, device=chosen, ensemble=others, average=average)
 
 
 def choose_device(name: str) -> torch.device:

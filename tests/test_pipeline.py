@@ -248,3 +248,49 @@ def test_an_encoded_photo_in_memory(pipeline: CaptionPipeline) -> None:
     assert equal(caption, expected)
     photo = Photo(picture(2), (40, 60), 1, None)
     assert equal(pipeline.caption(photo)[0], expected)
+
+
+def test_methods_are_asked_for_by_name(pipeline: CaptionPipeline) -> None:
+    (plain,) = pipeline.caption(picture(1), max_length=9)
+    (caption,) = pipeline.caption(picture(1), max_length=9, explain=["attention", "occlusion"])
+    assert equal(plain, caption)
+    assert list(plain.explanations) == ["attention"]
+    assert list(caption.explanations) == ["attention", "occlusion"]
+    np.testing.assert_allclose(caption.map(0, method="occlusion"), caption.explanations["occlusion"][0])
+    for result in pipeline.stream(
+        [picture(1)] * 3, search=SEARCH, batch_size=2, explain="occlusion:2x2,rollout"
+    ):
+        assert result.caption is not None
+        assert list(result.caption.explanations) == ["occlusion:2x2", "rollout"]
+        assert result.caption.words[0].map.shape == (2, 2)
+
+
+def test_a_method_that_cannot_be_had_is_refused_before_a_photo_is_read(pipeline: CaptionPipeline) -> None:
+    def photos() -> Iterator[NDArray[np.uint8]]:
+        raise AssertionError
+        yield picture(0)
+
+    for explain in ("gradcam", "attention:layer5", "attention:best", []):
+        with pytest.raises(UsageError, match="explain"):
+            pipeline.stream(photos(), search=SEARCH, explain=explain)
+
+
+def test_the_best_head_is_the_one_on_the_card(random_model: Bundle) -> None:
+    model = dataclasses.replace(random_model, card={"best_head": {"layer": 2, "head": 1}})
+    (caption,) = CaptionPipeline(model).caption(picture(3), max_length=9, explain="attention:best")
+    for k, word in enumerate(caption.words):
+        np.testing.assert_allclose(word.map, caption.maps[k, 1, 0], atol=1e-6)
+
+
+def test_a_caption_of_ones_own_is_explained(pipeline: CaptionPipeline, folder: Path) -> None:
+    caption = pipeline.explain(
+        picture(2), "Two dogs sit, on the mat!".replace("dogs", "cats"), explain="grad_cam"
+    )
+    assert caption.text == "two cats sit on the mat"
+    assert list(caption.explanations) == ["grad_cam"]
+    assert caption.geometry.size == (40, 60)
+    assert caption.score == pytest.approx(caption.logprob)
+    with pytest.raises(UsageError, match="this model does not know 'dogs'"):
+        pipeline.explain(picture(2), "two dogs")
+    with pytest.raises(ImageError, match=r"3\.png is"):
+        pipeline.explain(folder / "3.png", "two cats")
