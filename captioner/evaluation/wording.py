@@ -31,10 +31,12 @@ def training_captions(data: DictConfig, card: Mapping[str, Any]) -> Iterator[str
     Raises:
         UsageError: There is no such split, or the model was trained on something else; the message says which.
     """
-    name = OmegaConf.select(OmegaConf.create(dict(card)), "settings.data.name")
+    settings = OmegaConf.create(dict(card))
+    name = OmegaConf.select(settings, "settings.data.name") or OmegaConf.select(settings, "data.name")
+    if name is None:
+        raise UsageError("the model's card does not say on what it was trained")
     if name != data.name:
-        known = f"on {name}, and this is {data.name}" if name else "nobody knows on what"
-        raise UsageError(f"the model was trained {known}")
+        raise UsageError(f"the model was trained on {name}, and this is {data.name}")
     split = open_split(data, "train")
     trained_on = card.get("data", {}).get("train_images")
     if len(split) != trained_on:
