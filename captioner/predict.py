@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from captioner.overlay.entries import PageEntry
     from captioner.pipeline import Captioned
 
-OVERLAYS = ("html", "png")
+OVERLAYS = ("html", "png", "words", "gif", "webp", "svg", "pdf", "npz")
 
 
 def predict(cfg: DictConfig) -> int:
@@ -28,7 +28,11 @@ def predict(cfg: DictConfig) -> int:
         raise UsageError(f"overlay={unknown[0]} is unknown; choose from {', '.join(OVERLAYS)}, or null")
     if cfg.scale not in ("caption", "word"):
         raise UsageError(f"scale={cfg.scale} is unknown; choose caption or word")
-    from captioner.image.find import find_photos
+    if "pdf" in overlays:
+        from captioner.overlay.pdf import check_pdf
+
+        check_pdf()
+    from captioner.image.find import NOT_PHOTOS, find_photos
 
     images = cfg.images if isinstance(cfg.images, str) else [str(entry) for entry in cfg.images or ()]
     paths = find_photos(images, stdin=sys.stdin)
@@ -38,10 +42,13 @@ def predict(cfg: DictConfig) -> int:
 
     search = make_search(cfg.beam_size, max_length=cfg.max_length, length_penalty=cfg.length_penalty)
     pipeline = load(cfg.model, device=cfg.device)
-    results = pipeline.stream(paths, search=search, batch_size=cfg.batch_size)
+    results = pipeline.stream(paths, search=search, batch_size=cfg.batch_size, explain=as_list(cfg.explain))
     folder = Path(cfg.output_dir)
+    kinds = [kind for kind in overlays if kind != "html"]
     try:
-        (folder / "overlays" if "png" in overlays else folder).mkdir(parents=True, exist_ok=True)
+        (folder / "overlays" if kinds else folder).mkdir(parents=True, exist_ok=True)
+        if kinds:
+            (folder / "overlays" / NOT_PHOTOS).touch()  # a second run does not caption our own pictures
     except OSError as error:
         raise UsageError(
             f"output_dir={folder} cannot be written: {error.strerror}; choose another"
@@ -52,9 +59,7 @@ def predict(cfg: DictConfig) -> int:
         lines = files.enter_context(
             open(folder / "captions.jsonl", "w", encoding="utf-8", errors="backslashreplace")
         )
-        entries = _report(
-            results, paths, lines, bad, folder / "overlays" if "png" in overlays else None, cfg.scale
-        )
+        entries = _report(results, paths, lines, bad, folder / "overlays", kinds, cfg.scale)
         if "html" in overlays:
             from captioner.overlay.page import write_page
 
@@ -79,12 +84,13 @@ def _report(
     paths: list[Path],
     lines: TextIO,
     bad: list[dict[str, str]],
-    sheets: Path | None,
+    folder: Path,
+    kinds: list[str],
     scale: Any,
 ) -> Iterator[PageEntry]:
     """Print and write each result as it comes; give the captioned ones on for the page."""
     from captioner.overlay.entries import PageEntry
-    from captioner.overlay.sheet import contact_sheet
+    from captioner.overlay.files import write_files
 
     for result in results:
         path = paths[result.index]
@@ -107,12 +113,10 @@ def _report(
             ],
         }
         lines.write(json.dumps(record, ensure_ascii=False) + "\n")
-        if sheets is not None:
-            # Photos of several folders may share a name: the number keeps them apart and in order. Names end at
-            # 255 bytes, and a letter takes up to 4.
-            contact_sheet(result.photo.pixels, caption, scale=scale).save(
-                sheets / f"{result.index + 1:05d}-{path.stem[:60]}.png"
-            )
+        if kinds:
+            # Photos of several folders may share a name: the number keeps them apart and in order.
+            stem = f"{result.index + 1:05d}-{path.stem}"
+            write_files(folder, stem, result.photo.pixels, caption, kinds=kinds, scale=scale, name=str(path))
         yield PageEntry(result.photo.pixels, caption, str(path))
 
 
@@ -120,8 +124,8 @@ def _summarise(total: int, bad: int, folder: Path, overlays: list[str]) -> None:
     print(f"{total - bad} of {total} photos captioned: {folder / 'captions.jsonl'}", file=sys.stderr)
     if "html" in overlays:
         print(f"page: {folder / 'index.html'}", file=sys.stderr)
-    if "png" in overlays:
-        print(f"contact sheets: {folder / 'overlays'}", file=sys.stderr)
+    if kinds := ", ".join(kind for kind in overlays if kind != "html"):
+        print(f"{kinds}: {folder / 'overlays'}", file=sys.stderr)
     if bad:
         print(f"{bad} could not be read: {folder / 'errors.jsonl'}", file=sys.stderr)
 

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from PIL import Image
 from captioner.config import _quoted
 from captioner.data.scenes import Scenes
 from captioner.errors import UsageError
+from captioner.overlay.arrays import read_arrays
 from captioner.pipeline import load
 from captioner.predict import predict
 from tests.conftest import Finished, compose
@@ -124,12 +126,67 @@ def test_writes_a_page_and_a_sheet_for_each_photo(photos: Path, tiny_model: Path
         assert page.count(f">{record['image']}</h2>") == 1
         assert f">{record['caption']}</p>" in page
     # Two photos are called 1 and two are called 2: the number keeps them apart.
-    sheets = sorted(path.name for path in Path("out/overlays").iterdir())
+    sheets = sorted(path.name for path in Path("out/overlays").glob("*.png"))
     assert sheets == ["00001-2.png", "00002-10.png", "00003-1.png", "00004-2.png", "00005-1.png"]
     first, last = (np.asarray(Image.open(Path("out/overlays", name))) for name in (sheets[0], sheets[-1]))
     assert first.ndim == last.ndim == 3
     assert first.std() > 5
     assert first.shape != last.shape or (first != last).any()
+
+
+def test_writes_every_kind_for_a_photo_of_any_name(
+    tiny_model: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = "<img src=x onerror=alert(1)> \"'&\n🐈.png"
+    photo(tmp_path / "plain.png").rename(name)
+    kinds = "html,png,words,gif,webp,svg,pdf,npz"
+    asked = (
+        f"model={tiny_model}",
+        "images=.",
+        "explain=occlusion,attention",
+        f"overlay={kinds}",
+        "max_length=6",
+    )
+    done = command("predict", *asked)
+    assert done.status == 0
+    (record,) = lines(Path("captions/captions.jsonl"))
+    assert record["image"] == name
+    assert record["words"], "a model that says nothing proves nothing"
+    made = sorted(path.name for path in Path("captions/overlays").iterdir())
+    stem = "00001--img src=x onerror=alert(1)- -'&-🐈"
+    assert made == [
+        ".not-photos",
+        stem,
+        *(f"{stem}.{kind}" for kind in ("gif", "npz", "pdf", "png", "svg", "webp")),
+    ]
+    assert len(list(Path("captions/overlays", stem).iterdir())) == len(record["words"])
+    page = Path("captions/index.html").read_text(encoding="utf-8")
+    assert "<img src=x" not in page
+    assert '"title":"Occlusion"' in page
+    caption = read_arrays(Path("captions/overlays", f"{stem}.npz"))
+    assert list(caption.explanations) == ["occlusion", "attention"]
+    ElementTree.parse(Path("captions/overlays", f"{stem}.svg"))
+
+    again = command("predict", *asked)  # what was made lies among the photos now
+    assert (again.status, again.out) == (0, done.out)
+
+
+def test_pictures_show_the_first_method(photos: Path, tiny_model: Path) -> None:
+    for folder, explain in (("a1", "attention"), ("a2", "attention,grad_cam"), ("g", "grad_cam,attention")):
+        asked = (
+            f"model={tiny_model}",
+            "images=photos/2.png",
+            f"output_dir={folder}",
+            "overlay=png",
+            f"explain='{explain}'",
+        )
+        assert predict(compose("predict", *asked)) == 0
+    first, same, other = (
+        np.asarray(Image.open(f"{folder}/overlays/00001-2.png")) for folder in ("a1", "a2", "g")
+    )
+    np.testing.assert_array_equal(first, same)
+    assert first.shape != other.shape or (first != other).any()
 
 
 ODD_NAMES = (
@@ -171,7 +228,7 @@ def test_any_name_can_be_shown(tiny_model: Path, tmp_path: Path, monkeypatch: py
     for record in records:
         shown = html.escape(record["image"].encode(errors="replace").decode())
         assert page.count(f">{shown}</h2>") == 1
-    sheets = sorted(path.name for path in Path("captions/overlays").iterdir())
+    sheets = sorted(path.name for path in Path("captions/overlays").glob("*.png"))
     assert [name[:6] for name in sheets] == [f"{number:05d}-" for number in range(1, len(names) + 1)]
 
 
@@ -193,7 +250,7 @@ def test_a_bad_photo_is_reported_and_the_others_are_captioned(
         zip(IN_ORDER[1:3], reports, strict=True)
     )
     assert [record["image"] for record in lines(Path("out/captions.jsonl"))] == [IN_ORDER[0], IN_ORDER[3]]
-    assert sorted(path.name for path in Path("out/overlays").iterdir()) == ["00001-2.png", "00004-1.png"]
+    assert sorted(path.name for path in Path("out/overlays").glob("*.png")) == ["00001-2.png", "00004-1.png"]
 
     (photos / "10.jpg").write_bytes(whole)
     photo(photos / "a" / "1.jpg")
@@ -226,7 +283,17 @@ def test_when_no_photo_can_be_read_the_page_is_empty_and_the_status_1(
         (["images=empty"], "the folder empty holds no photo"),
         (["images="], "images= is empty"),
         (["images=[]"], "images= is empty"),
-        (["overlay=gif"], "overlay=gif is unknown; choose from html, png, or null"),
+        (
+            ["overlay=bmp"],
+            "overlay=bmp is unknown; choose from html, png, words, gif, webp, svg, pdf, npz, or null",
+        ),
+        (["explain=psychic"], "explain=psychic is no method; choose from attention"),
+        (
+            ["explain=attention:layer9"],
+            "explain=attention:layer9: the decoder has no layer 9; it has 1 layers of 2",
+        ),
+        (["explain=rollout"], "explain=rollout needs an encoder"),
+        (["explain="], "explain names no method"),
         (["overlay=html,pgn"], "overlay=pgn is unknown"),
         (["scale=photo"], "scale=photo is unknown; choose caption or word"),
         (["output_dir=text"], "output_dir=text cannot be written: File exists"),

@@ -12,6 +12,9 @@ from typing import TextIO
 from captioner.errors import UsageError
 from captioner.image.formats import PHOTO_SUFFIXES
 
+NOT_PHOTOS = ".not-photos"
+"""A folder with a file of this name holds pictures made from photos: a folder or pattern above it passes it over."""
+
 _LIST_SUFFIX = ".txt"
 _NEEDS_QUOTES = re.compile(r"[\s=,\[\]{}()]")
 _PATTERN = re.compile(r"[*?\[]")
@@ -22,7 +25,8 @@ def find_photos(images: str | Sequence[str], *, stdin: TextIO | None = None) -> 
 
     Each entry is one of
       - a photo;
-      - a folder: all photos in it and below, in natural order (2.jpg before 10.jpg), without hidden files;
+      - a folder: all photos in it and below, in natural order (2.jpg before 10.jpg), without hidden files and folders
+        of pictures that `captioner.predict` made;
       - a pattern with `*`, `?`, `[...]` or `**`, sorted likewise; what exists by its very name is no pattern;
       - a `.txt` file with one photo, folder or pattern per line, relative to the folder of the list file;
         blank lines and lines that begin with `#` are skipped;
@@ -84,7 +88,15 @@ def _existing(path: Path) -> list[Path]:
     if not _PATTERN.search(rest):
         return []
     matches = (literal / match for match in glob.glob(rest, root_dir=literal, recursive=True))
-    return sorted(filter(_is_photo, matches), key=_natural)
+    return sorted(
+        (match for match in matches if _is_photo(match) and not _made(match, literal)), key=_natural
+    )
+
+
+def _made(path: Path, below: Path) -> bool:
+    """Whether a folder between `below` and the photo says that it holds no photos."""
+    between = path.relative_to(below).parents
+    return any((below / parent / NOT_PHOTOS).exists() for parent in between if parent != Path())
 
 
 def _from_lines(lines: Iterable[str], folder: Path, name: str) -> list[Path]:
@@ -107,6 +119,9 @@ def _walk(folder: Path) -> Iterator[Path]:
         raise UsageError(f"cannot read the folder {error.filename}: {error.strerror}")
 
     for parent, folders, files in os.walk(folder, onerror=refuse):
+        if NOT_PHOTOS in files and Path(parent) != folder:
+            folders.clear()
+            continue
         folders[:] = sorted((f for f in folders if not f.startswith(".")), key=_natural)
         yield from (
             Path(parent, file) for file in sorted(files, key=_natural) if _is_photo(Path(parent, file))

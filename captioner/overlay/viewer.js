@@ -66,7 +66,7 @@ class Entry {
     button.setAttribute("aria-pressed", "false");
     button.tabIndex = i ? -1 : 0; // one stop for all words; arrow keys move among them
     button.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && this.show(i));
-    button.addEventListener("click", () => this.choose(this.pane().chosen === i ? null : i));
+    button.addEventListener("click", () => this.choose(this.pane().chosen === i && !this.two ? null : i));
     // A mouse also focuses what it clicks; only the keyboard chooses by focus.
     button.addEventListener("focus", () => button.matches(":focus-visible") && this.choose(i));
     return button;

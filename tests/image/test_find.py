@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from captioner.errors import UsageError
-from captioner.image.find import find_photos
+from captioner.image.find import NOT_PHOTOS, find_photos
 
 
 @pytest.fixture
@@ -122,3 +122,16 @@ def test_what_is_not_there_is_a_usage_error(tree: Path, images: str | list[str],
 def test_loops_of_links_end(tree: Path) -> None:
     os.symlink("..", tree / "day 2" / "up")
     assert len(find_photos("photos")) == 9
+
+
+def test_pictures_that_we_made_are_no_photos(tmp_path: Path) -> None:
+    """Neither below a folder nor by a pattern; but who names their folder means them."""
+    made = tmp_path / "captions" / "overlays"
+    (made / "1-a").mkdir(parents=True)
+    for path in (tmp_path / "a.png", made / "1-a.png", made / "1-a" / "01-dog.png"):
+        path.touch()
+    (made / NOT_PHOTOS).touch()
+    assert find_photos(str(tmp_path)) == [tmp_path / "a.png"]
+    assert find_photos(f"{tmp_path}/**/*.png") == [tmp_path / "a.png"]
+    assert find_photos(str(made)) == [made / "1-a.png", made / "1-a" / "01-dog.png"]
+    assert find_photos(f"{made}/*.png") == [made / "1-a.png"]
