@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import fsum
@@ -67,7 +68,7 @@ def _score(
     """Score one file, or compare two."""
     from captioner.metrics.caption_files import match_names, read_candidates, read_references
     from captioner.metrics.diversity import diversity
-    from captioner.metrics.report import score_captions
+    from captioner.metrics.report import score_captions, wordless
     from captioner.metrics.significance import compare_captions
 
     candidates, references = match_names(
@@ -97,7 +98,10 @@ def _score(
         (folder / "differences.json").write_text(comparison.differences_as_json() + "\n", encoding="utf-8")
     (folder / "scores.json").write_text(scores.as_json() + "\n", encoding="utf-8")
     for captions in candidates:
-        found = diversity([captions[image] for image in scores.images])
+        scored = {image: captions[image] for image in scores.images}
+        if note := wordless(scored):
+            print(note, file=sys.stderr)
+        found = diversity(list(scored.values()))
         print(
             f"{found.distinct_captions} of {found.captions} captions are distinct, of {found.vocabulary} words, "
             f"{found.mean_length:.2f} a caption; distinct-1 {found.distinct_1:.4f}, distinct-2 {found.distinct_2:.4f}"

@@ -85,6 +85,23 @@ def test_not_strict_says_how_many_images_were_left_out(folder: Path) -> None:
     assert "2 images were left out" in done.stdout
 
 
+def test_captions_without_words_score_nothing_and_are_named(folder: Path) -> None:
+    lines = [
+        json.dumps({"image": i, "caption": text}) for i, text in ((1, ""), (2, " . , !"), (3, "a bus 🚌"))
+    ]
+    (folder / "odd.jsonl").write_text("\n".join(lines))
+    done = score(
+        folder, "candidates=odd.jsonl", "references=refs.json", "output_dir=out", "metrics=[BLEU,CIDEr-D]"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith(
+        "2 captions have no word, or only punctuation, and score 0 (1, 2): caption those"
+    )
+    images = json.loads((folder / "out" / "scores.json").read_text())["images"]
+    assert set(images["1"].values()) | set(images["2"].values()) == {0.0}
+    assert images["3"]["BLEU-1"] > 0
+
+
 def test_several_captions_of_each_image_are_measured_for_their_variety(folder: Path) -> None:
     said = {1: ["a dog", "a dog"], 2: ["children play", "two kids"], 3: ["a bus", "the red bus"]}
     lines = [

@@ -34,7 +34,7 @@ from captioner.evaluation.worst_and_best import choose, write_worst_and_best
 from captioner.explain.methods import Method, make_methods
 from captioner.files import output_folder
 from captioner.metrics.measure import check_metrics
-from captioner.metrics.report import name_some, score_captions
+from captioner.metrics.report import name_some, score_captions, wordless
 from captioner.pipeline import CaptionPipeline, load
 
 
@@ -159,7 +159,8 @@ def _conclude(cfg: DictConfig, plan: Plan, records: Sequence[Record], seconds: f
         metrics=plan.metrics,
         decoding=", ".join(f"{key}={value}" for key, value in plan.search.spec().items()),
     )
-    notes, training = [], None
+    empty = wordless({record.image: record.caption for record in records})
+    notes, training = [empty] if empty else [], None
     if cfg.novelty:
         try:
             training = training_captions(cfg.data, plan.pipeline.card)

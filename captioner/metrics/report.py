@@ -13,6 +13,7 @@ from captioner.files import json_text
 from captioner.metrics import ptb
 from captioner.metrics.document_frequency import DocumentFrequency
 from captioner.metrics.measure import Measured, check_metrics, measure
+from captioner.metrics.ptb import tokenize
 from captioner.version import __version__
 
 DEFAULT_METRICS = ("BLEU", "METEOR", "ROUGE-L", "CIDEr-D")
@@ -131,6 +132,17 @@ def name_some(ids: Sequence[str], limit: int = 5) -> str:
     """The first few ids, for a message: "12, 15, 18 and 4 more"."""
     shown = ", ".join(ids[:limit])
     return f"{shown} and {len(ids) - limit} more" if len(ids) > limit else shown
+
+
+def wordless(candidates: Mapping[str, str]) -> str | None:
+    """A sentence that names the images whose candidate has no word, and so scores 0; None where all have."""
+    empty = sorted(image for image, caption in candidates.items() if not tokenize(caption))
+    if not empty:
+        return None
+    return (
+        f"{len(empty)} captions have no word, or only punctuation, and score 0 ({name_some(empty)}): "
+        "caption those images anew if that is not meant"
+    )
 
 
 def common_ids(
