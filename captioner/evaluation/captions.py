@@ -53,7 +53,8 @@ def caption_images(
             print(f"error: {error}", file=sys.stderr)
     photos = [photo for _, photo in readable]
     timed = [TimedMethod(method) for method in methods]
-    results = pipeline.stream(photos, search=search, batch_size=max(1, len(photos)), explain=timed)
+    numbered = search.for_images([index for index, _ in readable])
+    results = pipeline.stream(photos, search=numbered, batch_size=max(1, len(photos)), explain=timed)
     for (index, photo), result in zip(readable, results, strict=True):
         assert result.caption is not None
         seconds = {method.name: method.seconds / len(photos) for method in timed}

@@ -234,9 +234,13 @@ def _alternatives(
 def _others(
     best: str, tokens: Sequence[Sequence[int]], scores: Sequence[float], tokenizer: Tokenizer
 ) -> tuple[Alternative, ...]:
-    """The further hypotheses of one image; where there are fewer than beams, the rest scores -inf."""
-    return tuple(
-        Alternative(tokenizer.decode(ids), score)
-        for ids, score in zip(tokens, scores, strict=True)
-        if score > float("-inf")
-    )
+    """The further hypotheses of one image; where there are fewer than beams, the rest scores -inf.
+
+    What was drawn several times, or is the best caption, is not given again.
+    """
+    further: dict[str, float] = {}
+    for ids, score in zip(tokens, scores, strict=True):
+        text = tokenizer.decode(ids)
+        if score > float("-inf") and text != best:
+            further.setdefault(text, score)
+    return tuple(Alternative(text, score) for text, score in further.items())
