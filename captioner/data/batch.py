@@ -23,11 +23,13 @@ class CaptionBatch:
             frozen encoder, which stand for them.
         tokens: int64 `[B, C, L]`: BOS, the caption, EOS, then padding. A caption that an image lacks is all padding.
         indices: int64 `[B]`, the position of each image in its dataset.
+        faults: What was wrong with the photos that could not be read; each left a blank image without captions.
     """
 
     images: Tensor | ImageTokens
     tokens: Tensor
     indices: Tensor
+    faults: tuple[str, ...] = ()
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> CaptionBatch:
         """The same batch on another device."""
@@ -37,6 +39,7 @@ class CaptionBatch:
             else self.images.to(device, non_blocking=non_blocking, memory_format=torch.channels_last),
             self.tokens.to(device, non_blocking=non_blocking),
             self.indices.to(device, non_blocking=non_blocking),
+            self.faults,
         )
 
     def pin_memory(self) -> CaptionBatch:
@@ -47,6 +50,7 @@ class CaptionBatch:
             else self.images.pin_memory(),
             self.tokens.pin_memory(),
             self.indices.pin_memory(),
+            self.faults,
         )
 
 
@@ -58,11 +62,13 @@ class EncodedSample:
         image: Pixels float32 `[3, rows, cols]`, or stored features float32 `[N, D]`.
         captions: Ids of each caption.
         index: Place in the dataset.
+        fault: What is wrong with the photo, if it could not be read.
     """
 
     image: Tensor
     captions: tuple[tuple[int, ...], ...]
     index: int
+    fault: str | None = None
 
 
 def collate(
@@ -88,10 +94,11 @@ def collate(
     for b, sample in enumerate(samples):
         for c, ids in enumerate(sample.captions):
             tokens[b, c, : len(ids) + 2] = torch.tensor([bos_id, *ids, eos_id])
+    faults = tuple(s.fault for s in samples if s.fault is not None)
     stacked = torch.stack([s.image for s in samples])
     images = (
         stacked.contiguous(memory_format=torch.channels_last)
         if like is None
         else replace(like, features=stacked)
     )
-    return CaptionBatch(images, tokens, torch.tensor([s.index for s in samples]))
+    return CaptionBatch(images, tokens, torch.tensor([s.index for s in samples]), faults)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, get_args
 
 import lightning
 import torch
 
 from captioner.data.batch import CaptionBatch, collate
-from captioner.data.draws import Encoded, Photos
+from captioner.data.draws import Encoded, OnBad, Photos
 from captioner.data.feature_cache import FeatureCache, StoredFeatures
 from captioner.data.feature_writer import write_features
 from captioner.data.loader import EpochOrder, ResumableLoader
@@ -35,6 +35,7 @@ class CaptionDataModule(lightning.LightningDataModule):
         max_tokens: Longer captions are cut to this many tokens, BOS and EOS counted.
         seed: Decides order and augmentation.
         num_workers: Reading processes; 0 reads in the training process.
+        on_bad: "stop" at a photo that cannot be read, or "skip" it.
         cache: Where the encoder's features are stored and read instead of photos; None reads photos.
         name: The data's name, for the folders of `cache`.
 
@@ -56,6 +57,7 @@ class CaptionDataModule(lightning.LightningDataModule):
         max_tokens: int = 40,
         seed: int = 0,
         num_workers: int = 0,
+        on_bad: OnBad = "stop",
         cache: FeatureCache | None = None,
         name: str = "data",
     ) -> None:
@@ -73,6 +75,8 @@ class CaptionDataModule(lightning.LightningDataModule):
             )
         if num_workers < 0:
             raise UsageError(f"data.num_workers={num_workers} must not be negative")
+        if on_bad not in get_args(OnBad):
+            raise UsageError(f"data.on_bad={on_bad} must be stop or skip")
         for split, dataset in (("training", train), ("validation", val)):
             if len(dataset) == 0:
                 raise DataError(f"the {split} split has no images; check data.root and the split lists")
@@ -86,6 +90,7 @@ class CaptionDataModule(lightning.LightningDataModule):
         self.max_tokens = max_tokens
         self.seed = seed
         self.num_workers = num_workers
+        self.on_bad: OnBad = on_bad
         self.cache = cache
         self.name = name
         self._stored: dict[str, StoredFeatures] = {}
@@ -118,6 +123,7 @@ class CaptionDataModule(lightning.LightningDataModule):
                 device=self.trainer.strategy.root_device,
                 precision=plugin.forward_context,
                 num_workers=self.num_workers,
+                on_bad=self.on_bad,
                 show=first,
             )
             if new and first:
@@ -158,6 +164,7 @@ class CaptionDataModule(lightning.LightningDataModule):
                 captions_per_image=self.captions_per_image if train else None,
                 max_tokens=self.max_tokens,
                 seed=self.seed,
+                on_bad=self.on_bad,
             ),
             order,
             collate=functools.partial(

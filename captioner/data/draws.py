@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -12,17 +12,27 @@ from torch.utils.data import Dataset
 
 from captioner.data.batch import EncodedSample
 from captioner.data.samples import CaptionDataset
+from captioner.errors import ImageError
 from captioner.image.augment import TrainingAugment, may_flip
 from captioner.image.transforms import ImageTransform
 from captioner.text.tokenizer import Tokenizer
 
+OnBad = Literal["stop", "skip"]
+
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """One sample of one epoch: what a worker is asked for."""
+    """One sample of one epoch: what a worker is asked for.
+
+    Attributes:
+        epoch: From 0.
+        index: Place in the dataset.
+        counts: False where the sample is read only because every process needs as many as the others.
+    """
 
     epoch: int
     index: int
+    counts: bool = True
 
 
 class Pictures(Protocol):
@@ -30,6 +40,10 @@ class Pictures(Protocol):
 
     def __call__(self, draw: Draw, generator: torch.Generator) -> Tensor:
         """Pixels float32 `[3, rows, cols]` or features float32 `[N, D]`. Raises `ImageError` naming the file."""
+        ...
+
+    def blank(self) -> Tensor:
+        """What stands for a photo that cannot be read."""
         ...
 
 
@@ -57,6 +71,10 @@ class Photos:
         flip = may_flip(self.dataset[draw.index].captions)
         return self.augment(photo, generator=generator, may_flip=flip)
 
+    def blank(self) -> Tensor:
+        """The mean colour, float32 `[3, rows, cols]`."""
+        return torch.zeros(3, *self.transform.size)
+
 
 class Encoded(Dataset[EncodedSample]):
     """A dataset behind pictures and tokenizer, asked by `Draw`.
@@ -68,6 +86,8 @@ class Encoded(Dataset[EncodedSample]):
         captions_per_image: How many captions are drawn; None for all.
         max_tokens: Longer captions are cut to this many tokens, BOS and EOS counted.
         seed: Decides what is drawn.
+        on_bad: "stop" at a photo that cannot be read, or "skip" it: a blank image without captions, which teaches
+            nothing, stands in its place, so that order and number of batches stay.
     """
 
     def __init__(
@@ -79,6 +99,7 @@ class Encoded(Dataset[EncodedSample]):
         captions_per_image: int | None,
         max_tokens: int,
         seed: int,
+        on_bad: OnBad = "stop",
     ) -> None:
         self.dataset = dataset
         self.pictures = pictures
@@ -86,6 +107,7 @@ class Encoded(Dataset[EncodedSample]):
         self.captions_per_image = captions_per_image
         self.max_words = max_tokens - 2  # beside BOS and EOS
         self.seed = seed
+        self.on_bad = on_bad
 
     def __getitem__(self, draw: Draw) -> EncodedSample:
         captions = self.dataset[draw.index].captions
@@ -93,7 +115,14 @@ class Encoded(Dataset[EncodedSample]):
         if self.captions_per_image is not None and len(captions) > self.captions_per_image:
             chosen = torch.randperm(len(captions), generator=generator)[: self.captions_per_image]
             captions = tuple(captions[int(i)] for i in chosen)
-        image = self.pictures(draw, generator)
+        try:
+            image = self.pictures(draw, generator)
+        except ImageError as error:
+            if self.on_bad == "stop":
+                raise
+            return EncodedSample(self.pictures.blank(), (), draw.index, str(error))
+        if not draw.counts:
+            captions = ()
         ids = self.tokenizer.encode_batch(captions)
         return EncodedSample(image, tuple(tuple(caption[: self.max_words]) for caption in ids), draw.index)
 

@@ -198,12 +198,16 @@ class StoredFeatures:
             )
         return features
 
+    def blank(self) -> Tensor:
+        """What stands for an image that could not be read: float32 `[N, D]`."""
+        return torch.zeros_like(self.like.features[0])
+
     def _shard(self, shard: int) -> NDArray[np.void]:
         if shard not in self._open:
             path = self.path(shard)
             try:
                 rows: NDArray[np.void] = np.load(path, mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, EOFError) as error:
                 raise DataError(
                     f"{path} cannot be read ({error}); delete it, and the next run writes it again"
                 ) from error
@@ -226,7 +230,6 @@ def describe_encoder(encoder: ImageEncoder) -> dict[str, Any]:
         "image_size": list(encoder.image_size),
         "level": encoder.level,
         "merge": encoder.merge,
-        "align": encoder.align,
         "layers": _sha256(repr(encoder.model).encode()),
         "weights": weights.hexdigest(),
     }

@@ -83,7 +83,10 @@ class WritingProgress:
 
 def file_size(count: float) -> str:
     """Bytes for people."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+    for unit, name in ((1e9, "GB"), (1e6, "MB")):
+        if count >= unit / 10:
+            return f"{count / unit:.1f} {name}"
+    return f"{count / 1e3:.0f} kB"
 
 
 def _clock(seconds: float) -> str:

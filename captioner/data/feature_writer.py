@@ -21,14 +21,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from captioner.data.draws import Draw, Pictures, generator_of
+from captioner.data.draws import Draw, OnBad, Pictures, generator_of
 from captioner.data.feature_cache import StoredFeatures
 from captioner.data.feature_progress import WritingProgress, file_size
-from captioner.data.feature_rows import pack
+from captioner.data.feature_rows import UNREADABLE, pack
 from captioner.data.loader import own_words
-from captioner.errors import CaptionerError
+from captioner.errors import CaptionerError, ImageError
 from captioner.files import replace_file
 from captioner.models.encoder import ImageEncoder
+from captioner.models.image_tokens import ImageTokens
 
 _BATCH = 32
 _POLL = 0.5  # seconds between two looks at shards that other processes write
@@ -42,6 +43,7 @@ def write_features(
     device: torch.device,
     precision: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     num_workers: int = 0,
+    on_bad: OnBad = "stop",
     show: bool = True,
 ) -> None:
     """Write what is missing, together with every other process that does the same; return when all is there.
@@ -55,10 +57,11 @@ def write_features(
         device: Where to encode.
         precision: Makes the context in which the encoder computes; by default as its weights are.
         num_workers: Reading processes.
+        on_bad: "stop" at a photo that cannot be read, or "skip" it: its rows say so.
         show: Tell the progress on standard error.
 
     Raises:
-        ImageError: A photo cannot be read.
+        ImageError: A photo cannot be read, and `on_bad` is "stop".
         CaptionerError: There is too little room, or the disk refuses.
         UsageError: The features cannot be kept in the type that was chosen.
     """
@@ -68,9 +71,16 @@ def write_features(
     _check_room(stored, missing)
     progress = WritingProgress(stored, show=show)
     encoder.eval().to(device)
+
+    def encode(pixels: Tensor) -> Tensor:
+        with precision():
+            tokens: ImageTokens = encoder(pixels.to(device, memory_format=torch.channels_last))
+        return tokens.features.float().cpu()
+
+    views = _Views(pictures, on_bad)
     try:
         while missing := list(stored.missing()):
-            if not _write_free(stored, missing, pictures, encoder, device, precision, num_workers, progress):
+            if not _write_free(stored, missing, views, encode, num_workers=num_workers, progress=progress):
                 time.sleep(_POLL)
                 progress.draw()
     except OSError as error:
@@ -83,37 +93,38 @@ def write_features(
 def _write_free(
     stored: StoredFeatures,
     missing: Sequence[int],
-    pictures: Pictures,
-    encoder: ImageEncoder,
-    device: torch.device,
-    precision: Callable[[], AbstractContextManager[None]],
+    views: _Views,
+    encode: Callable[[Tensor], Tensor],
+    *,
     num_workers: int,
     progress: WritingProgress,
 ) -> bool:
     """Write every shard that no other process writes. Returns whether there was one."""
     claims = _Claims(stored, missing)
     loader: Any = DataLoader(
-        _Views(pictures),
+        views,
         batch_sampler=claims,
         collate_fn=_stack,
         num_workers=num_workers,
+        # Its own, or a run that writes would drop out other units than one that finds the features there.
+        generator=torch.Generator(),
     )
     shard, rows, left = -1, np.zeros(0, stored.row), 0
     wrote = False
     try:
         with own_words(), torch.inference_mode():
-            for draws, pixels in loader:
-                features = (
-                    encoder(pixels.to(device, memory_format=torch.channels_last)).features.float().cpu()
-                )
-                for draw, values in zip(draws, features, strict=True):
+            for draws, readable, pixels in loader:
+                for draw, whole, values in zip(draws, readable, encode(pixels), strict=True):
                     if left == 0:
                         shard = draw.index // stored.per_shard
                         rows = np.zeros((len(stored.images_of(shard)), stored.views), stored.row)
                         left = rows.size
-                    lost = pack(values, rows[draw.index % stored.per_shard, draw.epoch])
+                    row = rows[draw.index % stored.per_shard, draw.epoch]
                     left -= 1
-                    progress.add(lost)
+                    if whole:
+                        progress.add(pack(values, row))
+                    else:
+                        row["state"] = UNREADABLE
                 if left == 0:
                     _keep(stored.path(shard), rows)
                     claims.release(shard)
@@ -125,18 +136,25 @@ def _write_free(
     return wrote
 
 
-class _Views(Dataset[tuple[Draw, Tensor]]):
-    """Every view of every image, asked by `Draw`."""
+class _Views(Dataset[tuple[Draw, bool, Tensor]]):
+    """Every view of every image, asked by `Draw`; with each whether it could be read."""
 
-    def __init__(self, pictures: Pictures) -> None:
+    def __init__(self, pictures: Pictures, on_bad: OnBad) -> None:
         self.pictures = pictures
+        self.on_bad = on_bad
 
-    def __getitem__(self, draw: Draw) -> tuple[Draw, Tensor]:
-        return draw, self.pictures(draw, generator_of(draw, seed=0))
+    def __getitem__(self, draw: Draw) -> tuple[Draw, bool, Tensor]:
+        try:
+            return draw, True, self.pictures(draw, generator_of(draw, seed=0))
+        except ImageError:
+            if self.on_bad == "stop":
+                raise
+            return draw, False, self.pictures.blank()
 
 
-def _stack(views: Sequence[tuple[Draw, Tensor]]) -> tuple[list[Draw], Tensor]:
-    return [draw for draw, _ in views], torch.stack([pixels for _, pixels in views])
+def _stack(views: Sequence[tuple[Draw, bool, Tensor]]) -> tuple[list[Draw], list[bool], Tensor]:
+    draws, readable, pixels = zip(*views, strict=True)
+    return list(draws), list(readable), torch.stack(pixels)
 
 
 class _Claims:

@@ -22,7 +22,8 @@ class EpochOrder:
     """The batches of an epoch for one process: shuffled by seed and epoch, dealt out over the processes.
 
     Every process gets the same number of batches of the same size: the order is filled up from its own start, and
-    with `drop_last` the incomplete batch at the end is left out (unless it is the only one).
+    with `drop_last` the incomplete batch at the end is left out (unless it is the only one). What fills up an order
+    that is not shuffled, as in validation, does not count.
 
     Args:
         size: Samples in the dataset.
@@ -67,9 +68,11 @@ class EpochOrder:
         # Filled up from its own start, as often as it takes where there are more processes than samples.
         whole = -(-self.size // self.world_size) * self.world_size
         own = list(islice(cycle(order), self.rank, whole, self.world_size))
+        # In training a sample more does no harm; a score counts each sample once.
+        counted = len(own) if self.shuffle else len(range(self.rank, self.size, self.world_size))
         for number in range(skip, len(self)):
-            chunk = own[number * self.batch_size : (number + 1) * self.batch_size]
-            yield [Draw(epoch, index) for index in chunk]
+            places = range(number * self.batch_size, min((number + 1) * self.batch_size, len(own)))
+            yield [Draw(epoch, own[place], place < counted) for place in places]
 
 
 class ResumableLoader:

@@ -35,9 +35,11 @@ class CrossEntropy:
             pad_id: The padding.
             smooth: False leaves smoothing out, for a validation loss that is a log-likelihood.
         """
-        return F.cross_entropy(
+        total = F.cross_entropy(
             logits.flatten(0, 2).float(),
             targets.flatten(),
             ignore_index=pad_id,
             label_smoothing=self.label_smoothing if smooth else 0.0,
+            reduction="sum",
         )
+        return total / (targets != pad_id).sum().clamp(min=1)  # a batch without any caption costs nothing

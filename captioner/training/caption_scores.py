@@ -71,7 +71,8 @@ class CaptionScores(Callback):
         """Caption the images of one batch."""
         assert isinstance(pl_module, CaptionModule)
         memory: Memory = outputs["memory"]
-        wanted = batch.indices < self.limit
+        # Without captions is also what could not be read, and what another process captions.
+        wanted = (batch.indices < self.limit) & (batch.tokens[:, 0, 0] != self.tokenizer.pad_id)
         if not bool(wanted.any()):
             return
         features = memory.features[wanted]

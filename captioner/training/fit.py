@@ -36,6 +36,7 @@ from captioner.training.module import CaptionModule
 from captioner.training.precision import choose_precision
 from captioner.training.progress import Progress
 from captioner.training.sample_overlays import SampleOverlays
+from captioner.training.skipped import SkippedPhotos
 from captioner.version import __version__
 
 
@@ -81,11 +82,10 @@ def fit(cfg: DictConfig) -> FitResult | None:
         max_tokens=cfg.model.decoder.max_length,
         seed=cfg.seed,
         num_workers=cfg.data.num_workers,
+        on_bad=cfg.data.get("on_bad", "stop"),
         cache=build(cfg.cache, encoder) if cfg.get("cache") else None,
         name=cfg.data.name,
     )
-    module = CaptionModule(
-        model.to(memory_format=torch.channels_last),
     objective = build(cfg.objective)
     regions = None
     if objective.needs_regions:
@@ -97,11 +97,13 @@ def fit(cfg: DictConfig) -> FitResult | None:
         regions = Regions(
             train_set, tokenizer=tokenizer, transform=transform, grid=encoder.grid, cells=encoder.cells
         )
+    module = CaptionModule(
+        model.to(memory_format=torch.channels_last),
         objective,
         pad_id=tokenizer.pad_id,
+        regions=regions,
         **OmegaConf.to_container(cfg.optim),  # type: ignore[arg-type]
     )
-        regions=regions,
     model_file = output_dir / "model.safetensors"
     card = _card(cfg, train_set, val_set, tokenizer)
 
@@ -112,9 +114,8 @@ def fit(cfg: DictConfig) -> FitResult | None:
 
     callbacks: list[Callback] = [
         Progress(),
-        CaptionScores(
-            val_set, tokenizer, limit=cfg.validate_captions, metrics=as_list(cfg.validate_metrics)
-        ),
+        SkippedPhotos(len(train_set)),
+        CaptionScores(val_set, tokenizer, limit=cfg.validate_captions, metrics=as_list(cfg.validate_metrics)),
         KeepBest(cfg.monitor, cfg.monitor_mode, write),
         ModelCheckpoint(dirpath=output_dir, filename="last", save_top_k=1, enable_version_counter=False),
         RandomState(),

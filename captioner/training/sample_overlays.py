@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import lightning
@@ -12,6 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 from captioner.data.samples import CaptionDataset
 from captioner.decoding import make_search
+from captioner.errors import ImageError
 from captioner.explain.describe import describe
 from captioner.image.transforms import ImageTransform
 from captioner.overlay.sheet import contact_sheet
@@ -53,7 +55,12 @@ class SampleOverlays(Callback):
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
         assert isinstance(pl_module, CaptionModule)
-        photos = [self.dataset.photo(i) for i in self.indices]
+        photos = []
+        for index in self.indices:
+            with contextlib.suppress(ImageError):  # who trains in spite of it knows
+                photos.append(self.dataset.photo(index))
+        if not photos:
+            return
         inputs = [self.transform(photo) for photo in photos]
         images = torch.stack([pixels for pixels, _ in inputs]).to(pl_module.device)
         captions = describe(

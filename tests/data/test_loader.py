@@ -89,6 +89,18 @@ def test_processes_get_equal_batches_and_together_every_sample(
         assert len(seen) == -(-size // world_size) * world_size
 
 
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("size", [1, 2, 7, 12])
+def test_what_only_fills_up_validation_does_not_count(size: int, world_size: int) -> None:
+    orders = [
+        EpochOrder(size, 3, shuffle=False, rank=rank, world_size=world_size) for rank in range(world_size)
+    ]
+    counted = [draw.index for order in orders for batch in order.batches(0) for draw in batch if draw.counts]
+    assert sorted(counted) == list(range(size))
+    trained = [EpochOrder(size, 3, rank=rank, world_size=world_size) for rank in range(world_size)]
+    assert all(draw.counts for order in trained for batch in order.batches(0) for draw in batch)
+
+
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_resumed_loader_reads_on_exactly(num_workers: int) -> None:
     order = EpochOrder(11, 3, seed=1)

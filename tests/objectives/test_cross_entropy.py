@@ -68,3 +68,12 @@ def test_smoothing_must_be_a_share(smoothing: float) -> None:
         UsageError, match=f"objective.label_smoothing={smoothing} must be at least 0 and below 1"
     ):
         CrossEntropy(label_smoothing=smoothing)
+
+
+def test_a_batch_without_captions_costs_nothing() -> None:
+    logits = torch.randn(2, 1, 3, 5, requires_grad=True)
+    loss = CrossEntropy(label_smoothing=0.1)(logits, torch.zeros(2, 1, 3, dtype=torch.long), pad_id=0)
+    loss.backward()
+    assert loss.item() == 0
+    assert logits.grad is not None
+    assert not logits.grad.any()
