@@ -117,7 +117,8 @@ def load(path: str | Path, *, device: str | torch.device = "cpu") -> Bundle:
     except ModelFileError as error:
         raise ModelFileError(f"{path} is refused: {error}") from error
     try:
-        captioner = build_captioner(_without_weights(spec))
+        spec = _without_align(_without_weights(spec))
+        captioner = build_captioner(spec)
     except ModelFileError as error:
         raise ModelFileError(f"{path} is refused: {error}") from error
     except (UsageError, RuntimeError, ValueError, MemoryError) as error:
@@ -179,6 +180,18 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
 def _description_checksum(metadata: Mapping[str, str]) -> str:
     parts = [metadata.get(name, "") for name in ("format", "spec", "tokenizer", "transform", "card")]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _without_align(spec: Any) -> Any:
+    """The spec without the shift that encoders had before they found for themselves where their cells look."""
+    if not isinstance(spec, dict) or not isinstance(spec.get("encoder"), dict):
+        return spec
+    encoder = dict(spec["encoder"])
+    if shift := encoder.pop("align", 0):
+        raise ModelFileError(
+            f"its encoder shifts the picture by {shift} pixels (encoder.align), which is gone; train it again"
+        )
+    return {**spec, "encoder": encoder}
 
 
 def _without_weights(spec: Any) -> Any:

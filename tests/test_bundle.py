@@ -271,6 +271,10 @@ def test_a_forged_spec_cannot_make_the_encoder_load_anything(file: Path, tmp_pat
         (lambda spec: spec["encoder"].update(name="resnet_9000"), "cannot be built by this version"),
         (lambda spec: spec["encoder"].update(name="test_resnet"), "lacks"),
         (lambda spec: spec.update(nonsense=1), "cannot be built by this version"),
+        (
+            lambda spec: spec["encoder"].update(align=2),
+            "is refused: its encoder shifts the picture by 2 pixels",
+        ),
     ],
 )
 def test_a_description_of_another_model_is_refused(
@@ -279,6 +283,17 @@ def test_a_description_of_another_model_is_refused(
     path = rewritten(file, tmp_path / "m.safetensors", spec=changed_spec(file, change))
     with pytest.raises(ModelFileError, match=f"^{re.escape(str(path))} {problem}"):
         load(path)
+
+
+def test_a_file_from_before_cells_were_found_loads_if_its_encoder_shifted_nothing(
+    file: Path, tmp_path: Path
+) -> None:
+    path = rewritten(
+        file,
+        tmp_path / "m.safetensors",
+        spec=changed_spec(file, lambda spec: spec["encoder"].update(align=0)),
+    )
+    assert "align" not in load(path).spec["encoder"]
 
 
 def test_a_spec_of_something_else_is_no_captioner(random_model: Bundle) -> None:

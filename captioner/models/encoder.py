@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import timm
@@ -14,6 +15,8 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from captioner.errors import UsageError
+from captioner.image.geometry import Box
+from captioner.models.cells import find_cells
 from captioner.models.image_tokens import ImageTokens
 from captioner.models.pretrained import brief, check_license, check_reachable, from_file
 
@@ -40,15 +43,18 @@ class ImageEncoder(nn.Module):
             layers are cut off. None gives the final features, with class and register tokens where there are any.
         merge: Join `merge` x `merge` neighbouring cells into one token, features side by side (the patch merging of
             Swin, Liu et al. 2021): a fine early grid becomes fewer tokens that still see little beyond themselves.
-        align: Shift the picture so many pixels up and left (its last pixels repeated), for CNNs whose padded strides
-            centre a cell's view above and left of the cell: by (stride - 1) / 2 pixels where each stride-2 layer is
-            padded on both sides. Maps then lie where the cells look. At most a few pixels: what is shifted out is lost.
         trainable: "all", "none", or the name of a layer such as `layer4` or `blocks.5`: that layer and all after it
             in order of definition are trained, what lies before is frozen.
         model_args: Further arguments of the timm model, such as `{"pad_type": "same"}`.
         mean: Per-channel mean the weights expect; None takes timm's own.
         std: Per-channel standard deviation the weights expect; None takes timm's own.
         accept_license: Load pretrained weights although their licence is not a permissive one.
+
+    Attributes:
+        dim: Width of the features.
+        grid: `(rows, cols)` of the patch grid.
+        num_prefix: Tokens before the grid.
+        cells: Where on an input of `image_size` the grid lies, as in `ImageTokens`.
 
     Raises:
         UsageError: For a name, level, layer or file that does not exist, weights that cannot be reached or do not
@@ -63,7 +69,6 @@ class ImageEncoder(nn.Module):
         weights: str | None = None,
         level: int | None = None,
         merge: int = 1,
-        align: int = 0,
         trainable: str = "all",
         model_args: Mapping[str, Any] | None = None,
         mean: Sequence[float] | None = None,
@@ -77,12 +82,7 @@ class ImageEncoder(nn.Module):
         self.image_size = _two_sides(image_size)
         if not isinstance(merge, int) or merge < 1:
             raise UsageError(f"encoder.merge={merge!r} must be a whole number from 1")
-        if not isinstance(align, int) or not 0 <= align < min(self.image_size):
-            raise UsageError(
-                f"encoder.align={align!r} must be a number of pixels from 0 to below the image size"
-            )
         self.merge = merge
-        self.align = align
         args = dict(model_args or {})
         if taken := sorted(_TAKEN & args.keys()):
             raise UsageError(
@@ -113,6 +113,8 @@ class ImageEncoder(nn.Module):
         self.trainable = trainable
         self._freeze(trainable)
         self.dim, self.grid, self.num_prefix = self._probe()
+        self._cells: dict[tuple[int, int], Box | None] = {}
+        self.cells = self._cells_of(*self.image_size)
 
     @property
     def frozen(self) -> bool:
@@ -166,8 +168,8 @@ class ImageEncoder(nn.Module):
         was_training = self.training
         self.eval()
         try:
-            with torch.enable_grad():
-                tokens: ImageTokens = self(torch.zeros(1, 3, *self.image_size))
+            with torch.set_grad_enabled(not self.frozen):
+                tokens = self._encode(torch.zeros(1, 3, *self.image_size))
         except (RuntimeError, AssertionError, ValueError, IndexError) as error:
             raise UsageError(
                 f"the encoder {self.name} does not take images of {self.image_size[0]} x {self.image_size[1]} "
@@ -186,35 +188,45 @@ class ImageEncoder(nn.Module):
         A frozen encoder keeps no gradients, unless the images ask for their own.
         """
         wanted = not self.frozen or images.requires_grad
-        if self.align:
-            images = F.pad(
-                images[..., self.align :, self.align :], (0, self.align, 0, self.align), mode="replicate"
-            )
         with torch.set_grad_enabled(torch.is_grad_enabled() and wanted):
-            indices = [-1 if self.level is None else self.level]
-            if self.level is not None:
-                grid = self.model.forward_intermediates(
-                    images,
-                    indices=indices,
-                    norm=True,
-                    stop_early=True,
-                    output_fmt="NCHW",
-                    intermediates_only=True,
-                )[0]
-                return _from_grid(grid, self.merge)
-            final, (grid,) = self.model.forward_intermediates(images, indices=indices, output_fmt="NCHW")
-            if isinstance(final, Tensor) and final.ndim == 4:
-                channels_last = getattr(self.model, "output_fmt", "NCHW") == "NHWC"
-                return _from_grid(final.permute(0, 3, 1, 2) if channels_last else final, self.merge)
-            rows, cols = grid.shape[-2:]
-            if isinstance(final, Tensor) and final.shape[1] >= rows * cols:
-                if self.merge > 1:
-                    raise UsageError(
-                        f"encoder.merge={self.merge} would join class tokens of {self.name}; give encoder.level too"
-                    )
-                return ImageTokens(final, (rows, cols), final.shape[1] - rows * cols)
-            # Several branches, or only a class token, at the end: the last map is what has a place.
+            tokens = self._encode(images)
+        return replace(tokens, cells=self._cells_of(images.shape[-2], images.shape[-1]))
+
+    def _cells_of(self, rows: int, cols: int) -> Box | None:
+        """Where on an input of `rows` x `cols` pixels the grid lies; each size is looked at once."""
+        if (rows, cols) not in self._cells:
+            was_training = self.training
+            device = next(self.model.parameters()).device
+            self._cells[rows, cols] = find_cells(self.eval()._encode, (rows, cols), device=device)
+            self.train(was_training)
+        return self._cells[rows, cols]
+
+    def _encode(self, images: Tensor) -> ImageTokens:
+        """The tokens, without their place."""
+        indices = [-1 if self.level is None else self.level]
+        if self.level is not None:
+            grid = self.model.forward_intermediates(
+                images,
+                indices=indices,
+                norm=True,
+                stop_early=True,
+                output_fmt="NCHW",
+                intermediates_only=True,
+            )[0]
             return _from_grid(grid, self.merge)
+        final, (grid,) = self.model.forward_intermediates(images, indices=indices, output_fmt="NCHW")
+        if isinstance(final, Tensor) and final.ndim == 4:
+            channels_last = getattr(self.model, "output_fmt", "NCHW") == "NHWC"
+            return _from_grid(final.permute(0, 3, 1, 2) if channels_last else final, self.merge)
+        rows, cols = grid.shape[-2:]
+        if isinstance(final, Tensor) and final.shape[1] >= rows * cols:
+            if self.merge > 1:
+                raise UsageError(
+                    f"encoder.merge={self.merge} would join class tokens of {self.name}; give encoder.level too"
+                )
+            return ImageTokens(final, (rows, cols), final.shape[1] - rows * cols)
+        # Several branches, or only a class token, at the end: the last map is what has a place.
+        return _from_grid(grid, self.merge)
 
 
 def _passed(output: Tensor) -> set[int]:
