@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 SAME = 0.1
 """Two maps are nearly the same where less than this share of the attention lies elsewhere (total variation)."""
+SAME_MEAN = 0.05
+"""The same for the mean maps of two captions, which are more alike since they are means over words."""
 STILL = 0.02
 """A head never moves where less than this share of its maps' energy is outside their mean over all words and photos."""
 FLAT = 0.98
@@ -150,7 +152,7 @@ def health(pulses: Sequence[Pulse]) -> Health:
         captions=len(pulses),
         entropy=sum(one.entropy for one in pulses) / words,
         same_in_caption=sum(one.same for one in pulses) / words,
-        same_in_run=float((elsewhere(means, run) < SAME).mean()),
+        same_in_run=float((elsewhere(means, run) < SAME_MEAN).mean()),
         centre=sum(one.centre for one in pulses) / words,
         still_heads=[(int(layer) + 1, int(head) + 1) for layer, head in np.argwhere(moving < STILL)],
         num_heads=moving.size,
