@@ -68,18 +68,13 @@ def run(task: Callable[[DictConfig], int], config_name: str) -> NoReturn:
     keep_freed_memory()
 
     def guarded(cfg: DictConfig) -> None:
-        # Hydra would add a line about overrides to what leaves here as an exception.
-        try:
+        def checked() -> int:
             _refuse_missing(cfg)
             _refuse_other_kinds(cfg, config_name)
-            status = task(cfg)
-        except CaptionerError as error:
-            fail(error)
-        except OmegaConfBaseException as error:
-            fail(UsageError(_one_line(error)))
-        except OSError as error:
-            _fail_of_a_path(error)
-        if status:
+            return task(cfg)
+
+        # Hydra would add a line about overrides to what leaves here as an exception.
+        if status := status_of(checked):
             sys.exit(status)
 
     # Otherwise Hydra prints errors itself: long ones for the user's slips, shortened ones for our bugs.
@@ -104,6 +99,18 @@ def run(task: Callable[[DictConfig], int], config_name: str) -> NoReturn:
         print("\nstopped by the keyboard", file=sys.stderr)
         sys.exit(130)
     sys.exit(0)
+
+
+def status_of(task: Callable[[], int]) -> int:
+    """The status that `task` returns; what the user got wrong ends the process in one line on standard error."""
+    try:
+        return task()
+    except CaptionerError as error:
+        fail(error)
+    except OmegaConfBaseException as error:
+        fail(UsageError(_one_line(error)))
+    except OSError as error:
+        _fail_of_a_path(error)
 
 
 def _one_line(error: Exception) -> str:

@@ -198,6 +198,7 @@ def test_what_a_single_image_cannot_have_is_null(
         ("page=-1", "page=-1 must be at least 0"),
         ("metrics=[FAME]", "Unknown metric FAME: choose from BLEU, METEOR"),
         ("metrics=[]", "metrics is empty: choose from BLEU, METEOR"),
+        ("threads=0", "threads=0 must be a whole number of at least 1, or null"),
         ("processes=0", "processes=0 must be a whole number of at least 1"),
         ("processes=two", "processes=two must be a whole number of at least 1"),
         ("batch_size=0", "batch_size=0 must be a whole number of at least 1"),

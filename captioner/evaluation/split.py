@@ -129,6 +129,10 @@ def evaluate_in_team(cfg: DictConfig, team: Team) -> int:
 
 
 def _plan(cfg: DictConfig, team: Team) -> Plan:
+    if cfg.threads is not None:
+        if not isinstance(cfg.threads, int) or cfg.threads < 1:
+            raise UsageError(f"threads={cfg.threads} must be a whole number of at least 1, or null")
+        torch.set_num_threads(cfg.threads)
     metrics = [name for name in as_list(cfg.metrics) if name != ClipJudge.name]
     check_metrics(metrics)
     dataset = open_split(cfg.data, cfg.split)

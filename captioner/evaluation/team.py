@@ -1,7 +1,9 @@
 """How do several processes share an evaluation? Whole batches are dealt out; what is kept of them is gathered.
 
 Processes come from torchrun, or are started here (`processes=2`). A batch holds the same images however many processes
-there are, so that each caption is the same to the last bit; the first process then scores all of them, as one alone.
+there are, so that each caption is the same to the last bit where a process has as many CPU threads; the first process
+then scores all of them, as one alone. With other threads, sums round differently: log-probabilities and maps change in
+their seventh digit, and captions would only between two as good as equal.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import torch
 import torch.distributed as distributed
 from omegaconf import DictConfig, OmegaConf
 
+from captioner.config import status_of
 from captioner.errors import CaptionerError, UsageError
 
 # A process that dies ends the others at once; one that is slow must be waited for, however long.
@@ -120,19 +123,12 @@ def _start(task: Task, cfg: DictConfig, size: int) -> int:
 def _member(task: Task, rank: int, settings: dict[str, Any], size: int, threads: int, store: Path) -> None:
     """One of the processes that `_start` starts."""
     torch.set_num_threads(threads)
+    distributed.init_process_group(
+        "gloo", init_method=store.as_uri(), rank=rank, world_size=size, timeout=_PATIENCE
+    )
     try:
-        distributed.init_process_group(
-            "gloo",
-            init_method=store.as_uri(),
-            rank=rank,
-            world_size=size,
-            timeout=_PATIENCE,
-        )
-        status = task(OmegaConf.create(settings), Team(rank, size))
-        distributed.destroy_process_group()
-    except CaptionerError as error:
-        print(f"error: {error}", file=sys.stderr)
-        status = error.exit_status
+        status = status_of(lambda: task(OmegaConf.create(settings), Team(rank, size)))
     except KeyboardInterrupt:
         status = 130
+    distributed.destroy_process_group()
     sys.exit(status)

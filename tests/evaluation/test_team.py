@@ -25,6 +25,7 @@ SETTINGS = (
     "batch_size=8",
     "max_length=8",
     "page=4",
+    "threads=1",
     "metrics=[BLEU,ROUGE-L,CIDEr-D]",
 )
 
