@@ -86,7 +86,8 @@ def _best_head(card: Mapping[str, Any]) -> tuple[int, int]:
     if found is None:
         raise UsageError(
             "explain=attention:best needs to know which head points best, and this model's card does not say; "
-            "captioner.evaluate with grounding=true finds it, then take explain=attention:layerN.headM"
+            "captioner.evaluate with grounding=true finds it, and keep_best_head=true writes it there; or take "
+            "explain=attention:layerN.headM"
         )
     layer, head = (found.get("layer"), found.get("head")) if isinstance(found, Mapping) else (None, None)
     if not isinstance(layer, int) or not isinstance(head, int):

@@ -57,7 +57,10 @@ def test_other_choices() -> None:
         ("attention:layer1.layer2", "is not understood"),
         ("attention:best.max", "is not understood"),
         ("attention:layer99999", "is not understood"),
-        ("attention:best", "this model's card does not say; captioner.evaluate with grounding=true finds it"),
+        (
+            "attention:best",
+            "this model's card does not say; captioner.evaluate with grounding=true finds it, and keep_best_head=true",
+        ),
         ("occlusion:7", "after occlusion: may stand rows and columns, as in occlusion:7x7"),
         ("occlusion:0x7", "rows and columns of patches must be at least 1"),
         ("rollout:max", "rollout has no choices: say explain=rollout"),
