@@ -32,6 +32,7 @@ from captioner.models.captioner import Captioner
 from captioner.text.tokenizer import Tokenizer
 from captioner.training.caption_scores import CaptionScores
 from captioner.training.checkpoint import KeepBest, RandomState, SafeCheckpointIO
+from captioner.training.map_health import MapHealth
 from captioner.training.module import CaptionModule
 from captioner.training.precision import choose_precision
 from captioner.training.progress import Progress
@@ -119,6 +120,7 @@ def fit(cfg: DictConfig) -> FitResult | None:
         KeepBest(cfg.monitor, cfg.monitor_mode, write),
         ModelCheckpoint(dirpath=output_dir, filename="last", save_top_k=1, enable_version_counter=False),
         RandomState(),
+        MapHealth(tokenizer),
     ]
     if cfg.samples:
         callbacks.append(
