@@ -201,10 +201,12 @@ class MultiHeadAttention(nn.Module):
         if num_heads < 1 or dim % num_heads:
             raise UsageError(f"num_heads={num_heads} does not divide dim={dim}; choose a divisor of {dim}")
         G = num_heads if num_kv_heads is None else num_kv_heads
-        if G < 1 or num_heads % G:
+        if not isinstance(G, int) or G < 1 or num_heads % G:
             raise UsageError(
                 f"num_kv_heads={G} does not divide num_heads={num_heads}; choose a divisor of {num_heads}"
             )
+        if fused not in (None, True, False):
+            raise UsageError(f"fused={fused!r} must be true, false or null")
         if fused and (score == "additive" or normaliser in ("sparsemax", "entmax15") or sentinel):
             raise UsageError(
                 f"fused=true, but no fused kernel computes score={score} with normaliser={normaliser}"

@@ -36,9 +36,9 @@ class WindowAttention(nn.Module):
 
     def __init__(self, attention: MultiHeadAttention, *, window: int, shifted: bool) -> None:
         super().__init__()
-        if window < 2:
+        if not isinstance(window, int) or window < 2:
             raise UsageError(
-                f"model.image_window={window} must be at least 2 cells, or null for the whole grid"
+                f"model.image_window={window} must be a whole number of at least 2 cells, or null for the whole grid"
             )
         self.attention = attention
         self.window = window
@@ -104,8 +104,10 @@ class ChunkedAttention(nn.Module):
 
     def __init__(self, attention: MultiHeadAttention, *, chunk: int) -> None:
         super().__init__()
-        if chunk < 1:
-            raise UsageError(f"model.image_chunk={chunk} must be at least 1 token, or null for all at once")
+        if not isinstance(chunk, int) or chunk < 1:
+            raise UsageError(
+                f"model.image_chunk={chunk} must be a whole number of at least 1 token, or null for all at once"
+            )
         self.attention = attention
         self.chunk = chunk
 

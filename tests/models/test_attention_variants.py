@@ -181,6 +181,13 @@ def test_key_value_heads_must_divide_the_heads(kv_heads: int) -> None:
         MultiHeadAttention(D, H, num_kv_heads=kv_heads)
 
 
+def test_settings_of_the_wrong_kind_are_refused() -> None:
+    with pytest.raises(UsageError, match="fused='often' must be true, false or null"):
+        MultiHeadAttention(D, H, fused="often")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"num_kv_heads=2\.0 does not divide"):
+        MultiHeadAttention(D, H, num_kv_heads=2.0)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

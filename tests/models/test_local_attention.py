@@ -111,8 +111,15 @@ def test_windows_have_no_weights_among_all_tokens() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"window": 1}, "model.image_window=1 must be at least 2 cells, or null for the whole grid"),
-        ({"chunk": 0}, "model.image_chunk=0 must be at least 1 token, or null for all at once"),
+        (
+            {"window": 1},
+            "model.image_window=1 must be a whole number of at least 2 cells, or null for the whole grid",
+        ),
+        (
+            {"chunk": 0},
+            "model.image_chunk=0 must be a whole number of at least 1 token, or null for all at once",
+        ),
+        ({"window": 2.5}, r"model.image_window=2.5 must be a whole number"),
         ({"window": 4, "chunk": 4}, "set one of the two to null"),
     ],
 )

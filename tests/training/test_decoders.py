@@ -1,0 +1,101 @@
+"""Do training, model file, search, maps and overlays work with every decoder, unchanged?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from captioner.bundle import load
+from captioner.data.scenes.dataset import Scenes
+from captioner.errors import UsageError
+from captioner.models.lstm import LstmDecoder
+from captioner.models.transformer import TransformerDecoder
+from captioner.pipeline import CaptionPipeline
+from captioner.training.fit import fit
+from tests.conftest import TINY, compose
+
+SHARED = tuple(setting for setting in TINY if not setting.startswith("model.decoder.depth"))
+
+
+def trained(folder: Path, *overrides: str) -> CaptionPipeline:
+    result = fit(compose("train", *SHARED, "trainer.max_epochs=1", f"output_dir={folder}", *overrides))
+    assert result is not None
+    return CaptionPipeline(load(result.model_file))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "has_sentinel"),
+    [
+        (
+            (
+                "decoder=lstm",
+                "model.decoder.sentinel=true",
+                "model.decoder.normaliser=entmax15",
+                "objective.doubly_stochastic=1",
+                "objective.attention_supervision=1",
+                "objective.z_loss=1e-4",
+            ),
+            True,
+        ),
+        (("decoder=lstm", "model.decoder.hard=true"), False),
+        (
+            (
+                "model.decoder.depth=2",
+                "model.decoder.sentinel=true",
+                "model.decoder.num_kv_heads=1",
+                "model.decoder.score=additive",
+                "model.decoder.positions=rotary",
+                "model.image_positions=sinusoidal",
+                "model.image_depth=2",
+                "model.image_heads=2",
+                "model.image_window=2",
+                "objective.attention_supervision=1",
+            ),
+            True,
+        ),
+    ],
+    ids=["adaptive lstm", "hard lstm", "transformer of many parts"],
+)
+def test_a_trained_model_captions_with_maps(
+    tmp_path: Path, overrides: tuple[str, ...], has_sentinel: bool
+) -> None:
+    pipeline = trained(tmp_path, *overrides, "samples=1")
+    decoder = pipeline.model.captioner.decoder
+    assert isinstance(decoder, LstmDecoder if "decoder=lstm" in overrides else TransformerDecoder)
+    assert list((tmp_path / "samples").glob("epoch-001-*.png"))
+    photos = [Scenes("val", size=4, image_size=32).photo(i) for i in range(3)]
+    for beam_size in (1, 3):
+        captions = pipeline.caption(photos, beam_size=beam_size, max_length=8)
+        alone = pipeline.caption(photos[1], beam_size=beam_size, max_length=8)[0]
+        assert alone.text == captions[1].text
+        for caption in captions:
+            layers = 2 if isinstance(decoder, TransformerDecoder) else 1
+            assert caption.maps.shape[1:3] == (layers, 2)
+            for word in caption.words:
+                assert float(word.map.sum()) == pytest.approx(word.visual_mass, abs=1e-5)
+                assert (
+                    word.visual_mass < 1 if has_sentinel else word.visual_mass == pytest.approx(1, abs=1e-5)
+                )
+            if "model.decoder.hard=true" in overrides:
+                assert set(np.unique(caption.maps)) <= {0.0, 1.0}
+
+
+def test_supervision_with_augmentation_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="needs boxes to stay where they are, and image"):
+        trained(tmp_path, "objective.attention_supervision=1", "image.augment={flip: 0.5}")
+
+
+def test_no_seed_is_moved_by_options_that_are_not_used() -> None:
+    """The default's weights depend on the seed alone: what it does not use draws nothing."""
+    torch.manual_seed(3)
+    plain = TransformerDecoder(7, 8, depth=1, num_heads=2)
+    after = torch.rand(1)
+    torch.manual_seed(3)
+    said = TransformerDecoder(
+        7, 8, depth=1, num_heads=2, score="scaled_dot", normaliser="softmax", positions="learned", fused=None
+    )
+    assert torch.equal(after, torch.rand(1))
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), said.parameters(), strict=True))
