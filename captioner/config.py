@@ -30,12 +30,13 @@ PATH_SETTINGS = (
     "references",
     "clip",
     "frequency",
+    "save_frequency",
     "data.root",
     "encoder.weights",
     "cache.folder",
 )
 """Settings whose value is taken as text, whatever characters it has."""
-_OPTIONAL_PATHS = ("overlay", "annotations", "resume", "frequency", "encoder.weights")
+_OPTIONAL_PATHS = ("overlay", "annotations", "resume", "frequency", "save_frequency", "encoder.weights")
 
 
 def conf_dir() -> Path:

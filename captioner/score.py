@@ -68,12 +68,18 @@ def _score(
     """Score one file, or compare two."""
     from captioner.metrics.caption_files import match_names, read_candidates, read_references
     from captioner.metrics.diversity import diversity
+    from captioner.metrics.document_frequency import document_frequency, save_document_frequency
+    from captioner.metrics.ptb import tokenize
     from captioner.metrics.report import score_captions, wordless
     from captioner.metrics.significance import compare_captions
 
     candidates, references = match_names(
         [read_candidates(file) for file in files], read_references(Path(cfg.references), cfg.split)
     )
+    if cfg.save_frequency:
+        path = Path(cfg.save_frequency)
+        tokenized = ([tokenize(caption) for caption in of_image] for of_image in references.values())
+        save_document_frequency(document_frequency(tokenized, path.name), path)
     if len(files) == 1:
         scores = score_captions(
             candidates[0], references, metrics=metrics, frequency=frequency, strict=cfg.strict

@@ -74,6 +74,17 @@ def test_two_files_are_compared_even_if_they_name_images_differently(folder: Pat
         assert found["low"] <= found["value"] <= found["high"]
 
 
+def test_kept_document_frequencies_give_the_same_and_are_told_of(folder: Path) -> None:
+    settings = ("candidates=a.json", "references=refs.json", "metrics=[CIDEr-D,CIDEr]")
+    kept = score(folder, *settings, "output_dir=one", "save_frequency=few images.json.gz")
+    used = score(folder, *settings, "output_dir=two", "frequency=few images.json.gz")
+    assert (kept.returncode, used.returncode) == (0, 0), kept.stderr + used.stderr
+    one, two = (json.loads((folder / name / "scores.json").read_text()) for name in ("one", "two"))
+    assert two["images"] == one["images"]
+    assert "|df:references|" in one["signature"]
+    assert "|df:few images.json.gz-3|" in two["signature"]
+
+
 def test_not_strict_says_how_many_images_were_left_out(folder: Path) -> None:
     (folder / "few.csv").write_text("image,caption\n1,a dog\n2,children\n9,x\n")
     settings = ("candidates=few.csv", "references=refs.json", "output_dir=out", "metrics=[BLEU]")

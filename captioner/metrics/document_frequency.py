@@ -79,6 +79,6 @@ def load_document_frequency(path: Path) -> DocumentFrequency:
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} is not a file of document frequencies (JSON of num_images and images): "
-            "make one with save_document_frequency."
+            "make one with save_frequency=FILE."
         ) from error
     return DocumentFrequency(num_images, images, path.name)
