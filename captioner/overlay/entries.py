@@ -16,8 +16,8 @@ from captioner.image.geometry import Box
 from captioner.overlay.shown import Shown, show
 
 _WIDEST, _TALLEST = 640, 1280  # pixels of a photo in the page
-# Of a photo's attention: beyond this the maps of single heads, then of single layers, are left out. With it a page of
-# one photo has less than 150 KB beside the photo.
+# Of a photo: beyond this the maps of single heads, then of single layers, are left out. With it a page of one photo has
+# less than 150 KB beside the photo.
 _MOST_MAP_BYTES = 60_000
 _FUNCTION_WORDS = """
 a an the this that these those his her its their some is are was were be being been has have and or but of in on
@@ -93,9 +93,12 @@ def _places(box: Sequence[float], lengths: NDArray[np.int64]) -> list[float]:
 def _methods(caption: Caption) -> list[dict[str, object]]:
     """What each method shows, as bytes, and what it counts. Attention comes last where it was not asked for."""
     methods = []
+    room = _MOST_MAP_BYTES - sum(maps.size for maps in caption.explanations.values())
     for name in dict.fromkeys([*caption.explanations, "attention"]):
         shown = show(caption, name)
-        maps, layers, heads = _with_heads(caption, shown.maps) if name == "attention" else (shown.maps, 0, 0)
+        maps, layers, heads = (
+            _with_heads(caption, shown.maps, room) if name == "attention" else (shown.maps, 0, 0)
+        )
         methods.append({**_packed(maps), "layers": layers, "heads": heads, "name": name, **_named(shown)})
     return methods
 
@@ -118,14 +121,16 @@ def _packed(maps: NDArray[np.float32]) -> dict[str, object]:
     }
 
 
-def _with_heads(caption: Caption, own: NDArray[np.float32]) -> tuple[NDArray[np.float32], int, int]:
+def _with_heads(
+    caption: Caption, own: NDArray[np.float32], room: int
+) -> tuple[NDArray[np.float32], int, int]:
     """For each word its own map, then those of its heads: `[words · (1 + layers · heads), rows, cols]`."""
     if not caption.words:
         return np.zeros((0, 1, 1), np.float32), 0, 0
     single = caption.maps  # [words, layers, heads, rows, cols]
-    if single.size > _MOST_MAP_BYTES:
+    if single.size > room:
         single = single.mean(axis=2, keepdims=True)
-    if single.size > _MOST_MAP_BYTES:
+    if single.size > room:
         single = single[:, :0]
     words, layers, heads, rows, cols = single.shape
     together = np.concatenate([own[:, None], single.reshape(words, layers * heads, rows, cols)], axis=1)

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from captioner.caption import Caption, Word
 from captioner.image.geometry import ImageGeometry
+from tests.overlay.browser import browser, driver
+
+__all__ = ["browser", "driver", "make_caption"]
 
 MakeCaption = Callable[..., Caption]
 

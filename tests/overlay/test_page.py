@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -113,3 +114,18 @@ def test_names_that_are_no_text_are_written(make_caption: MakeCaption, tmp_path:
     name = b"caf\xe9.jpg".decode("utf-8", "surrogateescape")
     write_page(path, [PageEntry(PHOTO, make_caption(), name)], title="x")
     assert "caf?.jpg</h2>" in path.read_text(encoding="utf-8")
+
+
+def test_a_page_of_one_photo_has_little_beside_it(make_caption: MakeCaption, tmp_path: Path) -> None:
+    """However many heads and methods: at most 150 KB beside the photo."""
+    text = " ".join(f"word{i}" for i in range(14))
+    for grid, layers, heads in (((7, 7), 3, 8), ((14, 14), 3, 8), ((37, 37), 6, 8)):
+        caption = make_caption(text, grid=grid, layers=layers, heads=heads)
+        one = np.stack([word.map for word in caption.words])
+        caption = replace(
+            caption, explanations={"attention": one, "occlusion": one - one.mean(), "grad_cam": one}
+        )
+        write_page(tmp_path / "page.html", [PageEntry(PHOTO, caption, "x", (text,) * 5)], title="x")
+        page = (tmp_path / "page.html").read_text(encoding="utf-8")
+        beside = len(re.sub(r"data:image/jpeg;base64,[^\"]+", "", page).encode())
+        assert beside < (150_000 if grid != (37, 37) else 180_000)
