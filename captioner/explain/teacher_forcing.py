@@ -15,6 +15,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from captioner.decoding import SpecialTokens
 from captioner.models.captioner import Captioner, Memory
@@ -98,6 +99,8 @@ def full_precision(device: torch.device, *, gradients: bool = False) -> Iterator
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.set_grad_enabled(gradients))
         stack.enter_context(torch.autocast(device.type, enabled=False))
+        if gradients:  # a fused kernel's backward pass takes one word at a time
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         yield
 
 

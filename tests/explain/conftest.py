@@ -10,6 +10,7 @@ from captioner.decoding import SpecialTokens
 from captioner.explain.teacher_forcing import CaptionedBatch, teacher_force
 from captioner.models.captioner import Captioner
 from captioner.models.encoder import ImageEncoder
+from captioner.models.lstm import LstmDecoder
 from captioner.models.transformer import TransformerDecoder
 
 SPECIAL = SpecialTokens(pad=0, begin=1, end=2, banned=(3,))
@@ -57,6 +58,14 @@ def cnn() -> Captioner:
             if "bn" in name and name.endswith("bias"):
                 parameter.normal_(std=0.5)  # as after training: a blank image has features of its own
     return make_captioner(encoder)
+
+
+@pytest.fixture(scope="package")
+def lstm() -> Captioner:
+    """An LSTM that looks at a ViT's patches."""
+    torch.manual_seed(2)
+    encoder = ImageEncoder("test_vit", (32, 48))
+    return Captioner(encoder, LstmDecoder(12, 16, max_length=8, sentinel=True)).eval()
 
 
 @pytest.fixture(scope="package", params=["vit", "cnn"])

@@ -95,6 +95,16 @@ def test_all_is_one_of_each_that_the_model_supports(vit: Captioner, cnn: Caption
     assert make_methods("occlusion:2x2,all", cnn)[0].name == "occlusion:2x2"
 
 
+def test_an_lstm_is_explained_too(lstm: Captioner) -> None:
+    batch = captioned(lstm)
+    methods = make_methods("all", lstm)
+    assert [m.name for m in methods] == [name for name in METHODS if name != "gradient_attention"]
+    for method in methods:
+        maps = method(batch)
+        assert maps.shape == (3, 5, 2, 3)
+        assert float(maps.abs().max()) > 0
+
+
 def test_what_the_model_does_not_support_is_refused_before_anything_runs(cnn: Captioner) -> None:
     with pytest.raises(UsageError, match="explain=rollout needs"):
         make_methods("attention,rollout", cnn)
