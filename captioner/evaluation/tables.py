@@ -48,7 +48,7 @@ def grounding_lines(summary: Mapping[str, Any]) -> list[str]:
     """The tables of grounding, in percent with 95 % intervals."""
     rows = summary["rows"]
     if not rows:
-        return ["", "grounding: no caption names anything that is marked in its photo"]
+        return ["", "grounding: no caption names anything that is marked in its photo", *_notes(summary)]
     lines = []
     for words, title in _TITLES.items():
         chosen = [row for row in rows if row["words"] == words]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from captioner.caption import Caption
+from captioner.explain.target import cell_middles
 from captioner.image.geometry import Box, ImageGeometry
 
 
@@ -48,13 +49,11 @@ class NamedBoxes:
 
 
 def peak(caption: Caption, word_index: int) -> tuple[float, float]:
-    """Where a word's map is highest: (y, x) in pixels of the upright original, the centre of the grid cell."""
+    """Where a word's map is highest: (y, x) in pixels of the upright original, the middle of the grid cell."""
     word_map = caption.words[word_index].map
     row, col = np.unravel_index(int(word_map.argmax()), word_map.shape)
-    top, left, bottom, right = caption.geometry.cell_box(
-        int(row), int(col), (word_map.shape[0], word_map.shape[1])
-    )
-    return (top + bottom) / 2, (left + right) / 2
+    down, across = cell_middles(caption.geometry, (word_map.shape[0], word_map.shape[1]))
+    return float(down[row]), float(across[col])
 
 
 def pointing_game(captions: Sequence[Caption], nouns: Sequence[Sequence[NamedBoxes]]) -> PointingResult:

@@ -70,7 +70,7 @@ def target(mask: NDArray[np.bool_], geometry: ImageGeometry, grid: tuple[int, in
     down, across = _edges(geometry, grid)
     covered = _integrate(mask, down, across)
     total = float(mask.sum())
-    tops, lefts = _middles(geometry, grid)
+    tops, lefts = cell_middles(geometry, grid)
     return Target(
         area=total / mask.size,
         seen=float(covered.sum()) / total if total else 1.0,
@@ -109,11 +109,29 @@ def centre_map(geometry: ImageGeometry, grid: tuple[int, int]) -> NDArray[np.flo
 
     A hill over the photo's centre, with a standard deviation of a quarter of its height and of its width.
     """
-    tops, lefts = _middles(geometry, grid)
+    tops, lefts = cell_middles(geometry, grid)
     down, across = tops / geometry.size[0] - 0.5, lefts / geometry.size[1] - 0.5
     hill = np.exp(-0.5 * ((down[:, None] / 0.25) ** 2 + (across / 0.25) ** 2))
     normalised: NDArray[np.float32] = (hill / hill.sum()).astype(np.float32)
     return normalised
+
+
+def cell_middles(
+    geometry: ImageGeometry, grid: tuple[int, int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where the cells of a map look: their middles, rows `[rows]` and columns `[cols]`, in pixels of the upright photo.
+
+    Args:
+        geometry: Where the map lies on the photo.
+        grid: (rows, cols) of the map.
+    """
+    rows, cols = grid
+    top, left, bottom, right = geometry.cells_view
+    down = top + (np.arange(rows) + 0.5) * (bottom - top) / rows
+    across = left + (np.arange(cols) + 0.5) * (right - left) / cols
+    # A middle beyond the input is drawn at its edge, half a pixel inside.
+    top, left, bottom, right = geometry.view
+    return np.clip(down, top + 0.5, bottom - 0.5), np.clip(across, left + 0.5, right - 0.5)
 
 
 def _at_size(geometry: ImageGeometry, size: tuple[int, int]) -> ImageGeometry:
@@ -133,19 +151,6 @@ def _edges(geometry: ImageGeometry, grid: tuple[int, int]) -> tuple[NDArray[np.f
     down = [boxes_down[0][0], *(box[2] for box in boxes_down)]
     across = [boxes_across[0][1], *(box[3] for box in boxes_across)]
     return np.array(down), np.array(across)
-
-
-def _middles(
-    geometry: ImageGeometry, grid: tuple[int, int]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The cells' true middles, rows `[rows]` and columns `[cols]`, in pixels of the photo."""
-    rows, cols = grid
-    top, left, bottom, right = geometry.cells_view
-    down = top + (np.arange(rows) + 0.5) * (bottom - top) / rows
-    across = left + (np.arange(cols) + 0.5) * (right - left) / cols
-    # A middle beyond the input is drawn at its edge, half a pixel inside.
-    top, left, bottom, right = geometry.view
-    return np.clip(down, top + 0.5, bottom - 0.5), np.clip(across, left + 0.5, right - 0.5)
 
 
 def _lookup(
