@@ -20,6 +20,7 @@ from captioner.errors import CaptionerError, ModelFileError, UsageError
 ALLOWED_TARGETS = ("captioner.", "lightning.pytorch.loggers.")
 PATH_SETTINGS = (
     "model",
+    "ensemble",
     "images",
     "overlay",
     "explain",
@@ -34,9 +35,20 @@ PATH_SETTINGS = (
     "data.root",
     "encoder.weights",
     "cache.folder",
+    "decoding.frequency",
+    "constraints.prefix",
 )
 """Settings whose value is taken as text, whatever characters it has."""
-_OPTIONAL_PATHS = ("overlay", "annotations", "resume", "frequency", "save_frequency", "encoder.weights")
+_OPTIONAL_PATHS = (
+    "ensemble",
+    "decoding.frequency",
+    "overlay",
+    "annotations",
+    "resume",
+    "frequency",
+    "save_frequency",
+    "encoder.weights",
+)
 
 
 def conf_dir() -> Path:

@@ -40,8 +40,15 @@ def predict(cfg: DictConfig) -> int:
     from captioner.decoding import make_search
     from captioner.pipeline import load
 
-    search = make_search(cfg.beam_size, max_length=cfg.max_length, length_penalty=cfg.length_penalty)
-    pipeline = load(cfg.model, device=cfg.device)
+    pipeline = load(cfg.model, device=cfg.device, ensemble=as_list(cfg.ensemble), average=cfg.average)
+    search = make_search(
+        cfg.beam_size,
+        max_length=cfg.max_length,
+        length_penalty=cfg.length_penalty,
+        tokenizer=pipeline.model.tokenizer,
+        **cfg.decoding,
+        **cfg.constraints,
+    )
     results = pipeline.stream(paths, search=search, batch_size=cfg.batch_size, explain=as_list(cfg.explain))
     folder = Path(cfg.output_dir)
     kinds = [kind for kind in overlays if kind != "html"]
@@ -107,6 +114,7 @@ def _report(
             "caption": caption.text,
             "score": caption.score,
             "logprob": caption.logprob,
+            "others": [{"caption": other.text, "score": other.logprob} for other in caption.others],
             "words": [
                 {"word": word.text, "logprob": word.logprob, "visual_mass": word.visual_mass}
                 for word in caption.words

@@ -18,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from captioner.config import ALLOWED_TARGETS, _find, build, conf_dir
+from captioner.decoding import make_search
 from captioner.image.augment import TrainingAugment
 from captioner.text.tokenizer import Tokenizer
 from captioner.training.fit import _make_trainer, _trainer_settings
@@ -26,6 +27,8 @@ from captioner.training.module import CaptionModule
 FILES = sorted(path.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml"))
 MAINS = [file.removesuffix(".yaml") for file in FILES if "/" not in file]
 OPTIONS = [file.removesuffix(".yaml").split("/") for file in FILES if "/" in file]
+SEARCHING = [(group, name) for group, name in OPTIONS if group in ("decoding", "constraints")]
+TRAINING = [(group, name) for group, name in OPTIONS if (group, name) not in SEARCHING]
 ENCODERS = [name for group, name in OPTIONS if group == "encoder" and not name.startswith("default_")]
 
 
@@ -66,7 +69,20 @@ def test_opens_with_a_command_that_uses_it(file: str) -> None:
     OmegaConf.resolve(settings)
 
 
-@pytest.mark.parametrize(("group", "option"), OPTIONS)
+@pytest.mark.parametrize(("group", "option"), SEARCHING)
+def test_every_way_to_caption_makes_a_search(group: str, option: str) -> None:
+    tokenizer = Tokenizer.train(["a dog with a ball"])
+    made = []
+    for main in ("predict", "evaluate"):
+        cfg = composed(main, [f"{group}={option}"])
+        search = make_search(cfg.beam_size, tokenizer=tokenizer, **cfg.decoding, **cfg.constraints)
+        made.append(search.spec())
+    assert made[0] == made[1]
+    if group == "decoding":
+        assert made[0]["search"].startswith(option)
+
+
+@pytest.mark.parametrize(("group", "option"), TRAINING)
 def test_every_option_composes_and_names_what_there_is(group: str, option: str) -> None:
     cfg = composed("train", [f"{group}={option}"])
     settings = OmegaConf.to_container(cfg)

@@ -93,12 +93,10 @@ def make_required(
     """
     if not words:
         return None
-    sequences = []
-    for word in words:
-        sequence = _known("required", word, tokenizer)
-        if not sequence:
-            raise UsageError(f"required has {word!r}, which holds no word; leave it out")
-        sequences.append(sequence)
+    _known("required", " ".join(words), tokenizer)  # all that is unknown in one message
+    sequences = [tokenizer.encode(word) for word in words]
+    if not all(sequences):
+        raise UsageError(f"required has {words[sequences.index([])]!r}, which holds no word; leave it out")
     for ban, parts in zip(banned, (tokenizer.encode(ban) for ban in banned), strict=True):
         for word, sequence in zip(words, sequences, strict=True):
             if parts and any(sequence[i : i + len(parts)] == parts for i in range(len(sequence))):
@@ -130,7 +128,7 @@ def _known(setting: str, text: str, tokenizer: Tokenizer) -> list[int]:
         word for word in tokenizer.normalize(text).split() if tokenizer.unk_id in tokenizer.encode(word)
     ]
     vocabulary = [tokenizer.id_to_token(i) for i in range(tokenizer.unk_id + 1, tokenizer.vocab_size)]
-    close = [match for word in unknown for match in get_close_matches(word, vocabulary, n=3)]
+    close = [match for word in unknown for match in get_close_matches(word, vocabulary, n=2, cutoff=0.75)]
     remedy = (
         f"did you mean {', '.join(close[:_SHOWN])}?"
         if close

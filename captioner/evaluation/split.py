@@ -19,7 +19,7 @@ from captioner.data.samples import CaptionDataset
 from captioner.data.scenes import Scenes
 from captioner.decoding import Search, make_search
 from captioner.errors import CaptionerError, DataError, UsageError
-from captioner.evaluation.captions import Record, caption_split, in_order
+from captioner.evaluation.captions import Record, caption_split, in_order, share
 from captioner.evaluation.clip_score import ClipJudge, ClipScore
 from captioner.evaluation.faithfulness import FaithfulnessJudge
 from captioner.evaluation.grounding import GroundingJudge
@@ -145,8 +145,20 @@ def _plan(cfg: DictConfig, team: Team) -> Plan:
         )
     if cfg.page < 0:
         raise UsageError(f"page={cfg.page} must be at least 0; 0 makes no page")
-    search = make_search(cfg.beam_size, max_length=cfg.max_length, length_penalty=cfg.length_penalty)
-    pipeline = load(cfg.model, device=_device(cfg.device, team))
+    pipeline = load(
+        cfg.model,
+        device=_device(cfg.device, team),
+        ensemble=as_list(cfg.ensemble),
+        average=cfg.average,
+    )
+    search = make_search(
+        cfg.beam_size,
+        max_length=cfg.max_length,
+        length_penalty=cfg.length_penalty,
+        tokenizer=pipeline.model.tokenizer,
+        **cfg.decoding,
+        **cfg.constraints,
+    )
     methods = make_methods(as_list(cfg.explain), pipeline.model.captioner, card=pipeline.card)
     judges = judges_for(cfg, dataset, pipeline)
     if cfg.keep_best_head and not any(judge.name == GroundingJudge.name for judge in judges):
@@ -195,7 +207,7 @@ def _conclude(cfg: DictConfig, plan: Plan, records: Sequence[Record], seconds: f
             dataset=plan.dataset,
             search=plan.search,
             methods=plan.methods,
-            batch_size=cfg.batch_size,
+            batches=share(plan.size, cfg.batch_size, Team()),
             title=f"Worst and best captions of {cfg.split}",
         )
     groups = ("corpus", "diversity", "vocabulary", *(judge.name for judge in plan.judges))
