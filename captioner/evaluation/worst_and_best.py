@@ -35,14 +35,17 @@ def write_worst_and_best(
     dataset: CaptionDataset,
     search: Search,
     methods: Sequence[Method],
-    batch_size: int,
+    batches: Sequence[range],
     title: str,
 ) -> None:
-    """Write the page. Its captions are searched for once more, since no maps were kept of the split's."""
+    """Write the page. Its captions are searched for once more, since no maps were kept of the split's.
+
+    `batches` are those of one process alone, as the split was captioned.
+    """
 
     def entries() -> Iterator[PageEntry]:
         for record in chosen:
-            for case in _again(record, pipeline, dataset, search, methods, batch_size):
+            for case in _again(record, pipeline, dataset, search, methods, batches):
                 metric, value = _figure(scores[record.image])
                 boxes: dict[int, Sequence[Box]] = {}
                 for finding in record.findings.values():
@@ -70,14 +73,13 @@ def _again(
     dataset: CaptionDataset,
     search: Search,
     methods: Sequence[Method],
-    batch_size: int,
+    batches: Sequence[range],
 ) -> list[Case]:
     """The image's caption with its maps; nothing where the photo has gone since."""
     cases = list(caption_images(pipeline, dataset, [record.index], search=search, methods=methods))
     if [case.caption.text for case in cases] == [record.caption]:
         return cases
     # Alone it rounds a little differently: between two captions as good as equal, only its own batch decides alike.
-    begin = record.index - record.index % batch_size
-    batch = range(begin, min(begin + batch_size, len(dataset)))
+    batch = next(batch for batch in batches if record.index in batch)
     cases = list(caption_images(pipeline, dataset, batch, search=search, methods=methods))
     return [case for case in cases if case.index == record.index]
