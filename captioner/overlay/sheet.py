@@ -90,7 +90,9 @@ def _label(
     font = font_for(word.text, _LABEL)
     draw.text(at, shorten(word.text, font, width), INK, font)
     probability, looked = percent(math.exp(word.logprob)), percent(word.visual_mass)
-    facts = f"probability {probability} · on the picture {looked}"
+    facts = f"probability {probability}"
+    if shown.unit == "attention":
+        facts += f" · on the picture {looked}"
     if scale == "word":
         facts += f" · lightest {amount(upper_end(shown, index, 'word'), shown.unit)}"
     small = font_for(facts, _SMALL)

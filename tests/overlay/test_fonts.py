@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import io
+
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from captioner.overlay import fonts
-from captioner.overlay.fonts import font_for
+from captioner.overlay.fonts import font_file, font_for
 
 
 def test_plain_text_has_the_same_font_everywhere() -> None:
@@ -17,6 +19,13 @@ def test_any_text_can_be_drawn(text: str) -> None:
     image = Image.new("RGB", (200, 40))
     ImageDraw.Draw(image).text((5, 5), text, "white", font_for(text, 20))
     assert bool(image.getbbox()) is bool(text)
+
+
+@pytest.mark.parametrize("text", ["a dog", "собака"])
+def test_the_file_of_a_font_is_that_font(text: str) -> None:
+    path, data = font_file(text)
+    font = ImageFont.truetype(path if data is None else io.BytesIO(data), 20)
+    assert font.getname() == font_for(text, 20).getname()
 
 
 def test_the_font_with_most_of_the_characters_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
