@@ -70,6 +70,8 @@ class CocoInstances:
     def __init__(self, path: Path | str) -> None:
         source = Path(path).expanduser()
         content = read_json(source)
+        if not isinstance(content.get("categories"), list):
+            raise DataError(f"{source} has no list 'categories': it holds no boxes; take instances_*.json")
         sizes = _sizes(content, source)
         names = _categories(content, source)
         self._objects: defaultdict[str, list[AnnotatedObject]] = defaultdict(list)
