@@ -79,6 +79,8 @@ def _inner_ends(count: int) -> tuple[int, int]:
 
 def _seen(cell: Tensor, image: Tensor) -> tuple[float, float] | None:
     """The (row, col) in the middle of the pixels that a cell depends on; None where it depends on none."""
+    if not cell.requires_grad:
+        return None
     gradient: Tensor | None = torch.autograd.grad(cell, image, retain_graph=True, allow_unused=True)[0]
     if gradient is None:
         return None
