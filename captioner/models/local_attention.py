@@ -120,19 +120,18 @@ class ChunkedAttention(nn.Module):
             The output `[B, N, D]` and the weights `[B, H, N, N]`, or None when they were not asked for.
         """
         memory = self.attention.project(x)
+        if need_weights:  # which take N² in any case, and are one tensor for whoever asks for gradients
+            whole: tuple[Tensor, Tensor | None] = self.attention(x, memory, need_weights=True)
+            return whole
 
-        def attend(queries: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor | None]:
-            found: tuple[Tensor, Tensor | None] = self.attention(
-                queries, KeyValue(keys, values), need_weights=need_weights
-            )
-            return found
+        def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+            out: Tensor = self.attention(queries, KeyValue(keys, values))[0]
+            return out
 
-        parts = []
-        for queries in torch.split(x, self.chunk, dim=1):
-            if torch.is_grad_enabled():
-                parts.append(checkpoint(attend, queries, memory.keys, memory.values, use_reentrant=False))
-            else:
-                parts.append(attend(queries, memory.keys, memory.values))
-        out = torch.cat([part for part, _ in parts], dim=1)
-        weights = [part for _, part in parts if part is not None]
-        return out, torch.cat(weights, dim=2) if weights else None
+        parts = [
+            checkpoint(attend, queries, memory.keys, memory.values, use_reentrant=False)
+            if torch.is_grad_enabled()
+            else attend(queries, memory.keys, memory.values)
+            for queries in torch.split(x, self.chunk, dim=1)
+        ]
+        return torch.cat(parts, dim=1), None
