@@ -113,11 +113,11 @@ class CocoCaptions:
             raise IndexError(f"index {index} is outside the {len(self._samples)} images")
         return self._samples[index]
 
-    def photo(self, index: int) -> Photo:
+    def photo(self, index: int, *, min_size: tuple[int, int] | None = None) -> Photo:
         """The decoded, upright photo at `index`. Raises `ImageError` naming the file."""
         path = self[index].path
         assert path is not None
-        return read_photo(path)
+        return read_photo(path, min_size=min_size)
 
 
 def _images(content: dict[str, Any], path: Path) -> list[dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -50,6 +51,8 @@ class Pictures(Protocol):
 class Photos:
     """Pixels of a dataset's photos, varied anew in each epoch if there is an augmentation.
 
+    Large JPEGs are decoded at a reduced scale, but to at least twice the pixels of the input a side.
+
     Args:
         dataset: Gives the photos.
         transform: Makes pixels of a photo.
@@ -62,10 +65,14 @@ class Photos:
         self.dataset = dataset
         self.transform = transform
         self.augment = augment
+        # So much more than the input that reducing adds no blur, not even to the smallest crop.
+        margin = 2.0 if augment is None else max(2.0, augment.scale[0] ** -0.5)
+        rows, cols = transform.size
+        self.min_size = (math.ceil(margin * rows), math.ceil(margin * cols))
 
     def __call__(self, draw: Draw, generator: torch.Generator) -> Tensor:
         """Pixels float32 `[3, rows, cols]` of one draw."""
-        photo = self.dataset.photo(draw.index)
+        photo = self.dataset.photo(draw.index, min_size=self.min_size)
         if self.augment is None:
             return self.transform(photo)[0]
         flip = may_flip(self.dataset[draw.index].captions)

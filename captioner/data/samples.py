@@ -35,6 +35,14 @@ class CaptionDataset(Protocol):
         """The sample at `index`; cheap, no image is opened. Raises IndexError outside `[0, len)`."""
         ...
 
-    def photo(self, index: int) -> Photo:
-        """The decoded, upright photo at `index`. Raises `ImageError` naming the file."""
+    def photo(self, index: int, *, min_size: tuple[int, int] | None = None) -> Photo:
+        """The decoded, upright photo at `index`.
+
+        Args:
+            index: Place in the dataset.
+            min_size: (rows, cols). A large JPEG may be decoded at a reduced scale, but to no fewer pixels than these.
+
+        Raises:
+            ImageError: Names the file.
+        """
         ...

@@ -39,7 +39,7 @@ class Numbers:
         times = ("once", "twice", "thrice")[: self.captions]
         return CaptionSample(str(index), tuple(f"{WORDS[index]} {word}" for word in times), None)
 
-    def photo(self, index: int) -> Photo:
+    def photo(self, index: int, *, min_size: tuple[int, int] | None = None) -> Photo:
         return read_photo(np.random.default_rng(index).integers(0, 256, (8, 8, 3), dtype=np.uint8))
 
 

@@ -45,8 +45,8 @@ class Folder:
     def __getitem__(self, index: int) -> CaptionSample:
         return CaptionSample(str(index), (self.words[index % 2],), self.paths[index])
 
-    def photo(self, index: int) -> Photo:
-        return read_photo(self.paths[index])
+    def photo(self, index: int, *, min_size: tuple[int, int] | None = None) -> Photo:
+        return read_photo(self.paths[index], min_size=min_size)
 
 
 def encoder(seed: int = 0, **settings: Any) -> ImageEncoder:

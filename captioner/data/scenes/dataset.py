@@ -48,7 +48,7 @@ class Scenes:
         captions = tuple(reference.text for reference in self.references(index))
         return CaptionSample(f"scenes-{self.split}-{self.seed}-{index:06d}", captions, None)
 
-    def photo(self, index: int) -> Photo:
+    def photo(self, index: int, *, min_size: tuple[int, int] | None = None) -> Photo:
         """The painted picture at `index`. Raises IndexError outside `[0, len)`."""
         side = self.image_size
         return Photo(pixels=paint(self.scene(index)), size=(side, side), orientation=1, path=None)
