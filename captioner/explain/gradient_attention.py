@@ -33,7 +33,7 @@ from captioner.explain.self_attention import (
 )
 from captioner.explain.teacher_forcing import CaptionedBatch, Unit, full_precision, token_logprobs
 from captioner.models.captioner import Captioner
-from captioner.models.transformer import DecoderLayer
+from captioner.models.decoder_layer import DecoderLayer
 
 
 class GradientAttention:
