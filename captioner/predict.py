@@ -99,6 +99,7 @@ def _report(
     from captioner.overlay.entries import PageEntry
     from captioner.overlay.files import write_files
 
+    animated = False
     for result in results:
         path = paths[result.index]
         if result.error is not None:
@@ -107,6 +108,9 @@ def _report(
             continue
         assert result.caption is not None
         assert result.photo is not None
+        if result.photo.animated and not animated:
+            print(f"note: {path} is an animation; of each, the first picture is captioned", file=sys.stderr)
+            animated = True
         caption = result.caption
         print(f"{path}\t{caption.text}", flush=True)
         record = {

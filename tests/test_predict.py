@@ -258,6 +258,19 @@ def test_a_bad_photo_is_reported_and_the_others_are_captioned(
     assert not Path("out/errors.jsonl").exists(), "errors that are none any more"
 
 
+def test_animations_are_named_once_and_their_first_picture_is_captioned(
+    tmp_path: Path, tiny_model: Path, command: Command
+) -> None:
+    frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
+    for name in ("a.gif", "b.gif"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+    done = command("predict", f"model={tiny_model}", f"images={tmp_path}", f"output_dir={tmp_path / 'out'}")
+    assert done.status == 0
+    assert done.out.count("\t") == 2
+    assert done.err.count("a.gif is an animation; of each, the first picture is captioned") == 1
+    assert done.err.count("is an animation") == 1
+
+
 def test_when_no_photo_can_be_read_the_page_is_empty_and_the_status_1(
     photos: Path, tiny_model: Path, command: Command
 ) -> None:

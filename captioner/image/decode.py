@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -63,12 +63,14 @@ class Photo:
         reduced scale.
         orientation: EXIF orientation of the file, 1–8; `pixels` are already turned.
         path: The file, or None where the photo was given as bytes, image or array.
+        animated: Whether the file holds further pictures; `pixels` are its first.
     """
 
     pixels: NDArray[np.uint8]
     size: tuple[int, int]
     orientation: int
     path: Path | None
+    animated: bool = False
 
 
 def read_photo(
@@ -131,7 +133,8 @@ def _from_stream(
     except _DAMAGE as error:
         raise _damaged(name, kind, error) from error
     with image:
-        return _from_image(image, name, path, max_pixels, min_size)
+        photo = _from_image(image, name, path, max_pixels, min_size)
+        return replace(photo, animated=_animated(image))
 
 
 def _from_image(
@@ -170,6 +173,13 @@ def _check_size(rows: int, cols: int, name: str, max_pixels: int) -> None:
         raise ImageError(
             f"{name} has {rows}×{cols} = {rows * cols:,} pixels, over the limit of {max_pixels:,}; shrink it"
         )
+
+
+def _animated(image: ImageFile.ImageFile) -> bool:
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except _DAMAGE:  # in what follows the first picture, which is whole
+        return False
 
 
 def _orientation(image: Image.Image) -> int:

@@ -183,6 +183,8 @@ def test_the_first_frame_of_an_animation_is_taken(kind: str) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     photo = read_photo(encode(frames[0], kind, save_all=True, append_images=frames[1:]))
     np.testing.assert_allclose(photo.pixels[4, 4], [255, 0, 0], atol=4)
+    assert photo.animated
+    assert not read_photo(encode(frames[0], kind)).animated
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 8000), (8000, 1)])
