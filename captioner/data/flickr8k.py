@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Literal, get_args
 from captioner.data.photo_folder import check_photo_name, existing_folder, first_existing, present, read_text
 from captioner.data.report import ReadingReport
 from captioner.data.samples import CaptionSample
+from captioner.data.splits import share
 from captioner.errors import DataError, UsageError
 from captioner.image.decode import Photo, read_photo
 
@@ -81,7 +81,7 @@ class Flickr8k:
         texts_of, empty = _read_captions(caption_file)
         if split_by == "hash":
             source = f"the {split} share of {caption_file}"
-            names = [name for name in texts_of if _share(name) == split]
+            names = [name for name in texts_of if share(name) == split]
         else:
             places = (*_TEXT_FOLDERS, caption_file.parent.absolute())
             list_file = _find(base, places, split_file, [_SPLIT_LISTS[split]], "split_file")
@@ -188,9 +188,3 @@ def _read_names(path: Path) -> list[str]:
     """The photo names of a split list, each once, in the order of the list."""
     lines = [(number, line.strip()) for number, line in enumerate(read_text(path).split("\n"), start=1)]
     return list(dict.fromkeys(check_photo_name(line, f"{path}:{number}") for number, line in lines if line))
-
-
-def _share(name: str) -> str:
-    """The split of a photo by a hash of its name alone: it stays where it is when photos are added."""
-    tenth = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % 10
-    return {8: "val", 9: "test"}.get(tenth, "train")
