@@ -29,6 +29,7 @@ from captioner.explain.self_attention import (
     global_weights,
     has_attention,
     image_layers,
+    is_readable,
     weights_of,
 )
 from captioner.explain.teacher_forcing import CaptionedBatch, Unit, full_precision, token_logprobs
@@ -47,7 +48,7 @@ class GradientAttention:
     cost = "an encoder pass, and a backward pass a token"
 
     def check(self, captioner: Captioner) -> None:
-        """Refuse decoders that are no Transformers.
+        """Refuse decoders that are no Transformers, and image layers without weights.
 
         Raises:
             UsageError: If so.
@@ -57,6 +58,7 @@ class GradientAttention:
                 "explain=gradient_attention needs a Transformer decoder; with this one take attention, grad_cam, "
                 "integrated_gradients or occlusion"
             )
+        is_readable(captioner)  # which refuses image layers that cannot be read; any encoder will do
 
     def __call__(self, batch: CaptionedBatch) -> Tensor:
         """Maps `[B, L, rows, cols]`, nowhere negative; without a unit, comparable within a caption."""

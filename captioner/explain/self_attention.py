@@ -82,10 +82,17 @@ def global_weights(weights: list[Tensor], tokens: ImageTokens, model: nn.Module)
 
 
 def is_readable(captioner: Captioner) -> bool:
-    """Whether the encoder is a ViT whose attention can be read; found out on a blank image."""
+    """Whether the encoder is a ViT whose attention can be read; found out on a blank image.
+
+    Raises:
+        UsageError: If the image layers behind it have no weights, since they attend within windows.
+    """
     weight = next(captioner.parameters())
-    with torch.no_grad(), encoder_weights(captioner.encoder.model) as weights:
-        tokens = captioner.encoder(weight.new_zeros(1, 3, *captioner.encoder.image_size))
+    with torch.no_grad():
+        with encoder_weights(captioner.encoder.model) as weights:
+            tokens = captioner.encoder(weight.new_zeros(1, 3, *captioner.encoder.image_size))
+        with weights_of(image_layers(captioner)):
+            captioner.bridge(tokens)
     return bool(global_weights(weights, tokens, captioner.encoder.model))
 
 

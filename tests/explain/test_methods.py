@@ -13,6 +13,8 @@ from captioner.explain.methods import METHODS, make_method, make_methods
 from captioner.explain.occlusion import Occlusion
 from captioner.explain.teacher_forcing import TeacherForced
 from captioner.models.captioner import Captioner
+from captioner.models.encoder import ImageEncoder
+from captioner.models.transformer import TransformerDecoder
 from tests.explain.conftest import captioned
 
 
@@ -103,6 +105,19 @@ def test_an_lstm_is_explained_too(lstm: Captioner) -> None:
         maps = method(batch)
         assert maps.shape == (3, 5, 2, 3)
         assert float(maps.abs().max()) > 0
+
+
+def test_image_layers_with_windows_have_no_weights_to_read() -> None:
+    torch.manual_seed(0)
+    decoder = TransformerDecoder(12, 16, depth=1, num_heads=2, max_length=8)
+    encoder = ImageEncoder("test_vit", (32, 48))
+    windowed = Captioner(encoder, decoder, image_depth=1, image_heads=2, image_window=2).eval()
+    assert [m.name for m in make_methods("all", windowed)] == [
+        name for name in METHODS if name not in ("rollout", "gradient_attention")
+    ]
+    for name in ("rollout", "gradient_attention"):
+        with pytest.raises(UsageError, match="image tokens attend within windows of 2 cells"):
+            make_methods(name, windowed)
 
 
 def test_what_the_model_does_not_support_is_refused_before_anything_runs(cnn: Captioner) -> None:
