@@ -103,6 +103,7 @@ class ContrastiveSearch:
                 written.add(t, tokens[:, :1], values[:, :1])
                 break
             logits = steps.logits(tokens)
+            steps.refuse_nan(logits.float().logsumexp(dim=-1))  # of all candidates, not only of the one taken
             after = _directions(steps)
             likeness = (after @ states.transpose(1, 2)).amax(dim=-1)
             value = (1 - self.alpha) * values.exp() - self.alpha * likeness

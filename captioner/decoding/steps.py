@@ -82,10 +82,7 @@ class Steps:
         """
         logprobs = logits.float().log_softmax(dim=-1)
         # The normaliser sees every logit: one that is NaN or +inf makes its whole row NaN.
-        if torch.isnan(logprobs[..., self._special.end]).any():
-            raise CaptionerError(
-                f"the decoder gave NaN at step {self._steps}; the model's weights are damaged"
-            )
+        self.refuse_nan(logprobs[..., self._special.end])
         logprobs[..., self._control] = NEG_INF
         at = prefix.shape[-1]
         if self._constraints:
@@ -95,6 +92,17 @@ class Steps:
             logprobs.fill_(NEG_INF)
             logprobs[..., self._special.end] = only
         return logprobs
+
+    def refuse_nan(self, values: Tensor) -> None:
+        """Stop where the last step gave NaN.
+
+        Raises:
+            CaptionerError: Naming the step.
+        """
+        if torch.isnan(values).any():
+            raise CaptionerError(
+                f"the decoder gave NaN at step {self._steps}; the model's weights are damaged"
+            )
 
     def _constrain(self, logprobs: Tensor, prefix: Tensor) -> None:
         at = prefix.shape[-1]

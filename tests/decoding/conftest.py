@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from captioner.decoding import Hypotheses, SpecialTokens
+from captioner.models.lstm import LstmDecoder
 from captioner.models.transformer import TransformerDecoder
 
 PAD, BOS, EOS, UNK = range(4)
@@ -29,7 +30,7 @@ def memory(images: int, seed: int = 1) -> Tensor:
     return torch.randn(images, N, D, generator=torch.Generator().manual_seed(seed))
 
 
-def forced_logprobs(model: TransformerDecoder, image: Tensor, tokens: Tensor) -> Tensor:
+def forced_logprobs(model: TransformerDecoder | LstmDecoder, image: Tensor, tokens: Tensor) -> Tensor:
     """Log-probabilities `[..., L]` of captions `[C, L]` of one image, by teacher forcing."""
     inputs = torch.cat([torch.full_like(tokens[:, :1], BOS), tokens[:, :-1]], dim=1)
     with torch.no_grad():
@@ -38,7 +39,7 @@ def forced_logprobs(model: TransformerDecoder, image: Tensor, tokens: Tensor) ->
 
 
 def every_caption(
-    model: TransformerDecoder, image: Tensor, words: int, max_length: int, length_penalty: float
+    model: TransformerDecoder | LstmDecoder, image: Tensor, words: int, max_length: int, length_penalty: float
 ) -> list[tuple[float, list[int]]]:
     """All captions up to `max_length` with their scores, best first."""
     scored: list[tuple[float, list[int]]] = []
@@ -52,3 +53,18 @@ def every_caption(
 
 def captions(found: Hypotheses) -> list[list[list[int]]]:
     return [[[t for t in row if t != PAD] for row in image] for image in found.tokens.tolist()]
+
+
+def spared(words: int, vocab_size: int) -> SpecialTokens:
+    """Only `words` of a vocabulary are written: it may be larger, and so may be a beam, than what is tried."""
+    return SpecialTokens(pad=PAD, begin=BOS, end=EOS, banned=(UNK, *range(4 + words, vocab_size)))
+
+
+def lstm(words: int, *, seed: int = 0, max_length: int = 12) -> LstmDecoder:
+    """As `decoder`, of the other kind."""
+    torch.manual_seed(seed)
+    made = LstmDecoder(4 + words, D, max_length=max_length)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.normal_(std=0.7)
+    return made.eval()

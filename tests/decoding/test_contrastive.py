@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from captioner.decoding import ContrastiveSearch, GreedySearch
+from captioner.errors import UsageError
+from captioner.models.cache import DecoderCache
+from tests.decoding.conftest import BOS, EOS, PAD, SPECIAL, captions, decoder, lstm, memory
+
+
+@torch.no_grad()
+def hidden_and_probabilities(model: Any, image: Tensor, tokens: list[int]) -> tuple[Tensor, Tensor]:
+    """The state after the last of the tokens, and what may follow; one token after the other, one caption."""
+    cache = model.init_cache(image[None])
+    for token in tokens:
+        logits, cache = model.step(torch.tensor([[token]]), cache)
+    return cache.hidden[0, 0], logits[0, 0].softmax(-1)
+
+
+@pytest.mark.parametrize("make_decoder", [decoder, lstm])
+@pytest.mark.parametrize("alpha", [0.6, 0.9])
+def test_it_equals_the_formula_by_the_book(make_decoder: Callable[..., Any], alpha: float) -> None:
+    words, max_length, candidates = 6, 6, 3
+    differs = 0
+    for seed in range(2):
+        model, images = make_decoder(words, seed=seed), memory(2, seed=seed)
+        found = ContrastiveSearch(candidates, alpha=alpha, max_length=max_length)(model, images, SPECIAL)
+        for b in range(2):
+            caption: list[int] = []
+            while EOS not in caption:
+                states = [
+                    hidden_and_probabilities(model, images[b], [BOS, *caption[:n]])[0]
+                    for n in range(len(caption) + 1)
+                ]
+                p = hidden_and_probabilities(model, images[b], [BOS, *caption])[1]
+                allowed = [EOS] if len(caption) + 1 == max_length else [EOS, *range(4, 4 + words)]
+                values = {}
+                for token in sorted(allowed, key=lambda token: -float(p[token]))[:candidates]:
+                    state = hidden_and_probabilities(model, images[b], [BOS, *caption, token])[0]
+                    likeness = max(float(cosine_similarity(state, past, dim=0)) for past in states)
+                    values[token] = (1 - alpha) * float(p[token]) - alpha * likeness
+                caption.append(max(values, key=lambda token: values[token]))
+            assert captions(found)[b] == [caption]
+        greedy = GreedySearch(max_length=max_length)(model, images, SPECIAL)
+        differs += not torch.equal(greedy.tokens, found.tokens)
+    assert differs
+
+
+@pytest.mark.parametrize("settings", [{"alpha": 0.0}, {"candidates": 1, "alpha": 0.9}])
+def test_without_a_choice_it_is_greedy(settings: dict[str, Any]) -> None:
+    model, images = decoder(9), memory(5)
+    found = ContrastiveSearch(**settings, max_length=9)(model, images, SPECIAL)
+    greedy = GreedySearch(max_length=9)(model, images, SPECIAL)
+    assert torch.equal(found.tokens, greedy.tokens)
+    torch.testing.assert_close(found.token_logprobs, greedy.token_logprobs, atol=1e-5, rtol=1e-5)
+
+
+def test_a_decoder_without_hidden_states_is_refused() -> None:
+    model = decoder(5)
+    plain = model.step
+
+    def step(tokens: Tensor, cache: DecoderCache) -> tuple[Tensor, DecoderCache]:
+        logits, cache = plain(tokens, cache)
+        cache.hidden = None
+        return logits, cache
+
+    model.step = step  # type: ignore[method-assign]
+    with pytest.raises(UsageError, match="keeps no hidden state, which contrastive search compares"):
+        ContrastiveSearch(max_length=5)(model, memory(1), SPECIAL)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"candidates": 0}, "candidates=0 must be at least 1"),
+        ({"alpha": -0.1}, "alpha=-0.1 must be a number from 0 to 1"),
+        ({"alpha": math.nan}, "alpha=nan must be a number from 0 to 1"),
+        ({"alpha": "x"}, "alpha='x' must be a number from 0 to 1"),
+    ],
+)
+def test_values_out_of_range_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        ContrastiveSearch(**arguments)
+
+
+def test_padding_follows_the_end() -> None:
+    found = ContrastiveSearch(3, max_length=9)(decoder(9), memory(6), SPECIAL)
+    for tokens in found.tokens[:, 0].tolist():
+        assert set(tokens[tokens.index(EOS) + 1 :]) <= {PAD}
