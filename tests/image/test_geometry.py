@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioner.image.decode import read_photo
-from captioner.image.geometry import ImageGeometry
+from captioner.image.geometry import ImageGeometry, Resample
 from captioner.image.orientation import to_stored
 from captioner.image.transforms import ImageTransform
 
@@ -21,7 +24,11 @@ def geometries(draw: st.DrawFn) -> ImageGeometry:
     rows, cols = draw(st.integers(1, 90)), draw(st.integers(1, 90))
     top, left = draw(st.floats(-50, 50)), draw(st.floats(-50, 50))
     bottom, right = top + draw(st.floats(1, 120)), left + draw(st.floats(1, 120))
-    return ImageGeometry((rows, cols), draw(st.integers(1, 8)), (top, left, bottom, right), (32, 48))
+    cells = None
+    if draw(st.booleans()):  # half a cell of two beside the even parts, or more cells than fit
+        up, near = draw(st.floats(-8, 8)), draw(st.floats(-12, 12))
+        cells = (up, near, up + draw(st.floats(30, 40)), near + draw(st.floats(40, 60)))
+    return ImageGeometry((rows, cols), draw(st.integers(1, 8)), (top, left, bottom, right), (32, 48), cells)
 
 
 @settings(max_examples=150, deadline=None)
@@ -76,6 +83,7 @@ def test_points_go_there_and_back(geometry: ImageGeometry, points: list[tuple[fl
 
 @given(geometry=geometries(), grid=GRIDS)
 def test_a_cell_is_a_box_of_the_input(geometry: ImageGeometry, grid: tuple[int, int]) -> None:
+    geometry = replace(geometry, cells=None)
     for row in range(grid[0]):
         for col in range(grid[1]):
             step = (32 / grid[0], 48 / grid[1])
@@ -130,6 +138,38 @@ def test_bilinear_keeps_a_flat_map_flat_where_the_model_looked(
     well = ((ys > top + 1e-6) & (ys < bottom - 1e-6))[:, None] & ((xs > left + 1e-6) & (xs < right - 1e-6))
     np.testing.assert_allclose(back[well], 1, atol=1e-6)
     np.testing.assert_array_equal(back[~near], 0)
+
+
+@given(geometry=geometries(), grid=GRIDS)
+def test_cells_share_out_all_that_was_seen_each_around_its_middle(
+    geometry: ImageGeometry, grid: tuple[int, int]
+) -> None:
+    whole = geometry.cells_view
+    for axis in (0, 1):
+        boxes = [
+            geometry.cell_box(*((i, 0) if axis == 0 else (0, i)), grid)[axis::2] for i in range(grid[axis])
+        ]
+        assert boxes[0][0] == geometry.view[axis]
+        assert boxes[-1][1] == geometry.view[axis + 2]
+        step = (whole[axis + 2] - whole[axis]) / grid[axis]
+        for i, ((_, end), (start, _)) in enumerate(pairwise(boxes)):
+            assert end == start
+            between = whole[axis] + (i + 1) * step
+            length = geometry.view[axis + 2] - geometry.view[axis]
+            limit = np.clip(between, geometry.view[axis], geometry.view[axis + 2])
+            assert end == pytest.approx(limit, abs=1e-5 * length)
+
+
+@pytest.mark.parametrize("resample", ["bilinear", "nearest", "mass"])
+def test_cells_that_end_before_the_picture_go_on_to_its_edge(resample: Resample) -> None:
+    geometry = ImageGeometry((64, 64), 1, (0.0, 0.0, 64.0, 64.0), (64, 64), (-15.5, 15.5, 48.5, 79.5))
+    back = geometry.to_original(np.array([[1.0, 2.0], [3.0, 4.0]]), resample=resample)
+    assert back.sum() == pytest.approx(10) if resample == "mass" else back[:, :31].max() <= 3
+    # The cells' middles are at 0.5 and 32.5 from above, at 31.5 and 63.5 from the left.
+    corners = back[[0, 0, 63, 63], [0, 63, 0, 63]]
+    high, wide = np.array([16.5, 47.5]), np.array([47.5, 16.5])
+    areas = np.outer(high, wide).ravel() if resample == "mass" else 1
+    np.testing.assert_allclose(corners * areas, [1, 2, 3, 4], rtol=1e-6)
 
 
 def test_bilinear_equals_an_affine_ramp_between_cell_centres() -> None:
