@@ -19,7 +19,7 @@ from captioner.data.samples import CaptionDataset
 from captioner.data.scenes import Scenes
 from captioner.decoding import Search, make_search
 from captioner.errors import CaptionerError, DataError, UsageError
-from captioner.evaluation.captions import Record, caption_split, in_order, share, share
+from captioner.evaluation.captions import Record, caption_split, in_order, share
 from captioner.evaluation.clip_score import ClipJudge, ClipScore
 from captioner.evaluation.faithfulness import FaithfulnessJudge
 from captioner.evaluation.grounding import GroundingJudge
