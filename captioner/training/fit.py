@@ -33,7 +33,6 @@ from captioner.text.tokenizer import Tokenizer
 from captioner.training.caption_scores import CaptionScores
 from captioner.training.checkpoint import KeepBest, RandomState, SafeCheckpointIO
 from captioner.training.map_health import MapHealth
-from captioner.training.memory import keep_freed_memory
 from captioner.training.module import CaptionModule
 from captioner.training.precision import choose_precision
 from captioner.training.progress import Progress
@@ -61,7 +60,6 @@ def fit(cfg: DictConfig) -> FitResult | None:
         if cfg.threads < 1:
             raise UsageError(f"threads={cfg.threads} must be at least 1, or null")
         torch.set_num_threads(cfg.threads)
-    keep_freed_memory()
     lightning.seed_everything(cfg.seed, workers=False, verbose=False)
 
     train_set, val_set = open_split(cfg.data, "train"), open_split(cfg.data, "val")
