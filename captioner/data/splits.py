@@ -6,6 +6,9 @@ import hashlib
 
 
 def share(name: str) -> str:
-    """ "train" (80 %), "val" or "test" (10 % each), by a hash of the name alone: it stays when photos are added."""
+    """The split of a photo, "train" (80 %), "val" or "test" (10 % each), by a hash of its name alone.
+
+    It stays when photos are added.
+    """
     tenth = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % 10
     return {8: "val", 9: "test"}.get(tenth, "train")
