@@ -22,7 +22,9 @@ def main(overrides: list[str]) -> None:
     model = RUN / "model.safetensors"
     # A caption of scenes is good when it is true, not when it is long.
     search = ("beam_size=3", "length_penalty=0")
-    command("captioner.evaluate", f"model={model}", f"output_dir={RUN / 'evaluation'}", "novelty=false", *search)
+    command(
+        "captioner.evaluate", f"model={model}", f"output_dir={RUN / 'evaluation'}", "novelty=false", *search
+    )
     write_pictures(RUN / "pictures")
     command(
         "captioner.predict",
