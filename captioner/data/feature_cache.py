@@ -229,6 +229,7 @@ def describe_encoder(encoder: ImageEncoder) -> dict[str, Any]:
         "name": encoder.name,
         "image_size": list(encoder.image_size),
         "level": encoder.level,
+        "finer": encoder.finer,
         "merge": encoder.merge,
         "layers": _sha256(repr(encoder.model).encode()),
         "weights": weights.hexdigest(),

@@ -11,12 +11,12 @@ import timm
 import torch
 from timm.layers.patch_embed import PatchEmbed
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from captioner.errors import UsageError
 from captioner.image.geometry import Box
 from captioner.models.cells import find_cells
+from captioner.models.grids import beside, to_tokens
 from captioner.models.image_tokens import ImageTokens
 from captioner.models.pretrained import brief, check_license, check_reachable, from_file
 
@@ -41,6 +41,8 @@ class ImageEncoder(nn.Module):
         weights: None for random weights, "timm" for timm's pretrained ones, or a local safetensors or .pth file.
         level: Which intermediate feature map to give, counted as timm counts them (negative from the end); later
             layers are cut off. None gives the final features, with class and register tokens where there are any.
+        finer: Earlier levels, averaged onto the grid and put beside its features: what late layers forget, such as
+            colour and texture (skip connections, as in Lin et al. 2017, "Feature pyramid networks").
         merge: Join `merge` x `merge` neighbouring cells into one token, features side by side (the patch merging of
             Swin, Liu et al. 2021): a fine early grid becomes fewer tokens that still see little beyond themselves.
         trainable: "all", "none", or the name of a layer such as `layer4` or `blocks.5`: that layer and all after it
@@ -68,6 +70,7 @@ class ImageEncoder(nn.Module):
         *,
         weights: str | None = None,
         level: int | None = None,
+        finer: Sequence[int] = (),
         merge: int = 1,
         trainable: str = "all",
         model_args: Mapping[str, Any] | None = None,
@@ -83,6 +86,7 @@ class ImageEncoder(nn.Module):
         if not isinstance(merge, int) or merge < 1:
             raise UsageError(f"encoder.merge={merge!r} must be a whole number from 1")
         self.merge = merge
+        self.finer = list(finer or ())
         args = dict(model_args or {})
         if taken := sorted(_TAKEN & args.keys()):
             raise UsageError(
@@ -100,6 +104,7 @@ class ImageEncoder(nn.Module):
                 raise ValueError("timm has no forward_intermediates for it, so it gives no feature grid")
             # Counted from the end, a level would name another layer once the later ones are cut off.
             self.level = None if level is None else self.model.prune_intermediate_layers([level])[0]
+            self._check_finer()
         except (RuntimeError, AssertionError, TypeError, ValueError, OSError) as error:
             raise UsageError(
                 f"the encoder {name} cannot be made with image_size={list(self.image_size)}, level={level}, "
@@ -120,6 +125,15 @@ class ImageEncoder(nn.Module):
     def frozen(self) -> bool:
         """Whether no weight is trained."""
         return self.trainable == "none"
+
+    def _check_finer(self) -> None:
+        """Refuse finer levels that are not there, or are not finer."""
+        count = len(self.model.feature_info)
+        last = count - 1 if self.level is None else self.level
+        if self.finer != sorted(set(self.finer)) or any(not 0 <= level < last for level in self.finer):
+            raise UsageError(
+                f"encoder.finer={self.finer} must be levels of {self.name} in rising order, from 0 and below {last}"
+            )
 
     def _check_patches(self) -> None:
         """Refuse a size whose last rows or columns no patch would cover: maps would lie beside what was seen."""
@@ -203,30 +217,34 @@ class ImageEncoder(nn.Module):
 
     def _encode(self, images: Tensor) -> ImageTokens:
         """The tokens, without their place."""
-        indices = [-1 if self.level is None else self.level]
+        indices = [*self.finer, -1 if self.level is None else self.level]
         if self.level is not None:
-            grid = self.model.forward_intermediates(
+            *finer, grid = self.model.forward_intermediates(
                 images,
                 indices=indices,
                 norm=True,
                 stop_early=True,
                 output_fmt="NCHW",
                 intermediates_only=True,
-            )[0]
-            return _from_grid(grid, self.merge)
-        final, (grid,) = self.model.forward_intermediates(images, indices=indices, output_fmt="NCHW")
+            )
+            return to_tokens(beside(grid, finer), self.merge)
+        final, (*finer, grid) = self.model.forward_intermediates(images, indices=indices, output_fmt="NCHW")
         if isinstance(final, Tensor) and final.ndim == 4:
             channels_last = getattr(self.model, "output_fmt", "NCHW") == "NHWC"
-            return _from_grid(final.permute(0, 3, 1, 2) if channels_last else final, self.merge)
+            return to_tokens(beside(final.permute(0, 3, 1, 2) if channels_last else final, finer), self.merge)
         rows, cols = grid.shape[-2:]
         if isinstance(final, Tensor) and final.shape[1] >= rows * cols:
+            if finer:
+                raise UsageError(
+                    f"encoder.finer={self.finer} needs maps, and {self.name} ends in tokens; give encoder.level too"
+                )
             if self.merge > 1:
                 raise UsageError(
                     f"encoder.merge={self.merge} would join class tokens of {self.name}; give encoder.level too"
                 )
             return ImageTokens(final, (rows, cols), final.shape[1] - rows * cols)
         # Several branches, or only a class token, at the end: the last map is what has a place.
-        return _from_grid(grid, self.merge)
+        return to_tokens(beside(grid, finer), self.merge)
 
 
 def _passed(output: Tensor) -> set[int]:
@@ -239,19 +257,6 @@ def _passed(output: Tensor) -> set[int]:
             found.add(id(getattr(node, "variable", None)))
             waiting += [before for before, _ in node.next_functions]
     return found
-
-
-def _from_grid(grid: Tensor, merge: int) -> ImageTokens:
-    rows, cols = grid.shape[-2:]
-    if rows % merge or cols % merge:
-        raise UsageError(
-            f"encoder.merge={merge} does not divide the grid of {rows} x {cols}; take a divisor of both"
-        )
-    # [B, D, rows, cols] -> [B, D*merge², rows/merge, cols/merge]
-    grid = F.pixel_unshuffle(grid, merge)
-    # [B, D, rows, cols] -> [B, rows*cols, D]
-    rows, cols = grid.shape[-2:]
-    return ImageTokens(grid.flatten(2).transpose(1, 2), (rows, cols))
 
 
 def _two_sides(image_size: Sequence[int]) -> tuple[int, int]:

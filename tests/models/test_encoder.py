@@ -124,6 +124,29 @@ def test_a_level_is_the_one_timm_counts_and_later_layers_are_cut_off(
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("level", [None, 3])
+def test_finer_levels_stand_beside_the_features_averaged_and_normalised(level: int | None) -> None:
+    torch.manual_seed(0)
+    encoder = ImageEncoder("resnet10t", (64, 96), level=level, finer=[1, 2]).eval()
+    torch.manual_seed(0)
+    plain = ImageEncoder("resnet10t", (64, 96), level=level).eval()
+    images = torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        tokens, last = encoder(images), plain(images)
+        maps = plain.model.forward_intermediates(images, indices=[1, 2], intermediates_only=True)
+    rows, cols = tokens.grid
+    parts = []
+    for grid in maps:
+        step = grid.shape[-1] // cols  # each cell is the mean of step x step finer ones
+        cells = grid.unflatten(3, (cols, step)).unflatten(2, (rows, step)).mean(dim=(3, 5))
+        parts.append(cells.flatten(2).transpose(1, 2))
+    parts = [(x - x.mean(-1, keepdim=True)) for x in (*parts, last.features)]
+    parts = [x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt() for x in parts]
+    assert (tokens.grid, encoder.dim) == (last.grid, 64 + 128 + plain.dim)
+    assert encoder.cells == plain.cells
+    torch.testing.assert_close(tokens.features, torch.cat(parts, dim=-1), rtol=1e-4, atol=1e-4)
+
+
 def test_merging_puts_neighbouring_cells_side_by_side() -> None:
     torch.manual_seed(0)
     fine = ImageEncoder("resnet10t", (64, 96), level=1).eval()
@@ -236,6 +259,11 @@ def test_an_unknown_name_is_refused_with_near_ones() -> None:
     ("settings", "message"),
     [
         ({"level": 99}, r"level=99.*99 is out of range"),
+        (
+            {"finer": [2, 1]},
+            r"encoder.finer=\[2, 1\] must be levels of resnet10t in rising order, .* below 4",
+        ),
+        ({"finer": [2], "level": 2}, r"encoder.finer=\[2\] must be levels .* from 0 and below 2"),
         ({"level": -9}, r"level=-9.*is out of range \(0 to 4\)"),
         (
             {"trainable": "layer9"},
@@ -252,6 +280,13 @@ def test_an_unknown_name_is_refused_with_near_ones() -> None:
 def test_settings_that_do_not_exist_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         ImageEncoder("resnet10t", (32, 32), **settings)
+
+
+def test_finer_levels_need_maps() -> None:
+    with pytest.raises(
+        UsageError, match=r"encoder.finer=\[0\] needs maps, and test_vit ends in tokens; give"
+    ):
+        ImageEncoder("test_vit", (32, 48), finer=[0])
 
 
 @pytest.mark.parametrize(
