@@ -69,7 +69,8 @@ def test_a_bright_spot_comes_back_to_where_it_was(
     off = np.abs(brightest.mean(axis=0) + 0.5 - [top + high / 2, left + wide / 2])
     assert (off <= cell / 2 + 1).all(), (off, cell)
     smooth = geometry.to_original(cells.mean(axis=(1, 3)))
-    assert smooth[tuple(brightest.T)].max() >= smooth.max() - 1e-6
+    peak = np.argwhere(smooth >= smooth.max() - 1e-6).mean(axis=0)
+    assert (np.abs(peak + 0.5 - [top + high / 2, left + wide / 2]) <= cell / 2 + 1).all(), (peak, cell)
     assert ImageGeometry(geometry.size, orientation, geometry.view, size).to_stored(back).shape == (
         (cols, rows) if orientation >= 5 else (rows, cols)
     )
@@ -100,13 +101,17 @@ def test_nearest_gives_each_pixel_the_value_of_its_cell(
 ) -> None:
     values = np.random.default_rng(seed).random(grid, np.float32)
     expected = np.zeros(geometry.size, np.float32)
+    on_edge = np.zeros(geometry.size, bool)  # a pixel whose centre lies on an edge may go either way
     for row in range(grid[0]):
         for col in range(grid[1]):
             top, left, bottom, right = geometry.cell_box(row, col, grid)
             ys, xs = np.arange(geometry.size[0]) + 0.5, np.arange(geometry.size[1]) + 0.5
             inside = ((ys >= top) & (ys < bottom))[:, None] & ((xs >= left) & (xs < right))
             expected[inside] = values[row, col]
-    assert (geometry.to_original(values, resample="nearest") != expected).mean() < 0.02  # ties of rounding
+            on_edge |= (np.minimum(abs(ys - top), abs(ys - bottom)) < 1e-6)[:, None]
+            on_edge |= np.minimum(abs(xs - left), abs(xs - right)) < 1e-6
+    found = geometry.to_original(values, resample="nearest")
+    np.testing.assert_array_equal(found[~on_edge], expected[~on_edge])
 
 
 @given(geometry=geometries(), grid=GRIDS, seed=st.integers(0, 99))
