@@ -69,8 +69,10 @@ def test_a_bright_spot_comes_back_to_where_it_was(
     off = np.abs(brightest.mean(axis=0) + 0.5 - [top + high / 2, left + wide / 2])
     assert (off <= cell / 2 + 1).all(), (off, cell)
     smooth = geometry.to_original(cells.mean(axis=(1, 3)))
-    peak = np.argwhere(smooth >= smooth.max() - 1e-6).mean(axis=0)
-    assert (np.abs(peak + 0.5 - [top + high / 2, left + wide / 2]) <= cell / 2 + 1).all(), (peak, cell)
+    # Border cells are flat to the edge: the nearest of the highest pixels.
+    peaks = np.argwhere(smooth >= smooth.max() - 1e-6) + 0.5
+    off = np.abs(peaks - [top + high / 2, left + wide / 2]).min(axis=0)
+    assert (off <= cell / 2 + 1).all(), (off, cell)
     assert ImageGeometry(geometry.size, orientation, geometry.view, size).to_stored(back).shape == (
         (cols, rows) if orientation >= 5 else (rows, cols)
     )
