@@ -82,7 +82,7 @@ def test_captions_jsonl_holds_what_the_library_gives(photos: Path, tiny_model: P
     captions = load(tiny_model).caption(IN_ORDER, beam_size=2)
     assert any(caption.words for caption in captions), "a model that says nothing proves nothing"
     for record, caption in zip(lines(Path("out/captions.jsonl")), captions, strict=True):
-        assert set(record) == {"image", "caption", "score", "logprob", "words"}
+        assert set(record) == {"image", "caption", "score", "logprob", "words", "others"}
         assert record["caption"] == caption.text
         assert record["score"] == pytest.approx(caption.score, rel=1e-5)
         assert record["logprob"] == pytest.approx(caption.logprob, rel=1e-5)
