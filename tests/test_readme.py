@@ -30,8 +30,8 @@ def test_the_settings_of_each_command_exist(command: str) -> None:
     _, _, module, *overrides = shlex.split(command)
     assert (ROOT / f"{module.replace('.', '/')}.py").is_file()
     overrides = [o for o in overrides if not o.startswith("-")]
-    # A sweep's values, and paths with commas, are split by the command itself.
-    overrides = [o if o.startswith("images=[") else o.split(",")[0] for o in overrides]
+    # A sweep's values are split by the command itself; brackets hold a list.
+    overrides = [o if "=[" in o else o.split(",")[0] for o in overrides]
     compose(module.removeprefix("captioner."), *overrides)
 
 
