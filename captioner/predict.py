@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from captioner.config import as_list, run
 from captioner.errors import UsageError
+from captioner.files import output_folder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -50,16 +51,11 @@ def predict(cfg: DictConfig) -> int:
         **cfg.constraints,
     )
     results = pipeline.stream(paths, search=search, batch_size=cfg.batch_size, explain=as_list(cfg.explain))
-    folder = Path(cfg.output_dir)
+    folder = output_folder(cfg.output_dir)
     kinds = [kind for kind in overlays if kind != "html"]
-    try:
-        (folder / "overlays" if kinds else folder).mkdir(parents=True, exist_ok=True)
-        if kinds:
-            (folder / "overlays" / NOT_PHOTOS).touch()  # a second run does not caption our own pictures
-    except OSError as error:
-        raise UsageError(
-            f"output_dir={folder} cannot be written: {error.strerror}; choose another"
-        ) from error
+    if kinds:
+        # A second run does not caption our own pictures.
+        (output_folder(folder / "overlays") / NOT_PHOTOS).touch()
     bad: list[dict[str, str]] = []
     with ExitStack() as files:
         # Names of files may hold bytes that are no text; JSON has an escape for each.

@@ -26,6 +26,7 @@ from captioner.data.open import open_split
 from captioner.data.regions import Regions
 from captioner.data.samples import CaptionDataset
 from captioner.errors import UsageError
+from captioner.files import output_folder
 from captioner.image.augment import TrainingAugment
 from captioner.image.transforms import ImageTransform
 from captioner.models.captioner import Captioner
@@ -53,7 +54,8 @@ def fit(cfg: DictConfig) -> FitResult | None:
     """Train as `cfg` says. Returns None in processes other than the first."""
     _quiet()
     output_dir = Path(cfg.output_dir)
-    _refuse_unwritable(output_dir)
+    # In one process: the folder's name may hold the time, which is later in the others.
+    rank_zero_only(output_folder)(output_dir)
     trainer_settings = _trainer_settings(cfg)
     checkpoint = _checkpoint(cfg.resume)
     if cfg.threads is not None:
@@ -146,19 +148,6 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"lightning\..*")
     warnings.filterwarnings("ignore", message=r".*(num_workers|LeafSpec|lr_scheduler\.step).*")
-
-
-@rank_zero_only  # the folder's name may hold the time, which is later in other processes
-def _refuse_unwritable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UsageError(
-            f"output_dir={folder} cannot be written: {error.strerror}; choose another folder"
-        ) from error
 
 
 def _checkpoint(resume: str | None) -> str | None:
