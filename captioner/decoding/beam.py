@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from captioner.decoding.beams import Beams
-from captioner.decoding.constraints import NEG_INF, Constraint, check_constraints
+from captioner.decoding.constraints import NEG_INF, Constraint, check_constraints, spec_of
 from captioner.decoding.hypotheses import Hypotheses, SpecialTokens, StepDecoder, check_count, check_length
 from captioner.decoding.length import LengthNorm
 from captioner.decoding.required import Required
@@ -72,9 +72,7 @@ class BeamSearch:
         """The settings, for signatures and reports."""
         settings = {"search": "beam", "beam_size": self.beam_size, "max_length": self.max_length}
         settings |= self.norm.spec()
-        for rule in self.constraints:
-            settings |= rule.spec()
-        return settings
+        return settings | spec_of(self.constraints)
 
     @torch.no_grad()
     def __call__(self, decoder: StepDecoder, memory: Tensor, special: SpecialTokens) -> Hypotheses:

@@ -47,6 +47,11 @@ class Constraint(Protocol):
         ...
 
 
+def spec_of(constraints: Sequence[Constraint]) -> dict[str, Any]:
+    """The settings of all `constraints`, for signatures and reports."""
+    return {name: value for rule in constraints for name, value in rule.spec().items()}
+
+
 class Prefix:
     """The caption begins with these tokens. While it does, no other rule speaks.
 

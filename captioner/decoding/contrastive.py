@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from captioner.decoding.beam import check_beam
-from captioner.decoding.constraints import NEG_INF, Constraint, check_constraints
+from captioner.decoding.constraints import NEG_INF, Constraint, check_constraints, spec_of
 from captioner.decoding.hypotheses import Hypotheses, SpecialTokens, StepDecoder, check_count, check_length
 from captioner.decoding.length import LengthNorm
 from captioner.decoding.steps import Steps
@@ -74,9 +74,7 @@ class ContrastiveSearch:
             "alpha": self.alpha,
             "max_length": self.max_length,
         } | self.norm.spec()
-        for rule in self.constraints:
-            settings |= rule.spec()
-        return settings
+        return settings | spec_of(self.constraints)
 
     @torch.no_grad()
     def __call__(self, decoder: StepDecoder, memory: Tensor, special: SpecialTokens) -> Hypotheses:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captioner.decoding.constraints import NEG_INF, Constraint, check_constraints
+from captioner.decoding.constraints import NEG_INF, Constraint, check_constraints, spec_of
 from captioner.decoding.hypotheses import Hypotheses, SpecialTokens, StepDecoder, check_length
 from captioner.decoding.length import LengthNorm
 from captioner.decoding.steps import Steps
@@ -52,9 +52,7 @@ class GreedySearch:
     def spec(self) -> dict[str, Any]:
         """The settings, for signatures and reports."""
         settings = {"search": "greedy", "max_length": self.max_length} | self.norm.spec()
-        for rule in self.constraints:
-            settings |= rule.spec()
-        return settings
+        return settings | spec_of(self.constraints)
 
     @torch.no_grad()
     def __call__(self, decoder: StepDecoder, memory: Tensor, special: SpecialTokens) -> Hypotheses:

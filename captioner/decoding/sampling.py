@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captioner.decoding.constraints import NEG_INF, Constraint, check_constraints
+from captioner.decoding.constraints import NEG_INF, Constraint, check_constraints, spec_of
 from captioner.decoding.hypotheses import Hypotheses, SpecialTokens, StepDecoder, check_count, check_length
 from captioner.decoding.length import LengthNorm
 from captioner.decoding.steps import Steps
@@ -99,9 +99,7 @@ class SampleSearch:
         cuts = {"top_k": self.top_k, "top_p": self.top_p, "min_p": self.min_p}
         settings |= {name: value for name, value in cuts.items() if value is not None}
         settings |= {"seed": self.seed, "max_length": self.max_length} | self.norm.spec()
-        for rule in self.constraints:
-            settings |= rule.spec()
-        return settings
+        return settings | spec_of(self.constraints)
 
     @torch.no_grad()
     def __call__(self, decoder: StepDecoder, memory: Tensor, special: SpecialTokens) -> Hypotheses:
