@@ -17,9 +17,9 @@ from pycocotools.coco import COCO
 from captioner.data.coco_json import entries_of, id_of, read_json
 from captioner.data.photo_folder import check_photo_name, existing_folder, first_existing, present
 from captioner.data.report import ReadingReport
-from captioner.data.samples import CaptionSample
+from captioner.data.samples import CaptionSample, photo_of, sample_at
 from captioner.errors import DataError, UsageError
-from captioner.image.decode import Photo, read_photo
+from captioner.image.decode import Photo
 
 _OFFICIAL = "annotations/captions_{folder}.json"
 _SINGLE = "captions.json"
@@ -109,15 +109,11 @@ class CocoCaptions:
         return len(self._samples)
 
     def __getitem__(self, index: int) -> CaptionSample:
-        if not 0 <= index < len(self._samples):
-            raise IndexError(f"index {index} is outside the {len(self._samples)} images")
-        return self._samples[index]
+        return sample_at(self._samples, index)
 
     def photo(self, index: int, *, min_size: tuple[int, int] | None = None) -> Photo:
         """The decoded, upright photo at `index`. Raises `ImageError` naming the file."""
-        path = self[index].path
-        assert path is not None
-        return read_photo(path, min_size=min_size)
+        return photo_of(self[index], min_size)
 
 
 def _images(content: dict[str, Any], path: Path) -> list[dict[str, str]]:

@@ -10,10 +10,10 @@ from typing import Literal, get_args
 
 from captioner.data.photo_folder import check_photo_name, existing_folder, first_existing, present, read_text
 from captioner.data.report import ReadingReport
-from captioner.data.samples import CaptionSample
+from captioner.data.samples import CaptionSample, photo_of, sample_at
 from captioner.data.splits import share
 from captioner.errors import DataError, UsageError
-from captioner.image.decode import Photo, read_photo
+from captioner.image.decode import Photo
 
 SplitBy = Literal["lists", "hash"]
 
@@ -113,15 +113,11 @@ class Flickr8k:
         return len(self._samples)
 
     def __getitem__(self, index: int) -> CaptionSample:
-        if not 0 <= index < len(self._samples):
-            raise IndexError(f"index {index} is outside the {len(self._samples)} images")
-        return self._samples[index]
+        return sample_at(self._samples, index)
 
     def photo(self, index: int, *, min_size: tuple[int, int] | None = None) -> Photo:
         """The decoded, upright photo at `index`. Raises `ImageError` naming the file."""
-        path = self[index].path
-        assert path is not None
-        return read_photo(path, min_size=min_size)
+        return photo_of(self[index], min_size)
 
 
 def _find(

@@ -1,12 +1,13 @@
-"""What does every reader give? `CaptionSample` and the `CaptionDataset` protocol."""
+"""What does every reader give? `CaptionSample`, the `CaptionDataset` protocol, and how a reader of files answers it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from captioner.image.decode import Photo
+from captioner.image.decode import Photo, read_photo
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +47,24 @@ class CaptionDataset(Protocol):
             ImageError: Names the file.
         """
         ...
+
+
+def sample_at(samples: Sequence[CaptionSample], index: int) -> CaptionSample:
+    """The sample at `index`.
+
+    Raises:
+        IndexError: There is none; negative ones do not count from the end.
+    """
+    if not 0 <= index < len(samples):
+        raise IndexError(f"index {index} is outside the {len(samples)} images")
+    return samples[index]
+
+
+def photo_of(sample: CaptionSample, min_size: tuple[int, int] | None) -> Photo:
+    """The decoded, upright photo of a sample that has a file; arguments as in `CaptionDataset.photo`.
+
+    Raises:
+        ImageError: Names the file.
+    """
+    assert sample.path is not None
+    return read_photo(sample.path, min_size=min_size)
