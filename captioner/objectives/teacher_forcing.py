@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from captioner.errors import UsageError
+from captioner.data.regions import Regions
+from captioner.errors import DataError, UsageError
+from captioner.models.captioner import Captioner
 from captioner.models.decoder_output import Choice
 from captioner.objectives.attention_supervision import attention_supervision
 from captioner.objectives.cross_entropy import CrossEntropy
 from captioner.objectives.doubly_stochastic import doubly_stochastic
+from captioner.objectives.objective import Course, Lesson, Losses
 from captioner.objectives.reinforce import mean_entropy, reinforce
 from captioner.objectives.z_loss import z_loss
 
@@ -60,18 +63,65 @@ class TeacherForcing:
         self.z_loss = z_loss
         self.reinforce = reinforce
         self.entropy = entropy
+        self._pad_id = 0
+        self._regions: Regions | None = None
 
     @property
     def needs_attention(self) -> bool:
         """Whether a term reads the attention."""
         return self.doubly_stochastic > 0 or self.attention_supervision > 0
 
-    @property
-    def needs_regions(self) -> bool:
-        """Whether a term reads where things are."""
-        return self.attention_supervision > 0
+    def prepare(self, course: Course) -> None:
+        """Find the boxes, where a term needs them.
 
-    def __call__(
+        Raises:
+            DataError: If no training image has a caption.
+            UsageError: If boxes are needed and images are varied.
+        """
+        if not any(course.train_set[i].captions for i in range(len(course.train_set))):
+            raise DataError(
+                f"none of the {len(course.train_set):,} training images has a caption to learn from; "
+                "check the caption file, or take another dataset"
+            )
+        self._pad_id = course.tokenizer.pad_id
+        if not self.attention_supervision:
+            return
+        if course.augmented:
+            raise UsageError(
+                "objective.attention_supervision needs boxes to stay where they are, and image.augment moves pixels; "
+                "set image.augment=null"
+            )
+        encoder = course.captioner.encoder
+        self._regions = Regions(
+            course.train_set,
+            tokenizer=course.tokenizer,
+            transform=course.transform,
+            grid=encoder.grid,
+            cells=encoder.cells,
+        )
+
+    def __call__(self, captioner: Captioner, lesson: Lesson) -> Losses:
+        """The terms of one step: a teacher-forced pass over the captions of the batch."""
+        tokens = lesson.batch.tokens
+        targets = tokens[:, :, 1:]
+        output = captioner.decoder(
+            tokens[:, :, :-1], lesson.memory.features, need_weights=self.needs_attention
+        )
+        rows, cols = lesson.memory.grid
+        return Losses(
+            self.terms(
+                output.logits,
+                targets,
+                pad_id=self._pad_id,
+                # The grid is the last rows*cols tokens; what stands before is no place.
+                attention=output.cross_attention[..., -rows * cols :] if self.needs_attention else None,
+                regions=self._regions(lesson.batch.indices, targets) if self._regions else None,
+                choice=output.choice,
+            ),
+            shown={},
+        )
+
+    def terms(
         self,
         logits: Tensor,
         targets: Tensor,

@@ -23,13 +23,13 @@ from captioner.bundle import Bundle, build_captioner, save
 from captioner.config import as_list, build
 from captioner.data.datamodule import CaptionDataModule
 from captioner.data.open import open_split
-from captioner.data.regions import Regions
 from captioner.data.samples import CaptionDataset
 from captioner.errors import UsageError
 from captioner.files import output_folder
 from captioner.image.augment import TrainingAugment
 from captioner.image.transforms import ImageTransform
 from captioner.models.captioner import Captioner
+from captioner.objectives.objective import Course
 from captioner.text.tokenizer import Tokenizer
 from captioner.training.caption_scores import CaptionScores
 from captioner.training.checkpoint import KeepBest, RandomState, SafeCheckpointIO
@@ -90,21 +90,20 @@ def fit(cfg: DictConfig) -> FitResult | None:
         name=cfg.data.name,
     )
     objective = build(cfg.objective)
-    regions = None
-    if objective.needs_regions:
-        if cfg.image.augment:
-            raise UsageError(
-                "objective.attention_supervision needs boxes to stay where they are, and image.augment moves pixels; "
-                "set image.augment=null"
-            )
-        regions = Regions(
-            train_set, tokenizer=tokenizer, transform=transform, grid=encoder.grid, cells=encoder.cells
+    objective.prepare(
+        Course(
+            model,
+            train_set,
+            tokenizer,
+            transform,
+            augmented=bool(cfg.image.augment),
+            seed=cfg.seed,
         )
+    )
     module = CaptionModule(
         model.to(memory_format=torch.channels_last),
         objective,
         pad_id=tokenizer.pad_id,
-        regions=regions,
         **OmegaConf.to_container(cfg.optim),  # type: ignore[arg-type]
     )
     model_file = output_dir / "model.safetensors"

@@ -12,21 +12,19 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from captioner.data.batch import CaptionBatch
-from captioner.data.regions import Regions
 from captioner.errors import CaptionerError, UsageError
 from captioner.models.captioner import Captioner, Memory
 from captioner.objectives.cross_entropy import CrossEntropy
-from captioner.objectives.teacher_forcing import TeacherForcing
+from captioner.objectives.objective import Lesson, Objective
 
 
 class CaptionModule(lightning.LightningModule):
-    """Teacher forcing with AdamW, linear warm-up and cosine decay.
+    """An objective with AdamW, linear warm-up and cosine decay.
 
     Args:
         captioner: What is trained.
-        objective: The loss.
+        objective: The loss, prepared.
         pad_id: The tokenizer's padding.
-        regions: Finds where what a token names lies; needed where the objective asks for it.
         lr: Peak learning rate of bridge and decoder.
         encoder_lr: Peak learning rate of the encoder's trained layers; None for `lr`.
         weight_decay: AdamW's decay; biases, norms and embeddings of positions have none.
@@ -41,10 +39,9 @@ class CaptionModule(lightning.LightningModule):
     def __init__(
         self,
         captioner: Captioner,
-        objective: TeacherForcing,
+        objective: Objective,
         *,
         pad_id: int,
-        regions: Regions | None = None,
         lr: float = 1e-3,
         encoder_lr: float | None = None,
         weight_decay: float = 0.05,
@@ -62,7 +59,6 @@ class CaptionModule(lightning.LightningModule):
         self.captioner = captioner
         self.objective = objective
         self.pad_id = pad_id
-        self.regions = regions
         self.lr = lr
         self.encoder_lr = lr if encoder_lr is None else encoder_lr
         self.weight_decay = weight_decay
@@ -71,21 +67,17 @@ class CaptionModule(lightning.LightningModule):
         self.betas = betas
 
     def training_step(self, batch: CaptionBatch, batch_idx: int) -> Tensor:
-        """The loss of one batch, in nats per token."""
-        rows, cols = self.captioner.encoder.grid
-        output = self.captioner(
-            batch.images, batch.tokens[:, :, :-1], need_weights=self.objective.needs_attention
+        """The loss of one batch."""
+        losses = self.objective(
+            self.captioner,
+            Lesson(
+                batch,
+                self.captioner.encode(batch.images),
+                step=self.global_step,
+                progress=self.global_step / max(1.0, float(self.trainer.estimated_stepping_batches)),
+            ),
         )
-        targets = batch.tokens[:, :, 1:]
-        terms = self.objective(
-            output.logits,
-            targets,
-            pad_id=self.pad_id,
-            # The grid is the last rows*cols tokens; what stands before is no place.
-            attention=output.cross_attention[..., -rows * cols :] if self.objective.needs_attention else None,
-            regions=self.regions(batch.indices, targets) if self.regions else None,
-            choice=output.choice,
-        )
+        terms = losses.terms
         loss = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(loss):
             raise CaptionerError(
@@ -95,6 +87,7 @@ class CaptionModule(lightning.LightningModule):
         self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=False)
         if len(terms) > 1:
             self.log_dict({f"train/{name}": term for name, term in terms.items()})
+        self.log_dict({f"train/{name}": value for name, value in losses.shown.items()})
         return loss
 
     def validation_step(self, batch: CaptionBatch, batch_idx: int) -> dict[str, Memory]:

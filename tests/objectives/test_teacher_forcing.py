@@ -86,11 +86,10 @@ def test_the_terms_are_weighted_and_those_of_weight_0_are_left_out() -> None:
     regions[0, 0, 0, 0] = 1
     plain = TeacherForcing(label_smoothing=0.1)
     assert not plain.needs_attention
-    assert list(plain(logits, targets, pad_id=PAD)) == ["cross_entropy"]
+    assert list(plain.terms(logits, targets, pad_id=PAD)) == ["cross_entropy"]
     full = TeacherForcing(label_smoothing=0.1, doubly_stochastic=0.5, attention_supervision=2.0, z_loss=0.1)
     assert full.needs_attention
-    assert full.needs_regions
-    terms = full(logits, targets, pad_id=PAD, attention=attention, regions=regions)
+    terms = full.terms(logits, targets, pad_id=PAD, attention=attention, regions=regions)
     expected = {
         "cross_entropy": CrossEntropy(label_smoothing=0.1)(logits, targets, pad_id=PAD),
         "doubly_stochastic": 0.5 * doubly_stochastic(attention, targets != PAD),
@@ -110,7 +109,9 @@ def test_what_stands_under_padding_does_not_matter(settings: dict[str, float]) -
     regions = (torch.rand(B, C, L, N) * (targets != PAD)[..., None]).double()
     logits.requires_grad_()
     attention.requires_grad_()
-    terms = TeacherForcing(**settings)(logits, targets, pad_id=PAD, attention=attention, regions=regions)
+    terms = TeacherForcing(**settings).terms(
+        logits, targets, pad_id=PAD, attention=attention, regions=regions
+    )
     sum(terms.values()).backward()  # type: ignore[union-attr]
     padded = targets == PAD
     for values in (logits, attention):
@@ -149,7 +150,7 @@ def test_supervision_without_boxes_is_refused() -> None:
     with pytest.raises(
         UsageError, match=r"attention_supervision=1\.0 needs boxes, and this dataset has none"
     ):
-        TeacherForcing(attention_supervision=1.0)(logits, targets, pad_id=PAD, attention=attention)
+        TeacherForcing(attention_supervision=1.0).terms(logits, targets, pad_id=PAD, attention=attention)
 
 
 def test_reinforce_is_the_gradient_of_the_expected_log_likelihood() -> None:
@@ -200,9 +201,11 @@ def test_hard_attention_brings_its_terms_and_refuses_penalties_on_attention() ->
     logits, targets, attention = batch()
     logprob, entropy = torch.rand(B, C, L, H), torch.rand(B, C, L, H)
     choice = Choice(logprob, entropy)
-    terms = TeacherForcing(reinforce=2.0, entropy=0.5)(logits, targets, pad_id=PAD, choice=choice)
+    terms = TeacherForcing(reinforce=2.0, entropy=0.5).terms(logits, targets, pad_id=PAD, choice=choice)
     real = targets != PAD
     torch.testing.assert_close(terms["reinforce"], 2 * reinforce(logits, targets, choice, real))
     torch.testing.assert_close(terms["entropy"], -0.5 * entropy.mean(-1)[real].mean())
     with pytest.raises(UsageError, match="which no penalty on them can move; set objective"):
-        TeacherForcing(doubly_stochastic=1.0)(logits, targets, pad_id=PAD, attention=attention, choice=choice)
+        TeacherForcing(doubly_stochastic=1.0).terms(
+            logits, targets, pad_id=PAD, attention=attention, choice=choice
+        )
