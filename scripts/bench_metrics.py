@@ -102,12 +102,15 @@ def theirs(candidates: dict[str, str], references: Captions, metrics: Sequence[s
 
 
 def reward() -> dict[str, float]:
-    """Milliseconds of one call of CiderReward for 64 images of 5 samples."""
-    from captioner.metrics.cider_reward import CiderReward
+    """Milliseconds of one call of CaptionReward for 64 images of 5 samples."""
+    from captioner.metrics.caption_reward import CaptionReward
+    from captioner.metrics.spelling import WordSpelling
 
     references = made_up(5000)
     words = ["", "", "", ".", "A", *NOUNS, *VERBS, *EXTRA, "a", *(f"word{i}" for i in range(3000))]
-    scorer = CiderReward(references, words, eos_id=2)
+    scorer = CaptionReward(
+        references, WordSpelling(words, eos_id=2, count_end=True), weights={"CIDEr-D": 1.0}
+    )
     rng = np.random.default_rng(0)
     images = [str(i) for i in rng.choice(5000, 64, replace=False)]
     tokens = rng.integers(3, 60, (64, 5, 20))
