@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from captioner import bundle as bundles
+from captioner.ahead import in_batches, read_ahead
 from captioner.caption import Caption
 from captioner.decoding import EnsembleSearch, Search, make_search
 from captioner.errors import ImageError, UsageError
 from captioner.explain.describe import describe, describe_given
 from captioner.explain.methods import Method, make_methods
 from captioner.image.decode import Photo, read_photo
-
-Source = str | Path | bytes | Image.Image | NDArray[np.uint8] | Photo
-"""A photo: a path, encoded bytes, a Pillow image, uint8 pixels `[H, W, 3]`, or an already decoded `Photo`."""
+from captioner.reading import PhotoReader, Ready, Source, Unreadable
 
 Explain = str | Method | Sequence[str | Method]
 """How captions are explained: names as in `captioner.explain.methods`, one or several, or methods."""
@@ -56,6 +55,7 @@ class CaptionPipeline:
 
     Attributes:
         card: The model's training card.
+        transforms: What a photo goes through for each model, the ensemble's after the model's own.
 
     Raises:
         UsageError: If the models' tokenizers differ.
@@ -80,6 +80,7 @@ class CaptionPipeline:
         self.average = average
         self.device = torch.device(device)
         self.card: dict[str, Any] = model.card
+        self.transforms = tuple(one.transform for one in (model, *ensemble))
 
     def caption(
         self,
@@ -139,11 +140,11 @@ class CaptionPipeline:
                 cannot be had.
         """
         methods = make_methods(explain, self.model.captioner, card=self.card)
-        photo = image if isinstance(image, Photo) else self._read(image)
+        photo = image if isinstance(image, Photo) else read_photo(image)
         pixels, geometry = self.model.transform(photo)
         (caption,) = describe_given(
             self.model.captioner,
-            self._images([pixels]),
+            self.images_of([pixels]),
             [geometry],
             [text],
             tokenizer=self.model.tokenizer,
@@ -158,8 +159,16 @@ class CaptionPipeline:
         search: Search,
         batch_size: int = 16,
         explain: Explain = "attention",
+        readers: int = 0,
     ) -> Iterator[Captioned]:
         """Caption photos one batch after the other, in the order given; a bad photo is an entry, not an end.
+
+        Args:
+            images: Taken as they are needed.
+            search: How captions are chosen.
+            batch_size: Photos encoded and decoded at once.
+            explain: As in `caption`.
+            readers: Threads that read the next two batches meanwhile; 0 reads in this one.
 
         Raises:
             UsageError: If `batch_size` is below 1, or a method of `explain` cannot be had.
@@ -167,64 +176,55 @@ class CaptionPipeline:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise UsageError(f"batch_size={batch_size} must be a whole number of at least 1")
         methods = make_methods(explain, self.model.captioner, card=self.card)
-        return self._stream(images, search, batch_size, methods)
+        return self._stream(in_batches(enumerate(images), batch_size), search, methods, readers)
 
     def _stream(
-        self, images: Iterable[Source], search: Search, batch_size: int, methods: Sequence[Method]
-    ) -> Iterator[Captioned]:
-        waiting: list[tuple[int, Photo | ImageError]] = []
-        for index, source in enumerate(images):
-            try:
-                waiting.append((index, source if isinstance(source, Photo) else self._read(source)))
-            except ImageError as error:
-                waiting.append((index, error))
-            if len(waiting) == batch_size:
-                yield from self._batch(waiting, search, methods)
-                waiting = []
-        yield from self._batch(waiting, search, methods)
-
-    def _read(self, source: str | Path | bytes | Image.Image | NDArray[np.uint8]) -> Photo:
-        return read_photo(source)
-
-    def _images(self, pixels: list[Tensor]) -> Tensor:
-        return torch.stack(pixels).to(self.device, memory_format=torch.channels_last)
-
-    @torch.no_grad()
-    def _joined(self, search: Search, photos: Sequence[Photo]) -> Search:
-        """The search over all models; each sees the photos through its own transform."""
-        if not self.ensemble:
-            return search
-        others = []
-        for model in self.ensemble:
-            pixels = [model.transform(photo)[0] for photo in photos]
-            others.append((model.captioner.decoder, model.captioner.encode(self._images(pixels)).features))
-        return EnsembleSearch(search, others, average=self.average)
-
-    def _batch(
         self,
-        waiting: Sequence[tuple[int, Photo | ImageError]],
+        batches: Iterable[Sequence[tuple[int, Source]]],
         search: Search,
         methods: Sequence[Method],
+        readers: int,
     ) -> Iterator[Captioned]:
-        photos = [photo for _, photo in waiting if isinstance(photo, Photo)]
-        captions: Iterator[Caption] = iter(())
-        if photos:
-            inputs = [self.model.transform(photo) for photo in photos]
-            numbers = [index for index, photo in waiting if isinstance(photo, Photo)]
-            found = describe(
-                self.model.captioner,
-                self._images([pixels for pixels, _ in inputs]),
-                [geometry for _, geometry in inputs],
-                tokenizer=self.model.tokenizer,
-                search=self._joined(search.for_images(numbers), photos),
-                methods=methods,
-            )
-            captions = iter(found)
-        for index, photo in waiting:
-            if isinstance(photo, Photo):
-                yield Captioned(index, photo, next(captions), None)
-            else:
-                yield Captioned(index, None, None, photo)
+        with closing(read_ahead(batches, PhotoReader(self.transforms), readers=readers)) as all_ready:
+            for ready in all_ready:
+                photos = [one for one in ready if isinstance(one, Ready)]
+                captions = iter(self._described(photos, search, methods) if photos else ())
+                for one in ready:
+                    if isinstance(one, Unreadable):
+                        yield Captioned(one.index, None, None, one.error)
+                    else:
+                        yield Captioned(one.index, one.photo, next(captions), None)
+
+    def images_of(self, pixels: Sequence[Tensor]) -> Tensor:
+        """A batch `[B, 3, rows, cols]` on the device from the pixels `[3, rows, cols]` of each photo."""
+        return torch.stack(list(pixels)).to(self.device, memory_format=torch.channels_last)
+
+    def joined(self, search: Search, memories: Sequence[Tensor]) -> Search:
+        """The search over all models.
+
+        Args:
+            search: For the model alone.
+            memories: `[B, N, D]` of each model of the ensemble; each saw the photos through its own transform.
+        """
+        if not self.ensemble:
+            return search
+        decoders = [model.captioner.decoder for model in self.ensemble]
+        return EnsembleSearch(search, list(zip(decoders, memories, strict=True)), average=self.average)
+
+    def _described(self, photos: Sequence[Ready], search: Search, methods: Sequence[Method]) -> list[Caption]:
+        with torch.no_grad():
+            memories = [
+                model.captioner.encode(self.images_of([photo.inputs[k] for photo in photos])).features
+                for k, model in enumerate(self.ensemble, start=1)
+            ]
+        return describe(
+            self.model.captioner,
+            self.images_of([photo.inputs[0] for photo in photos]),
+            [photo.geometry for photo in photos],
+            tokenizer=self.model.tokenizer,
+            search=self.joined(search.for_images([photo.index for photo in photos]), memories),
+            methods=methods,
+        )
 
 
 def load(

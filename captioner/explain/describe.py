@@ -56,7 +56,7 @@ def describe(
     captions = _explained(captioner, images, memory, found, tokenizer, geometries, methods)
     others = zip(found.tokens[:, 1:].tolist(), found.scores[:, 1:].tolist(), strict=True)
     return [
-        replace(caption, others=_others(caption.text, tokens, scores, tokenizer))
+        replace(caption, others=other_captions(caption.text, tokens, scores, tokenizer))
         for caption, (tokens, scores) in zip(captions, others, strict=True)
     ]
 
@@ -231,7 +231,7 @@ def _alternatives(
     ]
 
 
-def _others(
+def other_captions(
     best: str, tokens: Sequence[Sequence[int]], scores: Sequence[float], tokenizer: Tokenizer
 ) -> tuple[Alternative, ...]:
     """The further hypotheses of one image; where there are fewer than beams, the rest scores -inf.

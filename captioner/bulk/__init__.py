@@ -1,0 +1,1 @@
+"""How are very many photos captioned? In parts, by many processes, with restarts."""

@@ -1,0 +1,122 @@
+"""What is said of many photos, as fast as they can be read? Reading, encoding and decoding beside each other.
+
+Axis letters: `B` images, `K` captions per image, `L` tokens, `N` image tokens, `D` width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from captioner.ahead import Busy, buffered, read_ahead
+from captioner.caption import Alternative
+from captioner.decoding import Search
+from captioner.errors import ImageError
+from captioner.explain.describe import other_captions
+from captioner.explain.teacher_forcing import special_tokens
+from captioner.pipeline import CaptionPipeline
+from captioner.reading import PhotoReader, Ready, Source, Unreadable
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Told:
+    """What was said of one photo, without words and maps, or why it could not be read.
+
+    Attributes:
+        index: The number the photo was given.
+        text: The caption, or None.
+        score: What the search ranked it by, nats.
+        logprob: Its log-probability, nats.
+        others: What else the search considered, best first.
+        error: Why there is no caption, or None.
+    """
+
+    index: int
+    text: str | None
+    score: float
+    logprob: float
+    others: tuple[Alternative, ...]
+    error: ImageError | None
+
+
+def tell(
+    pipeline: CaptionPipeline,
+    batches: Iterable[Sequence[tuple[int, Source]]],
+    *,
+    search: Search,
+    readers: int = 0,
+    busy: Busy | None = None,
+) -> Iterator[list[Told]]:
+    """Caption photos without saying where words come from.
+
+    Large JPEGs are decoded at a reduced scale, at twice the model's input or more, as in training.
+
+    Args:
+        pipeline: The model.
+        batches: Numbered photos, encoded and decoded together; taken as they are needed. The numbers decide what a
+            search that samples draws.
+        search: How captions are chosen.
+        readers: Threads that read ahead.
+        busy: Counts the time in which a model computes.
+
+    Yields:
+        What was said of each photo of a batch, in order.
+    """
+    special = special_tokens(pipeline.model.tokenizer)
+    busy = busy or Busy()
+    with closing(buffered(_encoded(pipeline, batches, readers, busy))) as encoded:
+        for ready, memories in encoded:
+            captioned: Iterator[Told] = iter(())
+            if memories:
+                numbers = [one.index for one in ready if isinstance(one, Ready)]
+                with busy(), torch.no_grad():
+                    joined = pipeline.joined(search.for_images(numbers), memories[1:])
+                    found = joined(pipeline.model.captioner.decoder, memories[0], special)
+                    tokens, scores = found.tokens.tolist(), found.scores.tolist()
+                    logprobs = found.token_logprobs[:, 0].sum(dim=-1).tolist()
+                captioned = map(_Teller(pipeline), numbers, tokens, scores, logprobs)
+            yield [
+                Told(one.index, None, 0.0, 0.0, (), one.error)
+                if isinstance(one, Unreadable)
+                else next(captioned)
+                for one in ready
+            ]
+
+
+class _Teller:
+    """Makes words of one photo's hypotheses: tokens `[K, L]` and scores `[K]`."""
+
+    def __init__(self, pipeline: CaptionPipeline) -> None:
+        self.tokenizer = pipeline.model.tokenizer
+
+    def __call__(
+        self, index: int, tokens: Sequence[Sequence[int]], scores: Sequence[float], logprob: float
+    ) -> Told:
+        text = self.tokenizer.decode(tokens[0])
+        others = other_captions(text, tokens[1:], scores[1:], self.tokenizer)
+        return Told(index, text, scores[0], logprob, others, None)
+
+
+def _encoded(
+    pipeline: CaptionPipeline,
+    batches: Iterable[Sequence[tuple[int, Source]]],
+    readers: int,
+    busy: Busy,
+) -> Iterator[tuple[list[Ready | Unreadable], list[Tensor]]]:
+    """Each batch with the memory `[B, N, D]` of every model; none where no photo can be read."""
+    models = (pipeline.model, *pipeline.ensemble)
+    with closing(read_ahead(batches, PhotoReader(pipeline.transforms, small=True), readers=readers)) as read:
+        for ready in read:
+            inputs = [one.inputs for one in ready if isinstance(one, Ready)]
+            memories = []
+            if inputs:
+                with busy(), torch.no_grad():
+                    memories = [
+                        model.captioner.encode(pipeline.images_of(of_model)).features
+                        for model, of_model in zip(models, zip(*inputs, strict=True), strict=True)
+                    ]
+            yield ready, memories
