@@ -13,8 +13,9 @@ from torch import Tensor
 
 from captioner.data.batch import CaptionBatch
 from captioner.data.samples import CaptionDataset
+from captioner.decoding import SpecialTokens
 from captioner.image.transforms import ImageTransform
-from captioner.models.captioner import Captioner, Memory
+from captioner.models.captioner import Captioner
 from captioner.text.tokenizer import Tokenizer
 
 
@@ -26,19 +27,23 @@ class Course:
         captioner: The model as training starts with it.
         train_set: Training images and their captions.
         tokenizer: The model's.
+        special: The ids that are no words.
         transform: Brings a photo to the encoder's pixels.
         augmented: Whether training images are varied, so that boxes do not stay where they are.
         seed: Of everything that is drawn.
-        init_from: The model file that the weights come from, for messages; None for random weights.
+        started: Whether the weights come from a model file, so that the model can write already.
+        forced: Whether another objective learns from people's captions beside this one.
     """
 
     captioner: Captioner
     train_set: CaptionDataset
     tokenizer: Tokenizer
+    special: SpecialTokens
     transform: ImageTransform
     augmented: bool = False
     seed: int = 0
-    init_from: str | None = None
+    started: bool = False
+    forced: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,14 +51,12 @@ class Lesson:
     """One training step.
 
     Attributes:
-        batch: Images with their captions.
-        memory: The images, encoded once for all that objectives do with them.
+        batch: Images with their captions. A frozen encoder's tokens stand in place of pixels.
         step: Steps of the optimizer before this one.
         progress: The share of all steps that is over, 0–1.
     """
 
     batch: CaptionBatch
-    memory: Memory
     step: int = 0
     progress: float = 0.0
 

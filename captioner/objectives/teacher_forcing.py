@@ -9,9 +9,11 @@ Axis letters: `B` images, `C` captions per image, `L` tokens, `H` heads, `N` pla
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from captioner.data.regions import Regions
+from captioner.decoding import SpecialTokens
 from captioner.errors import DataError, UsageError
 from captioner.models.captioner import Captioner
 from captioner.models.decoder_output import Choice
@@ -20,6 +22,7 @@ from captioner.objectives.cross_entropy import CrossEntropy
 from captioner.objectives.doubly_stochastic import doubly_stochastic
 from captioner.objectives.objective import Course, Lesson, Losses
 from captioner.objectives.reinforce import mean_entropy, reinforce
+from captioner.objectives.scheduled_sampling import ScheduledSampling, with_own_words
 from captioner.objectives.z_loss import z_loss
 
 
@@ -33,9 +36,11 @@ class TeacherForcing:
         z_loss: Weight of the z-loss; 1e-4 in the paper.
         reinforce: Weight of REINFORCE, by which hard attention learns where to look; 1 is the gradient itself.
         entropy: Weight of the entropy of hard attention, which keeps it trying places.
+        scheduled_sampling: Share of the words read that the model wrote itself, at the end of training.
+        sampling_schedule: How it grows: one of `scheduled_sampling.SCHEDULES`.
 
     Raises:
-        UsageError: If a weight is negative, or `label_smoothing` is out of range.
+        UsageError: If a weight is negative, or a share or the schedule cannot be.
     """
 
     def __init__(
@@ -47,6 +52,8 @@ class TeacherForcing:
         z_loss: float = 0.0,
         reinforce: float = 1.0,
         entropy: float = 0.01,
+        scheduled_sampling: float = 0.0,
+        sampling_schedule: str = "linear",
     ) -> None:
         for name, weight in (
             ("doubly_stochastic", doubly_stochastic),
@@ -63,7 +70,8 @@ class TeacherForcing:
         self.z_loss = z_loss
         self.reinforce = reinforce
         self.entropy = entropy
-        self._pad_id = 0
+        self.scheduled_sampling = ScheduledSampling(scheduled_sampling, schedule=sampling_schedule)
+        self._special: SpecialTokens | None = None
         self._regions: Regions | None = None
 
     @property
@@ -83,7 +91,7 @@ class TeacherForcing:
                 f"none of the {len(course.train_set):,} training images has a caption to learn from; "
                 "check the caption file, or take another dataset"
             )
-        self._pad_id = course.tokenizer.pad_id
+        self._special = course.special
         if not self.attention_supervision:
             return
         if course.augmented:
@@ -102,24 +110,30 @@ class TeacherForcing:
 
     def __call__(self, captioner: Captioner, lesson: Lesson) -> Losses:
         """The terms of one step: a teacher-forced pass over the captions of the batch."""
+        assert self._special is not None, "prepare comes first"
         tokens = lesson.batch.tokens
-        targets = tokens[:, :, 1:]
-        output = captioner.decoder(
-            tokens[:, :, :-1], lesson.memory.features, need_weights=self.needs_attention
+        memory = captioner.encode(lesson.batch.images)
+        inputs, targets = tokens[:, :, :-1], tokens[:, :, 1:]
+        shown = {}
+        if share := self.scheduled_sampling.share(lesson.progress):
+            with torch.no_grad():
+                logits = captioner.decoder(inputs, memory.features).logits
+            # Autocast keeps the weights it has cast, here without their gradients.
+            torch.clear_autocast_cache()
+            inputs = with_own_words(inputs, logits, share=share, special=self._special)
+            shown["own_words"] = torch.tensor(share)
+        output = captioner.decoder(inputs, memory.features, need_weights=self.needs_attention)
+        rows, cols = memory.grid
+        terms = self.terms(
+            output.logits,
+            targets,
+            pad_id=self._special.pad,
+            # The grid is the last rows*cols tokens; what stands before is no place.
+            attention=output.cross_attention[..., -rows * cols :] if self.needs_attention else None,
+            regions=self._regions(lesson.batch.indices, targets) if self._regions else None,
+            choice=output.choice,
         )
-        rows, cols = lesson.memory.grid
-        return Losses(
-            self.terms(
-                output.logits,
-                targets,
-                pad_id=self._pad_id,
-                # The grid is the last rows*cols tokens; what stands before is no place.
-                attention=output.cross_attention[..., -rows * cols :] if self.needs_attention else None,
-                regions=self._regions(lesson.batch.indices, targets) if self._regions else None,
-                choice=output.choice,
-            ),
-            shown={},
-        )
+        return Losses(terms, shown)
 
     def terms(
         self,

@@ -25,6 +25,7 @@ from captioner.data.datamodule import CaptionDataModule
 from captioner.data.open import open_split
 from captioner.data.samples import CaptionDataset
 from captioner.errors import UsageError
+from captioner.explain.teacher_forcing import special_tokens
 from captioner.files import output_folder
 from captioner.image.augment import TrainingAugment
 from captioner.image.transforms import ImageTransform
@@ -90,18 +91,20 @@ def fit(cfg: DictConfig) -> FitResult | None:
         name=cfg.data.name,
     )
     objective = build(cfg.objective)
+    model.to(memory_format=torch.channels_last)
     objective.prepare(
         Course(
             model,
             train_set,
             tokenizer,
+            special_tokens(tokenizer),
             transform,
             augmented=bool(cfg.image.augment),
             seed=cfg.seed,
         )
     )
     module = CaptionModule(
-        model.to(memory_format=torch.channels_last),
+        model,
         objective,
         pad_id=tokenizer.pad_id,
         **OmegaConf.to_container(cfg.optim),  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -68,11 +69,13 @@ class CaptionModule(lightning.LightningModule):
 
     def training_step(self, batch: CaptionBatch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
+        if self.captioner.encoder.frozen and isinstance(batch.images, Tensor):
+            # Once for all models and passes of the objective.
+            batch = dataclasses.replace(batch, images=self.captioner.encoder(batch.images))
         losses = self.objective(
             self.captioner,
             Lesson(
                 batch,
-                self.captioner.encode(batch.images),
                 step=self.global_step,
                 progress=self.global_step / max(1.0, float(self.trainer.estimated_stepping_batches)),
             ),
@@ -87,7 +90,8 @@ class CaptionModule(lightning.LightningModule):
         self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=False)
         if len(terms) > 1:
             self.log_dict({f"train/{name}": term for name, term in terms.items()})
-        self.log_dict({f"train/{name}": value for name, value in losses.shown.items()})
+        for name, value in losses.shown.items():
+            self.log(f"train/{name}", value, prog_bar=name == "reward")
         return loss
 
     def validation_step(self, batch: CaptionBatch, batch_idx: int) -> dict[str, Memory]:
