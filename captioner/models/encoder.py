@@ -18,7 +18,7 @@ from captioner.image.geometry import Box
 from captioner.models.cells import find_cells
 from captioner.models.grids import beside, to_tokens
 from captioner.models.image_tokens import ImageTokens
-from captioner.models.pretrained import brief, check_license, check_reachable, from_file
+from captioner.models.pretrained import brief, check_license, check_reachable, from_captioner, from_file
 
 _TAKEN = frozenset(
     (
@@ -38,7 +38,8 @@ class ImageEncoder(nn.Module):
     Args:
         name: Any name that `timm.list_models()` knows.
         image_size: `(rows, cols)` of the pixels it will be given.
-        weights: None for random weights, "timm" for timm's pretrained ones, or a local safetensors or .pth file.
+        weights: None for random weights, "timm" for timm's pretrained ones, a local safetensors or .pth file, or a
+            captioner's own model file, for its encoder.
         level: Which intermediate feature map to give, counted as timm counts them (negative from the end); later
             layers are cut off. None gives the final features, with class and register tokens where there are any.
         finer: Earlier levels, averaged onto the grid and put beside its features: what late layers forget, such as
@@ -93,17 +94,21 @@ class ImageEncoder(nn.Module):
                 f"encoder.model_args={taken[0]} is not for a configuration to say; name weights in encoder.weights"
             )
         overlay: dict[str, Any] = {}
-        if weights not in (None, "timm"):
+        own = None if weights in (None, "timm") else from_captioner(str(weights))
+        if own is None and weights not in (None, "timm"):
             overlay = from_file(str(weights), name)
         elif weights == "timm":
             check_license(name, accept=accept_license)
             check_reachable(name)
         try:
-            self.model: Any = _create(name, self.image_size, weights is not None, overlay, args)
+            pretrained = weights is not None and own is None
+            self.model: Any = _create(name, self.image_size, pretrained, overlay, args)
             if not hasattr(self.model, "forward_intermediates"):
                 raise ValueError("timm has no forward_intermediates for it, so it gives no feature grid")
             # Counted from the end, a level would name another layer once the later ones are cut off.
             self.level = None if level is None else self.model.prune_intermediate_layers([level])[0]
+            if own is not None:
+                self.model.load_state_dict(own)
             self._check_finer()
         except (RuntimeError, AssertionError, TypeError, ValueError, OSError) as error:
             raise UsageError(

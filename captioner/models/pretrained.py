@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import timm
+from safetensors import SafetensorError, safe_open
 from timm.models import load_state_dict
 from torch import Tensor
 
@@ -17,6 +18,25 @@ from captioner.errors import UsageError
 
 PERMISSIVE_LICENSES = ("apache-2.0", "mit", "bsd-3-clause", "bsd-2-clause", "cc-by-4.0", "cc0-1.0")
 HUB = ("huggingface.co", 443)
+_OWN = "encoder.model."  # how a captioner's model file names the weights of its encoder
+
+
+def from_captioner(path: str) -> dict[str, Tensor] | None:
+    """The encoder's weights in a captioner's own model file, later layers cut off as they were in training.
+
+    Args:
+        path: A file of weights.
+
+    Returns:
+        The state of the timm model; None if it is another kind of file.
+    """
+    file = Path(path).expanduser()
+    try:
+        with safe_open(file, framework="pt") as stored:
+            names = [name for name in stored.keys() if name.startswith(_OWN)]  # noqa: SIM118, it is no dict
+            return {name.removeprefix(_OWN): stored.get_tensor(name) for name in names} or None
+    except (OSError, SafetensorError):
+        return None  # `from_file` says what is wrong with it
 
 
 def from_file(path: str, name: str) -> dict[str, Any]:
