@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from captioner.data.photo_folder import read_text
+from captioner.data.faults import Faults
+from captioner.data.text_files import read_text
 from captioner.errors import DataError
 
 
@@ -21,7 +23,8 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(text)
     except json.JSONDecodeError as error:
         where = f"{path}:{error.lineno}:{error.colno}"
-        raise DataError(f"{where}: not JSON ({error.msg}); copy or write the file again") from error
+        cut = "the file is cut short" if error.pos >= len(text.rstrip()) else "copy or write the file again"
+        raise DataError(f"{where}: not JSON ({error.msg}); {cut}") from error
     except (RecursionError, ValueError) as error:  # 100,000 brackets, or a number of 5,000 digits
         raise DataError(f"{path} is not a COCO file: {error}") from error
     if not isinstance(content, dict):
@@ -37,13 +40,26 @@ def entries_of(content: dict[str, Any], key: str, path: Path) -> list[dict[str, 
     Raises:
         DataError: It is missing or no list, or holds something else.
     """
+    return [entry for _, entry in numbered_entries(content, key, path, Faults("stop"))]
+
+
+def numbered_entries(
+    content: dict[str, Any], key: str, path: Path, faults: Faults
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each object of the list under `key`, with its file and place.
+
+    Raises:
+        DataError: There is no such list, or what it holds is no object, unless `faults` skips that.
+    """
     entries = content.get(key)
     if not isinstance(entries, list):
         raise DataError(f"{path} has no list {key!r}; a COCO captions file has 'images' and 'annotations'")
     for number, entry in enumerate(entries):
-        if not isinstance(entry, dict):
-            raise DataError(f"{path}: {key}[{number}] is not an object")
-    return entries
+        where = f"{path}: {key}[{number}]"
+        with faults:
+            if not isinstance(entry, dict):
+                raise DataError(f"{where} is not an object")
+            yield where, entry
 
 
 def id_of(entry: dict[str, Any], key: str, where: str) -> str:

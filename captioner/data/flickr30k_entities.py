@@ -13,7 +13,8 @@ from pathlib import Path
 
 from captioner.data.annotated import AnnotatedObject, AnnotatedPhoto
 from captioner.data.coco_instances import inside
-from captioner.data.photo_folder import existing_folder, read_text
+from captioner.data.photo_folder import existing_folder
+from captioner.data.text_files import read_text
 from captioner.errors import DataError
 from captioner.image.geometry import Box
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from captioner.errors import DataError
+
+_ALLOW = "or allow it by data.allow_outside=true"
 
 
 def existing_folder(path: Path | str, what: str) -> Path:
@@ -36,53 +39,80 @@ def first_existing(candidates: Sequence[Path], *, what: str, remedy: str) -> Pat
     raise DataError(f"{what} not found; looked for {looked_for}; {remedy}")
 
 
-def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, with or without byte order mark. Line ends stay as they are.
-
-    Raises:
-        DataError: The file cannot be read, or is not UTF-8: names the offset of the first bad byte.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        offset = error.start + len(data) - len(error.object)  # the mark was cut off before counting
-        raise DataError(
-            f"{path} is not UTF-8: byte 0x{data[offset]:02x} at offset {offset}; save the file as UTF-8"
-        ) from error
-
-
-def check_photo_name(name: str, where: str) -> str:
-    """The name, if it stays inside the photo folder on every system.
+def check_photo_name(name: str, where: str, *, allow_outside: bool = False) -> str:
+    """The name, if it stays inside the photo folder on every system; `./a.jpg` as `a.jpg`.
 
     Args:
         name: A relative file name, with `/` for sub-folders.
         where: File and line, or field, for the message.
+        allow_outside: Take absolute names and `..` too.
 
     Raises:
         DataError: The name is empty, absolute, climbs with `..`, or cannot be a file name.
     """
     windows = PureWindowsPath(name)
-    if windows.drive or windows.root or PurePosixPath(name).is_absolute() or ".." in windows.parts:
-        raise DataError(f"{where}: photo {name!r} lies outside the photo folder; name a path inside it")
+    leaves = windows.drive or windows.root or PurePosixPath(name).is_absolute() or ".." in windows.parts
+    if leaves and not allow_outside:
+        raise DataError(
+            f"{where}: photo {name!r} lies outside the photo folder; name a path inside it, {_ALLOW}"
+        )
     if not windows.parts or "\0" in name or name != name.encode(errors="replace").decode():
         raise DataError(f"{where}: {name!r} cannot be the file name of a photo; correct it")
-    return name
+    return PurePosixPath(name).as_posix()
 
 
-def present(photos: Path, names: Iterable[str]) -> frozenset[str]:
-    """Those of `names` that the folder `photos` holds.
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Which of the photos that were asked for a folder holds.
+
+    Attributes:
+        there: Those that it holds.
+        outside: Those that are links out of it, with what to tell; they are not among `there`.
+    """
+
+    there: frozenset[str]
+    outside: dict[str, str]
+
+
+def list_photos(
+    photos: Path, names: Iterable[str], *, root: Path | None = None, allow_outside: bool = False
+) -> Listing:
+    """Those of `names` that the folder `photos` holds, and those that only seem to lie in it.
 
     Each sub-folder is listed once, which is much faster than asking for each photo on a network disk.
+
+    Args:
+        photos: The folder. That it is a link itself is the choice of whoever named it.
+        names: Photos, relative to it.
+        root: Links may also lead here.
+        allow_outside: Links may lead anywhere.
     """
+    homes = [os.path.realpath(home) for home in (photos, root) if home is not None]
     by_folder: defaultdict[Path, list[str]] = defaultdict(list)
     for name in names:
         by_folder[(photos / name).parent].append(name)
-    found: list[str] = []
+    there: list[str] = []
+    outside: dict[str, str] = {}
     for parent, wanted in by_folder.items():
-        listed = set(os.listdir(parent)) if parent.is_dir() else set()
-        found += [name for name in wanted if PurePosixPath(name).name in listed]
-    return frozenset(found)
+        if not parent.is_dir():
+            continue
+        links: dict[str, bool] = {}
+        with os.scandir(parent) as entries:
+            for entry in entries:
+                links[entry.name] = entry.is_symlink()
+        parent_leaves = not (allow_outside or _within(os.path.realpath(parent), homes))
+        for name in wanted:
+            file = PurePosixPath(name).name
+            if file not in links:
+                continue
+            leaves = parent_leaves or (links[file] and not allow_outside)
+            target = os.path.realpath(photos / name) if leaves else ""
+            if leaves and not _within(target, homes):
+                outside[name] = f"{photos / name} is a link to {target}, outside data.root; copy it, {_ALLOW}"
+            else:
+                there.append(name)
+    return Listing(frozenset(there), outside)
+
+
+def _within(path: str, homes: Sequence[str]) -> bool:
+    return any(path == home or path.startswith(os.path.join(home, "")) for home in homes)

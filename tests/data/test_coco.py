@@ -174,7 +174,7 @@ def test_no_photo_and_no_caption_are_errors_that_name_both_sides(root: Path) -> 
 
 
 def test_an_unknown_split_is_refused(root: Path) -> None:
-    with pytest.raises(UsageError, match=r"no split 'test' with captions; choose one of train, val, all"):
+    with pytest.raises(UsageError, match=r"COCO has no split 'test'; choose one of train, val, all"):
         CocoCaptions(root, "test")
 
 

@@ -128,7 +128,7 @@ def test_a_hash_splits_photos_without_lists(root: Path) -> None:
     ("options", "message"),
     [
         ({"split": "dev2"}, r"no split 'dev2'; choose one of train, val, test"),
-        ({"split_by": "name"}, r"split_by='name' is not known; choose lists or hash"),
+        ({"split_by": "name"}, r"split_by='name' is not known; choose lists, hash or content"),
         ({"split_by": "hash", "split_file": "x.txt"}, r"split_by=hash takes no split_file=x\.txt"),
     ],
 )
@@ -183,8 +183,11 @@ def test_no_caption_for_the_split_is_an_error(root: Path) -> None:
         (b"a\0.jpg#0\tzero\n", r"token\.txt:1: 'a\\x00\.jpg' cannot be the file name"),
         (b"a.jpg#0\tcaf\xe9\n", r"token\.txt is not UTF-8: byte 0xe9 at offset 11; save the file as UTF-8"),
         (b"\xef\xbb\xbfa.jpg#0\tcaf\xe9\n", r"token\.txt is not UTF-8: byte 0xe9 at offset 14"),
-        (b"image,caption\na.jpg,one,two\n", r"token\.txt:2: expected image,caption, found 3 columns; put"),
-        (b'image,caption\na.jpg,fine\nb.jpg,"open\n', r"token\.txt:3: malformed CSV: unexpected end of data"),
+        (b"image,caption\na.jpg,one,two\n", r"token\.txt:2: 3 columns, and 2 in the header; put"),
+        (
+            b'image,caption\na.jpg,fine\nb.jpg,"open\n',
+            r"token\.txt:3: malformed table: unexpected end of data",
+        ),
         (b"image,caption\n../a.jpg,up\n", r"token\.txt:2: photo '\.\./a\.jpg' lies outside"),
     ],
 )

@@ -90,13 +90,13 @@ def test_a_hash_deals_out_what_no_column_does(root: Path) -> None:
     ("name", "text", "message"),
     [
         ("t.csv", "file,text,part\na.jpg,dog\n", r"t.csv:2: 2 columns, and 3 in the header"),
-        ("t.csv", "photo,text,part\na.jpg,dog,train\n", r"t.csv:2: no column 'file'; there are photo, text"),
+        ("t.csv", "photo,text,part\na.jpg,dog,train\n", r"t.csv:1: no column 'file'; there are photo, text"),
         ("t.csv", 'file,text,part\na.jpg,"dog,train\n', r"t.csv:\d: malformed table"),
         ("t.csv", "file,text,part\n../a.jpg,dog,train\n", r"t.csv:2: photo '../a.jpg' lies outside"),
         (
             "t.tsv",
-            "file\ttext\tpart\na.jpg\tdog\tdev\n",
-            r"t.tsv:2: part is 'dev'; a split is train, val, test",
+            "file\ttext\tpart\na.jpg\tdog\tspare\n",
+            r"t.tsv:2: part is 'spare'; a split is train, val, test",
         ),
         ("t.jsonl", '{"file": "a.jpg"', r"t.jsonl:1: not JSON"),
         ("t.jsonl", "[1]", r"t.jsonl:1: a JSON list, not an object"),
