@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captioner.errors import UsageError
+from captioner.models.linear import Linear
 from captioner.models.normalisers import Normaliser, SoftmaxWithSink, make_normaliser, off_by_one, softmax
 from captioner.models.positions import rotate
 from captioner.models.scores import ScaledDot, Score, make_score
@@ -216,12 +217,12 @@ class MultiHeadAttention(nn.Module):
         self.num_kv_heads = G
         self.head_dim = dim // num_heads
         self.fused = fused
-        self.query = nn.Linear(dim, dim)
-        self.key_value = nn.Linear(dim, 2 * G * self.head_dim)
-        self.out = nn.Linear(dim, dim)
+        self.query = Linear(dim, dim)
+        self.key_value = Linear(dim, 2 * G * self.head_dim)
+        self.out = Linear(dim, dim)
         self.score = make_score(score, num_heads, self.head_dim)
         self.normalise = make_normaliser(normaliser, num_heads)
-        self.sentinel_key_value = nn.Linear(dim, 2 * G * self.head_dim) if sentinel else None
+        self.sentinel_key_value = Linear(dim, 2 * G * self.head_dim) if sentinel else None
 
     def _split(self, x: Tensor) -> Tensor:
         # [B, N, heads*d] -> [B, heads, N, d]

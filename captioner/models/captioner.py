@@ -17,6 +17,7 @@ from captioner.models.decoder_output import DecoderOutput
 from captioner.models.encoder import ImageEncoder
 from captioner.models.image_layers import ImageLayer
 from captioner.models.image_tokens import ImageTokens
+from captioner.models.linear import Linear
 from captioner.models.lstm import LstmDecoder
 from captioner.models.positions import IMAGE_POSITIONS, sinusoid_grid
 from captioner.models.transformer import TransformerDecoder
@@ -80,7 +81,7 @@ class ImageBridge(nn.Module):
                 f"model.image_positions={positions!r} is not known; choose from {', '.join(IMAGE_POSITIONS)}"
             )
         self.norm_in = nn.LayerNorm(in_dim)
-        self.project = nn.Linear(in_dim, dim)
+        self.project = Linear(in_dim, dim)
         self.layers = nn.ModuleList(
             ImageLayer(
                 dim,

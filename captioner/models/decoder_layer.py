@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from captioner.models.attention import KeyValue, MultiHeadAttention
 from captioner.models.cache import DecoderCache
+from captioner.models.linear import Linear
 from captioner.models.sentinel import VisualSentinel
 
 
@@ -59,7 +60,7 @@ class DecoderLayer(nn.Module):
         self.sentinel = VisualSentinel(dim, dim) if sentinel else None
         self.mlp_norm = nn.LayerNorm(dim)
         hidden = int(dim * mlp_ratio)
-        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+        self.mlp = nn.Sequential(Linear(dim, hidden), nn.GELU(), Linear(hidden, dim))
         self.dropout = nn.Dropout(dropout)
 
     def forward(

@@ -18,6 +18,7 @@ from captioner.image.geometry import Box
 from captioner.models.cells import find_cells
 from captioner.models.grids import beside, to_tokens
 from captioner.models.image_tokens import ImageTokens
+from captioner.models.linear import compute_by_linear
 from captioner.models.pretrained import brief, check_license, check_reachable, from_captioner, from_file
 
 _TAKEN = frozenset(
@@ -103,6 +104,7 @@ class ImageEncoder(nn.Module):
         try:
             pretrained = weights is not None and own is None
             self.model: Any = _create(name, self.image_size, pretrained, overlay, args)
+            compute_by_linear(self.model)
             if not hasattr(self.model, "forward_intermediates"):
                 raise ValueError("timm has no forward_intermediates for it, so it gives no feature grid")
             # Counted from the end, a level would name another layer once the later ones are cut off.

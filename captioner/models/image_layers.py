@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from captioner.errors import UsageError
 from captioner.models.attention import MultiHeadAttention
+from captioner.models.linear import Linear
 from captioner.models.local_attention import ChunkedAttention, WindowAttention
 
 
@@ -60,7 +61,7 @@ class ImageLayer(nn.Module):
             self.attention = ChunkedAttention(attention, chunk=chunk)
         self.mlp_norm = nn.LayerNorm(dim)
         hidden = int(dim * mlp_ratio)
-        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+        self.mlp = nn.Sequential(Linear(dim, hidden), nn.GELU(), Linear(hidden, dim))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, grid: tuple[int, int] = (0, 0)) -> Tensor:

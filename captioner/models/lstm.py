@@ -23,13 +23,13 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from captioner.errors import UsageError
 from captioner.models.attention import MultiHeadAttention
 from captioner.models.cache import LstmState
 from captioner.models.decoder_output import Choice, DecoderOutput
 from captioner.models.hard_attention import HardChoice
+from captioner.models.linear import Linear, linear
 from captioner.models.sentinel import VisualSentinel
 
 
@@ -84,8 +84,8 @@ class LstmDecoder(nn.Module):
         self.max_length = max_length
         self.hard = hard
         self.token_embedding = nn.Embedding(vocab_size, dim)
-        self.init_hidden = nn.Linear(dim, dim)
-        self.init_cell = nn.Linear(dim, dim)
+        self.init_hidden = Linear(dim, dim)
+        self.init_cell = Linear(dim, dim)
         self.attention = MultiHeadAttention(
             dim,
             num_heads,
@@ -95,11 +95,11 @@ class LstmDecoder(nn.Module):
             sentinel=sentinel,
         )
         self.sentinel = VisualSentinel(2 * dim, dim) if sentinel else None
-        self.gate = None if sentinel else nn.Linear(dim, 1)
+        self.gate = None if sentinel else Linear(dim, 1)
         self.cell = nn.LSTMCell(2 * dim, dim)
-        self.from_hidden = nn.Linear(dim, dim)
-        self.from_context = nn.Linear(dim, dim)
-        self.head = None if tie_weights else nn.Linear(dim, vocab_size, bias=False)
+        self.from_hidden = Linear(dim, dim)
+        self.from_context = Linear(dim, dim)
+        self.head = None if tie_weights else Linear(dim, vocab_size, bias=False)
         self.dropout = nn.Dropout(dropout)
         self._init_weights(dim)
 
@@ -219,7 +219,7 @@ class LstmDecoder(nn.Module):
 
     def _logits(self, x: Tensor) -> Tensor:
         weight = self.token_embedding.weight if self.head is None else self.head.weight
-        return F.linear(self.dropout(x), weight)
+        return linear(self.dropout(x), weight, training=self.training)
 
 
 def _together(choices: list[Choice]) -> Choice:

@@ -14,6 +14,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from captioner.models.linear import Linear
+
 
 class VisualSentinel(nn.Module):
     """σ(Wₓ x + Wₕ h) ⊙ tanh(m).
@@ -25,8 +27,8 @@ class VisualSentinel(nn.Module):
 
     def __init__(self, input_dim: int, dim: int) -> None:
         super().__init__()
-        self.from_input = nn.Linear(input_dim, dim)
-        self.from_state = nn.Linear(dim, dim, bias=False)
+        self.from_input = Linear(input_dim, dim)
+        self.from_state = Linear(dim, dim, bias=False)
 
     def forward(self, x: Tensor, h: Tensor, memory: Tensor) -> Tensor:
         """The sentinel `[..., D]` of an input `[..., input_dim]`, a state and a memory `[..., D]`."""

@@ -13,13 +13,13 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from captioner.errors import UsageError
 from captioner.models.attention import KeyValue
 from captioner.models.cache import DecoderCache
 from captioner.models.decoder_layer import DecoderLayer
 from captioner.models.decoder_output import DecoderOutput
+from captioner.models.linear import Linear, linear
 from captioner.models.positions import TEXT_POSITIONS, angles, sinusoid_line
 
 
@@ -114,7 +114,7 @@ class TransformerDecoder(nn.Module):
                 f"{self.head_dim}; change one of them, or take positions learned or sinusoidal"
             )
         self.norm = nn.LayerNorm(dim)
-        self.head = None if tie_weights else nn.Linear(dim, vocab_size, bias=False)
+        self.head = None if tie_weights else Linear(dim, vocab_size, bias=False)
         self._init_weights(dim, depth)
 
     def _init_weights(self, dim: int, depth: int) -> None:
@@ -156,7 +156,7 @@ class TransformerDecoder(nn.Module):
 
     def _logits(self, x: Tensor) -> Tensor:
         weight = self.token_embedding.weight if self.head is None else self.head.weight
-        return F.linear(x, weight)
+        return linear(x, weight, training=self.training)
 
     def project_image(self, memory: Tensor) -> tuple[KeyValue, ...]:
         """Each layer's keys and values `[B, G, N, d]` of the memory `[B, N, D]`."""

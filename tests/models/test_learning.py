@@ -58,7 +58,7 @@ def fit(model: TransformerDecoder | LstmDecoder, steps: int) -> tuple[float, Ten
     model.train()
     for _ in range(steps):
         output = model(tokens[:, :, :-1], memory)
-        terms = objective(output.logits, tokens[:, :, 1:], pad_id=PAD, choice=output.choice)
+        terms = objective.terms(output.logits, tokens[:, :, 1:], pad_id=PAD, choice=output.choice)
         optimizer.zero_grad()
         torch.stack(list(terms.values())).sum().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -66,7 +66,7 @@ def fit(model: TransformerDecoder | LstmDecoder, steps: int) -> tuple[float, Ten
     model.eval()
     with torch.no_grad():
         output = model(tokens[:, :, :-1], memory, need_weights=True)
-        loss = objective(output.logits, tokens[:, :, 1:], pad_id=PAD)["cross_entropy"]
+        loss = objective.terms(output.logits, tokens[:, :, 1:], pad_id=PAD)["cross_entropy"]
     return float(loss), output.cross_attention.mean(dim=(3, 4))[:, 0, :, -N:], places
 
 
