@@ -84,7 +84,9 @@ def test_every_way_to_caption_makes_a_search(group: str, option: str) -> None:
 
 @pytest.mark.parametrize(("group", "option"), TRAINING)
 def test_every_option_composes_and_names_what_there_is(group: str, option: str) -> None:
-    cfg = composed("train", [f"{group}={option}"])
+    # What is tried out for an objective goes with it alone.
+    beside = opening_command(f"{group}/{option}.yaml")[1] if group in ("rates", "tuning") else []
+    cfg = composed("train", [*beside, f"{group}={option}"])
     settings = OmegaConf.to_container(cfg)
     assert isinstance(settings, dict)
     assert check_targets(settings) >= 5  # three splits, encoder, decoder

@@ -14,12 +14,13 @@ from typing import Any
 
 import lightning
 import torch
+from hydra.core.hydra_config import HydraConfig
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from captioner.bundle import Bundle, build_captioner, save
+from captioner.bundle import Bundle, save
 from captioner.config import as_list, build
 from captioner.data.datamodule import CaptionDataModule
 from captioner.data.open import open_split
@@ -28,7 +29,6 @@ from captioner.errors import UsageError
 from captioner.explain.teacher_forcing import special_tokens
 from captioner.files import output_folder
 from captioner.image.augment import TrainingAugment
-from captioner.image.transforms import ImageTransform
 from captioner.models.captioner import Captioner
 from captioner.objectives.objective import Course
 from captioner.text.tokenizer import Tokenizer
@@ -40,6 +40,7 @@ from captioner.training.precision import choose_precision
 from captioner.training.progress import Progress
 from captioner.training.sample_overlays import SampleOverlays
 from captioner.training.skipped import SkippedPhotos
+from captioner.training.start import model_from_file, new_model
 from captioner.version import __version__
 
 
@@ -66,15 +67,12 @@ def fit(cfg: DictConfig) -> FitResult | None:
     lightning.seed_everything(cfg.seed, workers=False, verbose=False)
 
     train_set, val_set = open_split(cfg.data, "train"), open_split(cfg.data, "val")
-    tokenizer = Tokenizer.train(
-        (caption for i in range(len(train_set)) for caption in train_set[i].captions),
-        **OmegaConf.to_container(cfg.tokenizer),  # type: ignore[arg-type]
-    )
-    spec = _model_spec(cfg, tokenizer)
-    model = build_captioner(spec)
+    if cfg.init_from is None:
+        start = new_model(cfg, train_set)
+    else:
+        start = model_from_file(cfg, train_set, given=_given(), output_dir=output_dir)
+    model, tokenizer, transform = start.captioner, start.tokenizer, start.transform
     encoder = model.encoder
-    transform = ImageTransform(encoder.image_size, fit=cfg.image.fit, mean=encoder.mean, std=encoder.std)  # type: ignore[arg-type]
-    spec["encoder"] |= {"mean": list(encoder.mean), "std": list(encoder.std)}
     data = CaptionDataModule(
         train_set,
         val_set,
@@ -83,7 +81,7 @@ def fit(cfg: DictConfig) -> FitResult | None:
         augment=TrainingAugment(transform, **cfg.image.augment) if cfg.image.augment else None,
         batch_size=cfg.data.batch_size,
         captions_per_image=cfg.data.captions_per_image,
-        max_tokens=cfg.model.decoder.max_length,
+        max_tokens=model.decoder.max_length,
         seed=cfg.seed,
         num_workers=cfg.data.num_workers,
         on_bad=cfg.data.get("on_bad", "stop"),
@@ -101,6 +99,7 @@ def fit(cfg: DictConfig) -> FitResult | None:
             transform,
             augmented=bool(cfg.image.augment),
             seed=cfg.seed,
+            started=cfg.init_from is not None,
         )
     )
     module = CaptionModule(
@@ -115,7 +114,7 @@ def fit(cfg: DictConfig) -> FitResult | None:
     def write(epoch: int, scores: dict[str, float]) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         full = {**card, "epoch": epoch + 1, "scores": scores, "date": now}
-        save(model_file, Bundle(model, tokenizer, transform, spec, full))
+        save(model_file, Bundle(model, tokenizer, transform, start.spec, full))
 
     callbacks: list[Callback] = [
         Progress(),
@@ -188,20 +187,9 @@ def _make_trainer(
         raise UsageError(f"trainer: {' '.join(str(error).split())}") from error
 
 
-def _model_spec(cfg: DictConfig, tokenizer: Tokenizer) -> dict[str, Any]:
-    encoder: dict[str, Any] = OmegaConf.to_container(cfg.encoder, resolve=True)  # type: ignore[assignment]
-    decoder: dict[str, Any] = OmegaConf.to_container(cfg.model.decoder, resolve=True)  # type: ignore[assignment]
-    return {
-        "_target_": "captioner.models.captioner.Captioner",
-        "encoder": encoder,
-        "decoder": {**decoder, "vocab_size": tokenizer.vocab_size},
-        "dropout": cfg.model.dropout,
-        "image_depth": cfg.model.image_depth,
-        "image_heads": cfg.model.image_heads,
-        "image_positions": cfg.model.image_positions,
-        "image_window": cfg.model.image_window,
-        "image_chunk": cfg.model.image_chunk,
-    }
+def _given() -> list[str]:
+    """The overrides on the command line; none where there is no command."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def _card(
