@@ -1,33 +1,42 @@
-"""How many photos a second become training pixels on one core? Ours beside torchvision's usual chain.
+"""How many photos a second become training pixels on one core? Ours beside torchvision's usual chain, and each part.
 
-    python scripts/bench_images.py [--folder PHOTOS] [--count 60] [--size 224]
+    python scripts/bench_images.py [--folder PHOTOS] [--count 32] [--size 224] [--quality 90]
 
-Without a folder, 640 x 480 JPEGs are made. Both start from files and end with normalised, augmented tensors of the same
-size, with random crops of 60-100 % of the area and mirroring; torchvision's chain has no colour jitter, ours has. The
-times are processor times, so that a busy machine does not disturb them.
+Without a folder, 640 x 480 JPEGs are made. All start from files and end with normalised, augmented tensors of the same
+size, with random crops of 60-100 % of the area. Everything is measured in turns, in processor time, and the best round
+counts, so that a busy machine disturbs little. PSNR and the largest difference, in grey levels, are those of what the
+model would see, against decoding with Pillow at full size: they tell which short cuts cost quality.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import tempfile
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from torchvision import transforms
 
+from captioner.allocator import keep_freed_memory
 from captioner.data.draws import Draw, Photos, generator_of
 from captioner.data.samples import CaptionSample
 from captioner.image.augment import TrainingAugment
 from captioner.image.decode import Photo, read_photo
+from captioner.image.jpeg import AVAILABLE
 from captioner.image.transforms import ImageTransform
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SCALE, RATIO = (0.6, 1.0), (0.8, 1.25)
+ROUNDS = 7
+Make = Callable[[int], Any]
 
 
 class Files:
@@ -49,56 +58,159 @@ class Files:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--folder", type=Path)
-    parser.add_argument("--count", type=int, default=60)
+    parser.add_argument("--count", type=int, default=32)
     parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--quality", type=int, default=90, help="of the JPEGs that are made")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as training does
     with tempfile.TemporaryDirectory() as scratch:
-        folder = chosen.folder or make_photos(Path(scratch), 16)
-        paths = sorted(folder.glob("*.jpg"))
+        folder = chosen.folder or make_photos(Path(scratch), 16, chosen.quality)
+        paths = [path for path in sorted(folder.glob("*.jpg")) if Image.open(path).mode == "RGB"]
         paths = (paths * (chosen.count // len(paths) + 1))[: chosen.count]
-        usual = transforms.Compose(
-            [
-                transforms.RandomResizedCrop(chosen.size, scale=SCALE, ratio=RATIO),
-                transforms.RandomHorizontalFlip(),
-                transforms.ToTensor(),
-                transforms.Normalize(MEAN, STD),
-            ]
-        )
-        plain = ImageTransform((chosen.size, chosen.size), fit="crop", mean=MEAN, std=STD)
-        ours = Photos(Files(paths), plain, TrainingAugment(plain, scale=SCALE, ratio=RATIO))
-        steady = Photos(Files(paths), plain, TrainingAugment(plain, scale=SCALE, ratio=RATIO, jitter=0.0))
-        validation = Photos(Files(paths), plain, None)
-
-        def run(pictures: Photos) -> Callable[[int], torch.Tensor]:
-            return lambda index: pictures(Draw(0, index), generator_of(Draw(0, index), seed=0))
-
-        rates = {
-            "torchvision": rate(lambda index: usual(Image.open(paths[index]).convert("RGB")), len(paths)),
-            "captioner": rate(run(ours), len(paths)),
-            "captioner without colour jitter": rate(run(steady), len(paths)),
-            "captioner without augmentation": rate(run(validation), len(paths)),
-            "decoding alone (Pillow)": rate(
-                lambda index: torch.from_numpy(np.array(Image.open(paths[index]).convert("RGB"))), len(paths)
-            ),
+        size = sum(path.stat().st_size for path in paths) / len(paths)
+        print(f"{len(paths)} photos of {size / 1e3:.0f} kB on average, to {chosen.size} x {chosen.size}")
+        whole = whole_ways(paths, chosen.size)
+        parts, decoders = single_parts(paths, chosen.size)
+        times = in_turns({**whole, **parts, **decoders}, len(paths))
+        close = {
+            name: likeness(decoders["Pillow"], decode, paths, chosen.size)
+            for name, decode in decoders.items()
         }
-    for name, photos in rates.items():
-        print(f"{name:34} {photos:7.0f} photos/s  {photos / rates['torchvision']:5.2f} x")
+    usual = times["torchvision"]
+    print("\nfrom file to tensor                      ms a photo   photos/s")
+    for name in whole:
+        print(f"{name:40} {times[name]:10.3f} {1e3 / times[name]:10.0f}  {usual / times[name]:5.2f} x")
+    print("\nparts")
+    for name in parts:
+        print(f"{name:40} {times[name]:10.3f}")
+    print("\ndecoding                                 ms a photo       PSNR  largest difference")
+    for name in decoders:
+        psnr, largest = close[name]
+        print(f"{name:40} {times[name]:10.3f} {psnr:7.1f} dB {largest:9.0f}")
+    if not AVAILABLE:
+        print('\nwithout the extra "fast": Pillow decodes')
 
 
-def rate(make: Callable[[int], torch.Tensor], count: int) -> float:
-    """Photos a second of processor time, the best of three rounds."""
-    make(0)
-    best = float("inf")
-    for _ in range(3):
-        start = time.process_time()
-        for index in range(count):
-            make(index)
-        best = min(best, time.process_time() - start)
-    return count / best
+def whole_ways(paths: list[Path], size: int) -> dict[str, Make]:
+    """From file to tensor."""
+    usual = transforms.Compose(
+        [
+            transforms.RandomResizedCrop(size, scale=SCALE, ratio=RATIO),
+            transforms.ToTensor(),
+            transforms.Normalize(MEAN, STD),
+        ]
+    )
+    plain = ImageTransform((size, size), fit="crop", mean=MEAN, std=STD)
+
+    def ours(augment: TrainingAugment | None) -> Make:
+        pictures = Photos(Files(paths), plain, augment)
+        return lambda index: pictures(Draw(0, index), generator_of(Draw(0, index), seed=0))
+
+    return {
+        "torchvision": lambda index: usual(Image.open(paths[index]).convert("RGB")),
+        "captioner, the same augmentation": ours(TrainingAugment(plain, scale=SCALE, ratio=RATIO, jitter=0)),
+        "captioner, with colour jitter": ours(TrainingAugment(plain, scale=SCALE, ratio=RATIO)),
+        "captioner, without augmentation": ours(None),
+    }
 
 
-def make_photos(folder: Path, count: int) -> Path:
+def single_parts(paths: list[Path], size: int) -> tuple[dict[str, Make], dict[str, Make]]:
+    """What is done after decoding, and ways of decoding (files already in memory)."""
+    files = [path.read_bytes() for path in paths]
+    photo = read_photo(paths[0])
+    plain = ImageTransform((size, size), fit="crop", mean=MEAN, std=STD)
+    rows, cols = photo.pixels.shape[:2]
+    side = round(0.9 * min(rows, cols))
+    crop = photo.pixels[:side, :side]
+    resized = plain.resize(crop, (size, size))
+    image = Image.fromarray(photo.pixels)
+    parts: dict[str, Make] = {
+        "resize, torchvision on uint8": lambda _: plain.resize(crop, (size, size)),
+        "resize, Pillow": lambda _: image.resize(
+            (size, size), Image.Resampling.BILINEAR, box=(0, 0, side, side)
+        ),
+        "to normalised float": lambda _: plain.finish(resized.float()),
+    }
+
+    def pillow(index: int, *, half: bool = False) -> NDArray[np.uint8]:
+        opened = Image.open(io.BytesIO(files[index]))
+        if half:
+            opened.draft("RGB", (opened.width // 2, opened.height // 2))
+        return np.asarray(opened)
+
+    def torchvision_io(index: int) -> NDArray[np.uint8]:
+        from torchvision.io import ImageReadMode, decode_jpeg
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            decoded = decode_jpeg(torch.frombuffer(files[index], dtype=torch.uint8), ImageReadMode.RGB)
+        pixels: NDArray[np.uint8] = decoded.permute(1, 2, 0).numpy()
+        return pixels
+
+    warnings.filterwarnings("ignore", message="The given buffer is not writable")
+    decoders: dict[str, Make] = {
+        "Pillow": pillow,
+        "Pillow, half the scale": lambda index: pillow(index, half=True),
+        "torchvision.io (deprecated)": torchvision_io,
+    }
+    if AVAILABLE:
+        import simplejpeg
+
+        def scaled(index: int, eighths: int) -> NDArray[np.uint8]:
+            height, width, *_ = simplejpeg.decode_jpeg_header(files[index])
+            least = {"min_height": -(-height * eighths // 8), "min_width": -(-width * eighths // 8)}
+            return simplejpeg.decode_jpeg(files[index], **least)
+
+        decoders |= {
+            "simplejpeg": lambda index: simplejpeg.decode_jpeg(files[index]),
+            "simplejpeg, coarse chroma": lambda index: simplejpeg.decode_jpeg(
+                files[index], fastupsample=True
+            ),
+            "simplejpeg, coarse chroma and DCT": lambda index: simplejpeg.decode_jpeg(
+                files[index], fastupsample=True, fastdct=True
+            ),
+            "simplejpeg, 5/8 of the scale": lambda index: scaled(index, 5),
+            "simplejpeg, half the scale": lambda index: scaled(index, 4),
+            "simplejpeg, 1/8: entropy coding alone": lambda index: scaled(index, 1),
+        }
+    return parts, decoders
+
+
+def in_turns(makers: Mapping[str, Make], count: int) -> dict[str, float]:
+    """Milliseconds of processor time for a photo, the best of several rounds in which all take their turn."""
+    best = dict.fromkeys(makers, float("inf"))
+    for make in makers.values():
+        make(0)
+    for _ in range(ROUNDS):
+        for name, make in makers.items():
+            start = time.process_time()
+            for index in range(count):
+                make(index)
+            best[name] = min(best[name], time.process_time() - start)
+    return {name: seconds / count * 1e3 for name, seconds in best.items()}
+
+
+def likeness(reference: Make, decode: Make, paths: list[Path], size: int) -> tuple[float, float]:
+    """PSNR in dB over all photos, and the largest difference, of a middle part brought to the model's size."""
+    plain = ImageTransform((size, size), fit="crop", mean=MEAN, std=STD)
+
+    def seen(pixels: NDArray[np.uint8]) -> torch.Tensor:
+        height, width = pixels.shape[:2]
+        side = 0.9 * min(height, width)
+        top, left = round((height - side) / 2), round((width - side) / 2)
+        part = np.array(pixels[top : height - top, left : width - left])
+        return plain.resize(part, (size, size)).double()
+
+    squares, largest = 0.0, 0.0
+    for index in range(len(paths)):
+        difference = seen(reference(index)) - seen(decode(index))
+        squares += float(difference.square().mean()) / len(paths)
+        largest = max(largest, float(difference.abs().max()))
+    return (10 * float(np.log10(255**2 / squares)) if squares else float("inf")), largest
+
+
+def make_photos(folder: Path, count: int, quality: int = 90) -> Path:
     """640 x 480 JPEGs with soft shapes and grain, of about the usual 100 KB."""
     for number in range(count):
         generator = np.random.default_rng(number)
@@ -107,7 +219,7 @@ def make_photos(folder: Path, count: int) -> Path:
         grain = generator.normal(0, 12, (480, 640, 1))
         Image.fromarray(np.clip(soft + grain, 0, 255).astype(np.uint8)).filter(
             ImageFilter.GaussianBlur(0.7)
-        ).save(folder / f"{number}.jpg", quality=90)
+        ).save(folder / f"{number}.jpg", quality=quality)
     return folder
 
 

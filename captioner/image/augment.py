@@ -19,7 +19,7 @@ from captioner.image.decode import Photo
 from captioner.image.transforms import ImageTransform
 
 _SIDES = re.compile(r"\b(left|right)", re.IGNORECASE)  # also leftmost, right-hand; not bright, upright
-_LUMA = torch.tensor([0.299, 0.587, 0.114])  # ITU-R BT.601
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 def may_flip(captions: Iterable[str]) -> bool:
@@ -84,17 +84,29 @@ class TrainingAugment:
         image = self.transform.resize(crop, self.transform.inner_size(rows, cols))
         if may_flip and mirror < self.flip:
             image = image.flip(-1)
+        planes = image.float().contiguous()
+        if not self.jitter:
+            return self.transform.finish(planes)
         brightness, contrast, saturation = (1 + self.jitter * (2 * value - 1) for value in colour)
-        return self.transform.finish(_jitter(image.float(), brightness, contrast, saturation))
+        return self.transform.finish_mixed(planes, *_jitter(planes, brightness, contrast, saturation))
 
 
-def _jitter(image: Tensor, brightness: float, contrast: float, saturation: float) -> Tensor:
-    """Change the colours of a float32 `[3, rows, cols]` image of values 0–255; one matrix does all three."""
+def _jitter(
+    image: Tensor, brightness: float, contrast: float, saturation: float
+) -> tuple[list[list[float]], float]:
+    """What changes the colours of a float32 `[3, rows, cols]` image of values 0–255: a 3 × 3 matrix, then a sum."""
     # Saturation moves each pixel away from its own grey, contrast away from the mean grey of the image.
-    matrix = (saturation * torch.eye(3) + (1 - saturation) * _LUMA) * (brightness * contrast)
-    grey = brightness * (1 - contrast) * torch.dot(_LUMA, image.mean(dim=(1, 2)))
-    flat = torch.addmm(grey, matrix, image.reshape(3, -1))  # [3, 3] @ [3, rows·cols]
-    return flat.clamp_(0, 255).view_as(image)
+    gain = brightness * contrast
+    matrix = [
+        [
+            gain * ((1 - saturation) * luma + (saturation if row == col else 0))
+            for col, luma in enumerate(_LUMA)
+        ]
+        for row in range(3)
+    ]
+    red, green, blue = image.view(3, -1).mean(dim=1).tolist()
+    grey = _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
+    return matrix, brightness * (1 - contrast) * grey
 
 
 def _between(bounds: tuple[float, float], share: float) -> float:

@@ -45,50 +45,65 @@ def find_photos(images: str | Sequence[str], *, stdin: TextIO | None = None) -> 
     Raises:
         UsageError: Nothing is there by that name, or a folder, pattern or list holds no photo.
     """
+    return list(iter_photos(images, stdin=stdin))
+
+
+def iter_photos(images: str | Sequence[str], *, stdin: TextIO | None = None) -> Iterator[Path]:
+    """The photos of `find_photos`, found as they are needed: for more than should be kept in memory.
+
+    Raises:
+        UsageError: As `find_photos`; where a list or folder holds nothing, when its turn comes.
+    """
     entries = [images] if isinstance(images, str) else list(images)
     if not all(entry.strip() for entry in entries) or not entries:
         raise UsageError(
             "images= is empty; give a photo, a folder, a pattern, a .txt list or - for standard input"
         )
-    return [path for entry in entries for path in _expand(entry, stdin)]
+    return (path for entry in entries for path in _expand(entry, stdin))
 
 
-def _expand(entry: str, stdin: TextIO | None) -> list[Path]:
+def _expand(entry: str, stdin: TextIO | None) -> Iterator[Path]:
     if entry == "-":
         if stdin is None:
             raise UsageError("images=- reads standard input, and there is none here; name the photos instead")
-        return _from_lines(stdin, Path(), "standard input")
+        yield from _from_lines(stdin, Path(), "standard input")
+        return
     path = Path(os.path.expanduser(entry))
     if path.is_file() and path.suffix.lower() == _LIST_SUFFIX:
         try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            with path.open(encoding="utf-8-sig") as lines:
+                yield from _from_lines(lines, path.parent, str(path))
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(
                 f"cannot read the list {path}: {error}; it must be UTF-8 text, one path a line"
             ) from error
-        return _from_lines(lines, path.parent, str(path))
+        return
     photos = _existing(path)
-    if photos:
-        return photos
+    if (first := next(photos, None)) is not None:
+        yield first
+        yield from photos
+        return
     if path.is_dir():
         raise UsageError(f"the folder {path} holds no photo ({', '.join(sorted(PHOTO_SUFFIXES))})")
     what = "photo that matches" if _PATTERN.search(entry) else "photo, folder or list"
     raise UsageError(f"there is no {what} {entry!r}{_hint(entry)}")
 
 
-def _existing(path: Path) -> list[Path]:
-    """The photos at `path`, which may be a file, a folder or a pattern; empty where there is none."""
+def _existing(path: Path) -> Iterator[Path]:
+    """The photos at `path`, which may be a file, a folder or a pattern; none where there is none."""
     if path.is_dir():
-        return list(_walk(path))
+        yield from _walk(path)
+        return
     if path.exists():
-        return [path]
+        yield path
+        return
     # What exists by its very name is no pattern: brackets are common in names of photos and folders.
     literal = next(parent for parent in path.parents if parent.exists() or parent == parent.parent)
     rest = str(path.relative_to(literal))
     if not _PATTERN.search(rest):
-        return []
+        return
     matches = (literal / match for match in glob.glob(rest, root_dir=literal, recursive=True))
-    return sorted(
+    yield from sorted(
         (match for match in matches if _is_photo(match) and not _made(match, literal)), key=_natural
     )
 
@@ -99,17 +114,22 @@ def _made(path: Path, below: Path) -> bool:
     return any((below / parent / NOT_PHOTOS).exists() for parent in between if parent != Path())
 
 
-def _from_lines(lines: Iterable[str], folder: Path, name: str) -> list[Path]:
-    photos: list[Path] = []
+def _from_lines(lines: Iterable[str], folder: Path, name: str) -> Iterator[Path]:
+    named = False
     for line in lines:
         text = line.strip()
         if not text or text.startswith("#"):
             continue
+        named = True
         path = folder / os.path.expanduser(text)
-        photos += _existing(path) or [path]  # decoding reports what is not there
-    if not photos:
+        if path.suffix.lower() in PHOTO_SUFFIXES and not _PATTERN.search(text):
+            yield path  # not looked for: a list may name millions, and decoding reports what is not there
+            continue
+        photos = _existing(path)
+        yield next(photos, path)
+        yield from photos
+    if not named:
         raise UsageError(f"{name} names no photo; write one path a line")
-    return photos
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -6,6 +6,7 @@ once, with antialiasing. What was done is returned as an `ImageGeometry`, so tha
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Literal, get_args
@@ -109,9 +110,32 @@ class ImageTransform:
 
     def finish(self, image: Tensor) -> Tensor:
         """Normalise a float32 `[3, rows, cols]` tensor of values 0–255 in place and pad it to `size`."""
-        mean = torch.tensor(self.mean).mul_(255)[:, None, None]
-        std = torch.tensor(self.std).mul_(255)[:, None, None]
-        image = image.sub_(mean).div_(std)
+        return self._place(image.sub_(_levels(self.mean)).div_(_levels(self.std)))
+
+    def finish_mixed(self, image: Tensor, matrix: Sequence[Sequence[float]], offset: float) -> Tensor:
+        """Mix the colours of a photo, clip them to 0–255, normalise and pad: as `finish`, in one go.
+
+        Args:
+            image: float32 `[3, rows, cols]`, values 0–255, contiguous.
+            matrix: 3 × 3: each new colour from all old ones.
+            offset: Added to each new colour.
+        """
+        # (matrix @ image + offset - mean) / std; the limits are normalised instead of the pixels. In plain numbers:
+        # for so few of them every operation on tensors costs more than the arithmetic.
+        scales = [255 * std for std in self.std]
+        rows = [
+            [*(value / scale for value in row), offset / scale - mean / std]
+            for row, scale, mean, std in zip(matrix, scales, self.mean, self.std, strict=True)
+        ]
+        mixing = torch.tensor(rows)  # [3, 4]
+        mixed = torch.addmm(mixing[:, 3:], mixing[:, :3], image.view(3, -1))  # [3, 3] @ [3, rows·cols]
+        low, high = _limits(self.mean, self.std)
+        torch.maximum(mixed, low, out=mixed)
+        torch.minimum(mixed, high, out=mixed)
+        return self._place(mixed.view_as(image))
+
+    def _place(self, image: Tensor) -> Tensor:
+        """A normalised `[3, rows, cols]` tensor in the middle of `size`."""
         inner = (image.shape[1], image.shape[2])
         if inner == self.size:
             return image.contiguous()
@@ -161,6 +185,19 @@ class ImageTransform:
     def _padding(self, inner: tuple[int, int]) -> tuple[int, int]:
         """Rows above and columns left of the part inside."""
         return (self.size[0] - inner[0]) // 2, (self.size[1] - inner[1]) // 2
+
+
+@functools.cache
+def _levels(values: tuple[float, ...]) -> Tensor:
+    """Values of 0–1 a channel as grey levels, float32 `[3, 1, 1]`; shared, not to be changed."""
+    return torch.tensor(values).mul_(255)[:, None, None]
+
+
+@functools.cache
+def _limits(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+    """Black and white normalised, each float32 `[3, 1]`; shared, not to be changed."""
+    black, white = (_levels((value,) * 3).view(3, 1) for value in (0.0, 1.0))
+    return tuple((level - _levels(mean).view(3, 1)) / _levels(std).view(3, 1) for level in (black, white))  # type: ignore[return-value]
 
 
 def _numbers(

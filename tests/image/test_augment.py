@@ -101,6 +101,7 @@ def test_jitter_is_what_torchvision_calls_brightness_contrast_and_saturation() -
     from torchvision.transforms.v2.functional import adjust_brightness, adjust_contrast, adjust_saturation
 
     image = torch.rand(3, 20, 30, generator=seeded()) * 100 + 60  # far from the ends: nothing is clipped
+    plain = ImageTransform((20, 30), fit="squash", mean=(0, 0, 0), std=(1, 1, 1))
     for factor in (0.8, 1.2):
         for ours, theirs in (
             ((factor, 1, 1), adjust_brightness),
@@ -108,7 +109,24 @@ def test_jitter_is_what_torchvision_calls_brightness_contrast_and_saturation() -
             ((1, 1, factor), adjust_saturation),
         ):
             expected = theirs(image / 255, factor) * 255
-            torch.testing.assert_close(_jitter(image.clone(), *ours), expected, rtol=0, atol=0.05)
+            found = plain.finish_mixed(image, *_jitter(image, *ours)) * 255
+            torch.testing.assert_close(found, expected, rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("fit", ["pad", "squash"])
+def test_mixed_colours_are_clipped_to_what_a_photo_can_show(fit: Fit) -> None:
+    mean, std = (0.3, 0.4, 0.5), (0.2, 0.25, 0.3)
+    transform = ImageTransform((24, 30), fit=fit, mean=mean, std=std)
+    image = torch.rand(3, 20, 30, generator=seeded()) * 255
+    matrix = [[1.5, -0.2, 0.1], [0.0, 1.8, -0.3], [0.2, 0.2, 0.2]]
+    offset = -40.0
+    if fit == "squash":
+        image = torch.rand(3, 24, 30, generator=seeded()) * 255
+    mixed = torch.einsum("ij,jrc->irc", torch.tensor(matrix), image) + offset
+    assert bool((mixed < 0).any())
+    assert bool((mixed > 255).any())
+    expected = transform.finish(mixed.clamp(0, 255))
+    torch.testing.assert_close(transform.finish_mixed(image, matrix, offset), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
