@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,13 +12,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from captioner.data.batch import EncodedSample
+from captioner.data.faults import OnBad as OnBad  # loaders ask for it here
 from captioner.data.samples import CaptionDataset
 from captioner.errors import ImageError
 from captioner.image.augment import TrainingAugment, may_flip
 from captioner.image.transforms import ImageTransform
 from captioner.text.tokenizer import Tokenizer
-
-OnBad = Literal["stop", "skip"]
 
 
 @dataclass(frozen=True, slots=True)
