@@ -134,7 +134,9 @@ def samples_of(
         raise DataError(
             f"{place.photos} holds none of the {len(names)} {noun} of {source}"
             + (f" (such as {names[0]})" if names else "")
-            + f"; {remedy}{faults.hint()}"
+            + f"; {remedy}"
+            + ("" if names else "; no photo is in this split")
+            + faults.hint()
         )
     samples = tuple(
         CaptionSample(ids[name] if ids else name, tuple(texts), place.photos / name)
