@@ -27,7 +27,7 @@ class CrossEntropy:
         self.label_smoothing = label_smoothing
 
     def __call__(self, logits: Tensor, targets: Tensor, *, pad_id: int, smooth: bool = True) -> Tensor:
-        """The loss of logits `[B, C, L, V]` against targets int64 `[B, C, L]`.
+        """The loss of logits `[B, C, L, V]` against targets int64 `[B, C, L]`, or of `[M, V]` against `[M]`.
 
         Args:
             logits: Predictions of each target.
@@ -36,7 +36,7 @@ class CrossEntropy:
             smooth: False leaves smoothing out, for a validation loss that is a log-likelihood.
         """
         total = F.cross_entropy(
-            logits.flatten(0, 2).float(),
+            logits.flatten(0, -2).float(),
             targets.flatten(),
             ignore_index=pad_id,
             label_smoothing=self.label_smoothing if smooth else 0.0,

@@ -144,7 +144,7 @@ class SelfCritical:
         shown |= {
             "reward": _mean(rewards, known),
             "baseline": _mean(baseline, known),
-            "advantage_sd": advantage[known].std(correction=0).nan_to_num(),
+            "advantage_sd": _mean((advantage - _mean(advantage, known)).square(), known).sqrt(),
             **_habits(judged, known),
         }
         return Losses({"self_critical": policy_gradient(logprob, advantage, known)}, shown)

@@ -122,7 +122,13 @@ class TeacherForcing:
             torch.clear_autocast_cache()
             inputs = with_own_words(inputs, logits, share=share, special=self._special)
             shown["own_words"] = torch.tensor(share)
-        output = captioner.decoder(inputs, memory.features, need_weights=self.needs_attention)
+        real = None
+        if not self.needs_attention and not getattr(captioner.decoder, "hard", False):
+            real = (
+                targets != self._special.pad
+            )  # nothing asks for the whole rectangle, so padding is left out
+            targets = targets[real]
+        output = captioner.decoder(inputs, memory.features, need_weights=self.needs_attention, real=real)
         rows, cols = memory.grid
         terms = self.terms(
             output.logits,
@@ -148,8 +154,8 @@ class TeacherForcing:
         """The terms, weighted; their sum is the loss.
 
         Args:
-            logits: `[B, C, L, V]`, the predictions of each target.
-            targets: int64 `[B, C, L]`; `pad_id` is ignored.
+            logits: `[B, C, L, V]`, the predictions of each target; or `[M, V]` without the padding.
+            targets: int64 `[B, C, L]`, or `[M]`; `pad_id` is ignored.
             pad_id: The padding.
             attention: `[B, C, L, layers, H, N]`, the cross-attention on the grid alone; where a term needs it.
             regions: `[B, C, L, N]` in 0–1: where on the grid what a target names is; where a term needs them.

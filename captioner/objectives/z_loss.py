@@ -18,8 +18,8 @@ def z_loss(logits: Tensor, real: Tensor) -> Tensor:
     """Mean of log² Z over tokens.
 
     Args:
-        logits: `[B, C, L, V]`.
-        real: bool `[B, C, L]`, False where a token is padding.
+        logits: `[B, C, L, V]`, or `[M, V]`.
+        real: bool `[B, C, L]`, or `[M]`, False where a token is padding.
     """
     log_z = logits.float().logsumexp(dim=-1)
     return (log_z.square() * real).sum() / real.sum().clamp(min=1)

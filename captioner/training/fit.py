@@ -32,6 +32,7 @@ from captioner.image.augment import TrainingAugment
 from captioner.models.captioner import Captioner
 from captioner.objectives.objective import Course
 from captioner.text.tokenizer import Tokenizer
+from captioner.training.averaging import WeightAverage
 from captioner.training.caption_scores import CaptionScores
 from captioner.training.checkpoint import KeepBest, RandomState, SafeCheckpointIO
 from captioner.training.map_health import MapHealth
@@ -131,6 +132,10 @@ def fit(cfg: DictConfig) -> FitResult | None:
         )
     if cfg.patience is not None:
         callbacks.append(EarlyStopping(cfg.monitor, mode=cfg.monitor_mode, patience=cfg.patience))
+    if cfg.ema is not None:
+        callbacks.append(
+            WeightAverage(cfg.ema)
+        )  # the last but for the checkpoint, which Lightning writes last
     trainer = _make_trainer(cfg, trainer_settings, callbacks, output_dir)
     if trainer.is_global_zero:
         _announce(train_set, val_set, tokenizer, model, trainer_settings["precision"])
