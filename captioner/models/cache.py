@@ -52,10 +52,17 @@ class DecoderCache:
         beams = self.keys.shape[1] // rows.shape[0]
         first = torch.arange(rows.shape[0], device=rows.device)[:, None] * beams
         flat = (first + rows).flatten()
-        self.keys = self.keys.index_select(1, flat)
-        self.values = self.values.index_select(1, flat)
+        if (
+            rows.shape[1] == beams
+        ):  # in place, what is filled, a layer at a time: there is never a second cache
+            for layer in (*self.keys, *self.values):
+                filled = layer[:, :, : self.length]
+                filled.copy_(filled.index_select(0, flat))
+        else:
+            self.keys = self.keys.index_select(1, flat)
+            self.values = self.values.index_select(1, flat)
         if self.hidden is not None:
-            self.hidden = self.hidden.flatten(0, 1)[flat].view(*rows.shape, -1)
+            self.hidden = self.hidden.flatten(0, 1).index_select(0, flat).view(*rows.shape, -1)
 
 
 @dataclass(slots=True, eq=False)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from captioner.models.attention import KeyValue, MultiHeadAttention
 from captioner.models.cache import DecoderCache
 from captioner.models.linear import Linear
+from captioner.models.packing import Packing
 from captioner.models.sentinel import VisualSentinel
 
 
@@ -90,14 +91,29 @@ class DecoderLayer(nn.Module):
         x = x + self.dropout(past.unflatten(0, (B, C)))
         # All captions query one unrepeated image: [B, C, L, D] -> [B, C*L, D]
         state = self.cross_norm(x).flatten(1, 2)
-        sentinel = None
-        if self.sentinel is not None:
-            # As an LSTM's input, hidden state and memory: this token, what it read of the others, and what came of it.
-            sentinel = self.sentinel(token.view_as(state), past.view_as(state), state)
+        sentinel = self._sentinel(token.view_as(state), past.view_as(state), state)
         h, weights = self.cross_attention(state, image, sentinel=sentinel, need_weights=need_weights)
-        x = x + self.dropout(h.unflatten(1, (C, L)))
-        x = x + self.dropout(self.mlp(self.mlp_norm(x)))
+        x = self._think(x + self.dropout(h.unflatten(1, (C, L))))
         if weights is not None:
             # [B, H, C*L, N] -> [B, C, L, H, N]
             weights = weights.unflatten(2, (C, L)).permute(0, 2, 3, 1, 4)
         return x, weights
+
+    def packed(self, x: Tensor, image: KeyValue, packing: Packing, *, turned: Tensor | None = None) -> Tensor:
+        """The same over the words `x` `[M, D]` of whole captions."""
+        token = self.self_norm(x)
+        own = self.self_attention.project(token, turned=turned, layout=packing.captions)
+        past, _ = self.self_attention(token, own, turned=turned, causal=True, layout=packing.captions)
+        x = x + self.dropout(past)
+        state = self.cross_norm(x)
+        sentinel = self._sentinel(token, past, state)
+        h, _ = self.cross_attention(state, image, sentinel=sentinel, layout=packing.images)
+        return self._think(x + self.dropout(h))
+
+    def _sentinel(self, token: Tensor, past: Tensor, state: Tensor) -> Tensor | None:
+        # As an LSTM's input, hidden state and memory: this token, what it read of the others, and what came of it.
+        return None if self.sentinel is None else self.sentinel(token, past, state)
+
+    def _think(self, x: Tensor) -> Tensor:
+        thought: Tensor = self.dropout(self.mlp(self.mlp_norm(x)))
+        return x + thought

@@ -28,7 +28,7 @@ class DecoderOutput:
     """What a teacher-forced pass gives.
 
     Attributes:
-        logits: `[B, C, L, V]`; position i predicts token i + 1.
+        logits: `[B, C, L, V]`; position i predicts token i + 1. Where padding was left out `[M, V]`, for the `M` words.
         cross_attention: `[B, C, L, layers, H, N]`; None unless asked for. Rows sum to 1, or to less where the
             normaliser lets attention go nowhere. With a visual sentinel they are `1 + N` long, its own weight in front.
         choice: What hard attention drew, in training; else None.

@@ -30,6 +30,7 @@ from captioner.models.cache import LstmState
 from captioner.models.decoder_output import Choice, DecoderOutput
 from captioner.models.hard_attention import HardChoice
 from captioner.models.linear import Linear, linear
+from captioner.models.packing import Packing
 from captioner.models.sentinel import VisualSentinel
 
 
@@ -127,9 +128,11 @@ class LstmDecoder(nn.Module):
             for start in (self.init_hidden, self.init_cell)
         )
         room = min(max_length or self.max_length, self.max_length)
-        return LstmState(self.attention.project(memory), mean, hidden, cell, room)
+        return LstmState(self.attention.project(memory).contiguous(), mean, hidden, cell, room)
 
-    def forward(self, tokens: Tensor, memory: Tensor, *, need_weights: bool = False) -> DecoderOutput:
+    def forward(
+        self, tokens: Tensor, memory: Tensor, *, need_weights: bool = False, real: Tensor | None = None
+    ) -> DecoderOutput:
         """Teacher forcing: logits of every next token, one after the other.
 
         Padding may stand only at the right; what it computes is to be ignored.
@@ -138,6 +141,8 @@ class LstmDecoder(nn.Module):
             tokens: int64 `[B, C, L]`, starting with BOS.
             memory: `[B, N, D]`.
             need_weights: Also return the attention, of one layer.
+            real: bool `[B, C, L]`, False where a token is padding: its logits are left out, and those of the `M`
+                others are given in their order, `[M, V]`.
 
         Raises:
             UsageError: If `L` exceeds `max_length`.
@@ -150,14 +155,19 @@ class LstmDecoder(nn.Module):
             )
         state = self.init_cache(memory, num_beams=C)
         choose = self._choose()
-        outputs: list[Tensor] = []
+        known: list[tuple[Tensor, Tensor, Tensor]] = []
         weights: list[Tensor] = []
         for t in range(L):
-            output, w = self._advance(tokens[:, :, t], state, choose, need_weights=need_weights)
-            outputs.append(output)
+            word, context, w = self._advance(tokens[:, :, t], state, choose, need_weights=need_weights)
+            known.append((word, state.hidden, context))
             if w is not None:
                 weights.append(w)
-        logits = self._logits(torch.stack(outputs, dim=2))
+        # Nothing waits for the output layer, so it computes all words at once: [B, C, L, D], or [M, D] of the real ones
+        parts = (torch.stack(part, dim=2) for part in zip(*known, strict=True))
+        if real is not None:
+            words = Packing(real).captions
+            parts = (words.gather(part.flatten(0, 1)) for part in parts)
+        logits = self._logits(*parts)
         attention = None
         if need_weights:  # [B, H, C, N] a token -> [B, C, L, 1, H, N]
             attention = torch.stack(weights, dim=1).permute(0, 3, 1, 2, 4)[:, :, :, None]
@@ -173,8 +183,8 @@ class LstmDecoder(nn.Module):
         """
         if cache.length >= cache.max_length:
             raise UsageError(f"the cache is full after {cache.length} tokens; ask init_cache for more room")
-        output, _ = self._advance(tokens, cache, self._choose())
-        return self._logits(output), cache
+        word, context, _ = self._advance(tokens, cache, self._choose())
+        return self._logits(word, cache.hidden, context), cache
 
     def _draws(self) -> bool:
         return self.hard and self.training
@@ -184,11 +194,11 @@ class LstmDecoder(nn.Module):
 
     def _advance(
         self, tokens: Tensor, state: LstmState, choose: HardChoice | None, *, need_weights: bool = False
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Look and step, or step and look, on one token `[B, C]`; the state moves on.
 
         Returns:
-            What the output projection reads, `[B, C, D]`, and the weights `[B, H, C, N]` or None.
+            The embedded word and what was seen, `[B, C, D]` each, and the weights `[B, H, C, N]` or None.
         """
         word = self.dropout(self.token_embedding(tokens) * math.sqrt(self.token_embedding.embedding_dim))
         if self.sentinel is None:
@@ -209,15 +219,29 @@ class LstmDecoder(nn.Module):
                 choose=choose,
                 need_weights=need_weights,
             )
-        return word + self.from_hidden(state.hidden) + self.from_context(context), weights
+        return word, context, weights
 
     def _move(self, x: Tensor, state: LstmState) -> None:
         # LSTMCell knows one batch axis: [B, C, D] -> [B*C, D]
         B, C, _ = x.shape
-        h, c = self.cell(x.flatten(0, 1), (state.hidden.flatten(0, 1), state.cell.flatten(0, 1)))
+        h, c = self._cell(x.flatten(0, 1), state.hidden.flatten(0, 1), state.cell.flatten(0, 1))
         state.hidden, state.cell, state.length = h.view(B, C, -1), c.view(B, C, -1), state.length + 1
 
-    def _logits(self, x: Tensor) -> Tensor:
+    def _cell(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """The new h and c `[M, D]` after x `[M, 2 D]`; on a CPU by `linear`, elsewhere by a fused kernel."""
+        if x.device.type != "cpu":
+            new: tuple[Tensor, Tensor] = self.cell(x, (h, c))
+            return new
+        cell, training = self.cell, self.training
+        gates = linear(x, cell.weight_ih, cell.bias_ih, training=training)
+        gates = gates + linear(h, cell.weight_hh, cell.bias_hh, training=training)
+        into, forget, candidate, out = gates.chunk(4, dim=-1)
+        c = torch.sigmoid(forget) * c + torch.sigmoid(into) * torch.tanh(candidate)
+        return torch.sigmoid(out) * torch.tanh(c), c
+
+    def _logits(self, word: Tensor, hidden: Tensor, context: Tensor) -> Tensor:
+        """The deep output layer on `[..., D]` each: `[..., V]`."""
+        x = word + self.from_hidden(hidden) + self.from_context(context)
         weight = self.token_embedding.weight if self.head is None else self.head.weight
         return linear(self.dropout(x), weight, training=self.training)
 

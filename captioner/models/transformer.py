@@ -10,6 +10,7 @@ Axis letters: `B` images, `C` captions or beams per image, `L` tokens, `D` width
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from captioner.models.cache import DecoderCache
 from captioner.models.decoder_layer import DecoderLayer
 from captioner.models.decoder_output import DecoderOutput
 from captioner.models.linear import Linear, linear
+from captioner.models.packing import Packing
 from captioner.models.positions import TEXT_POSITIONS, angles, sinusoid_line
 
 
@@ -160,10 +162,16 @@ class TransformerDecoder(nn.Module):
 
     def project_image(self, memory: Tensor) -> tuple[KeyValue, ...]:
         """Each layer's keys and values `[B, G, N, d]` of the memory `[B, N, D]`."""
-        layers = (layer for layer in self.layers if isinstance(layer, DecoderLayer))
-        return tuple(layer.cross_attention.project(memory) for layer in layers)
+        return tuple(self._project(memory))
 
-    def forward(self, tokens: Tensor, memory: Tensor, *, need_weights: bool = False) -> DecoderOutput:
+    def _project(self, memory: Tensor) -> Iterator[KeyValue]:
+        for layer in self.layers:
+            assert isinstance(layer, DecoderLayer)
+            yield layer.cross_attention.project(memory)
+
+    def forward(
+        self, tokens: Tensor, memory: Tensor, *, need_weights: bool = False, real: Tensor | None = None
+    ) -> DecoderOutput:
         """Teacher forcing: logits of every next token at once.
 
         Padding may stand only at the right; what it computes is to be ignored.
@@ -171,7 +179,9 @@ class TransformerDecoder(nn.Module):
         Args:
             tokens: int64 `[B, C, L]`, starting with BOS.
             memory: `[B, N, D]`.
-            need_weights: Also return every layer's and head's cross-attention.
+            need_weights: Also return every layer's and head's cross-attention; not together with `real`.
+            real: bool `[B, C, L]`, False where a token is padding: it is left out, and logits are those of the `M`
+                others in their order, `[M, V]`.
 
         Raises:
             UsageError: If `L` exceeds `max_length`.
@@ -182,6 +192,13 @@ class TransformerDecoder(nn.Module):
                 "raise model.decoder.max_length or shorten the caption"
             )
         x, turned = self._embed(tokens, 0), self._turned(tokens, 0)
+        if real is not None:
+            packing = Packing(real)
+            x = packing.captions.gather(x.flatten(0, 1))
+            for layer, image in zip(self.layers, self.project_image(memory), strict=True):
+                assert isinstance(layer, DecoderLayer)
+                x = layer.packed(x, image, packing, turned=turned)
+            return DecoderOutput(self._logits(self.norm(x)), None)
         weights = []
         for layer, image in zip(self.layers, self.project_image(memory), strict=True):
             x, w = layer(x, image, turned=turned, need_weights=need_weights)
@@ -200,7 +217,7 @@ class TransformerDecoder(nn.Module):
             num_beams: `K`.
             max_length: Room in tokens, BOS included; by default the decoder's own.
         """
-        image = self.project_image(memory)
+        image = tuple(layer.contiguous() for layer in self._project(memory))
         B, G, _, d = image[0].keys.shape
         shape = (len(image), B * num_beams, G, min(max_length or self.max_length, self.max_length), d)
         return DecoderCache(image, image[0].keys.new_zeros(shape), image[0].keys.new_zeros(shape))
