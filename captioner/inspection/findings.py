@@ -1,0 +1,150 @@
+"""What can be found in a dataset? The kinds of findings, what they mean, and which of them are serious."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal[
+    "unopened",
+    "faulty",
+    "missing",
+    "unreadable",
+    "leak",
+    "leak_file",
+    "duplicate",
+    "near_duplicate",
+    "mode",
+    "turned",
+    "animated",
+    "uncaptioned",
+    "empty",
+    "long",
+    "script",
+    "repeated",
+    "common",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a kind of finding is called and means.
+
+    Attributes:
+        title: Its heading.
+        advice: What it does to training, and what to do.
+        serious: Whether it makes the exit status 1.
+        photos: Whether its subjects are photos that can be shown.
+    """
+
+    title: str
+    advice: str
+    serious: bool
+    photos: bool = False
+
+
+MEANINGS: dict[Kind, Meaning] = {
+    "unopened": Meaning("Splits that cannot be opened", "Nothing of them can be used.", True),
+    "faulty": Meaning(
+        "Faulty entries of caption files",
+        "They stop the training, or are left out with data.on_bad=skip.",
+        True,
+    ),
+    "missing": Meaning(
+        "Missing photos", "Named by the captions, not in the folder; their captions are left out.", True
+    ),
+    "unreadable": Meaning(
+        "Corrupt, truncated or foreign photos",
+        "They stop the training, or are left out with data.on_bad=skip. Copy them again, or delete them.",
+        True,
+        photos=True,
+    ),
+    "leak_file": Meaning(
+        "The same file in two splits",
+        "Scores on the second split reward what was learned by heart. data.split_by=content keeps copies together.",
+        True,
+        photos=True,
+    ),
+    "leak": Meaning(
+        "Nearly the same photo in two splits",
+        "Scores on the second split reward what was learned by heart. data.split_by=content keeps them together.",
+        True,
+        photos=True,
+    ),
+    "duplicate": Meaning(
+        "The same file twice in a split",
+        "Such photos count twice in training and in scores.",
+        False,
+        photos=True,
+    ),
+    "near_duplicate": Meaning(
+        "Nearly the same photo twice in a split",
+        "Such photos count twice in training and in scores.",
+        False,
+        photos=True,
+    ),
+    "mode": Meaning(
+        "Photos that are not 8-bit RGB",
+        "They are converted: grey and palette to RGB, CMYK too, 16 bits scaled, transparency on white.",
+        False,
+        photos=True,
+    ),
+    "turned": Meaning(
+        "Photos turned by EXIF", "They are shown upright, here and everywhere.", False, photos=True
+    ),
+    "animated": Meaning("Animations", "Only their first picture is used.", False, photos=True),
+    "uncaptioned": Meaning("Photos without a caption", "They are left out.", False),
+    "empty": Meaning("Empty captions", "They hold no word; those that are blank are left out.", False),
+    "long": Meaning(
+        "Very long captions", "Training cuts what goes beyond model.decoder.max_length tokens.", False
+    ),
+    "script": Meaning(
+        "Captions in another script", "Most of their letters are not of the script that is expected.", False
+    ),
+    "repeated": Meaning(
+        "A caption twice for one photo",
+        "It counts twice in training, and scores gain nothing from it.",
+        False,
+    ),
+    "common": Meaning(
+        "One caption for many photos", "Such captions teach what is usual instead of what is there.", False
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One photo that a finding is about.
+
+    Attributes:
+        split: Its split.
+        index: Its place there; None where it is not in the dataset.
+        name: Its id.
+    """
+
+    split: str
+    index: int | None
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing found.
+
+    Attributes:
+        kind: What it is.
+        subjects: The photos it is about; several are the same or nearly so.
+        detail: What there is to say beyond its kind.
+        count: How many it stands for.
+    """
+
+    kind: Kind
+    subjects: tuple[Subject, ...] = ()
+    detail: str = ""
+    count: int = 1
+
+    @property
+    def text(self) -> str:
+        """One line."""
+        names = ", ".join(f"{subject.split}: {subject.name}" for subject in self.subjects)
+        return " — ".join(part for part in (names, self.detail) if part)
