@@ -1,7 +1,7 @@
 """What is there to say about one photo? Read once, decoded as far as finds every truncation.
 
-A JPEG is decoded at a reduced scale. That reads all of its data, so it finds what a whole decoding finds: of 1,920 files
-cut at random, both find all.
+A JPEG is decoded at a reduced scale. That reads all of its data, so it finds what a whole decoding finds: of 1,920
+files cut at random, both find all.
 """
 
 from __future__ import annotations
@@ -19,6 +19,19 @@ from captioner.errors import ImageError
 from captioner.image.decode import read_photo
 from captioner.image.formats import SUPPORTED
 
+_MODES = {
+    "1": "black and white",
+    "L": "grey",
+    "LA": "grey",
+    "La": "grey",
+    "P": "palette",
+    "PA": "palette",
+    "RGBA": "RGB",
+    "RGBa": "RGB",
+    "I;16": "16-bit grey",
+    "I;16B": "16-bit grey",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class PhotoFacts:
@@ -28,7 +41,7 @@ class PhotoFacts:
         fingerprint: What it is recognised by.
         problem: Why it cannot be read, or None.
         size: (rows, cols), upright; None where it cannot be read.
-        mode: Pillow's name for how its pixels are stored, "RGB" for most; None where unknown.
+        mode: How its pixels are stored, "RGB" for most; None where unknown.
         orientation: EXIF orientation, 1 for most.
         animated: Whether it holds further pictures.
     """
@@ -65,7 +78,8 @@ class PhotoInspector:
                 data = path.read_bytes()
                 photo = read_photo(path, min_size=ENOUGH)
         except (ImageError, OSError) as error:
-            return PhotoFacts(Fingerprint(hashlib.sha256(data or b"").digest(), None, None), str(error))
+            problem = str(error).removeprefix(f"{path} ")  # who it is about is told elsewhere
+            return PhotoFacts(Fingerprint(hashlib.sha256(data or b"").digest(), None, None), problem)
         bits, colours = look(photo)
         mode = None if path is None else _mode(data)
         return PhotoFacts(
@@ -80,5 +94,5 @@ class PhotoInspector:
 def _mode(data: bytes) -> str:
     """How the pixels are stored, from the header of a photo that was read without fault."""
     with Image.open(io.BytesIO(data), formats=SUPPORTED) as image:
-        alpha = image.has_transparency_data and "A" not in image.mode
-        return f"{image.mode} with transparency" if alpha else image.mode
+        name = _MODES.get(image.mode, image.mode)
+        return f"{name} with transparency" if image.has_transparency_data else name

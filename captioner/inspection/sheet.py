@@ -93,7 +93,7 @@ def _draw(
     left, top = place
     if picture is None:
         draw.rectangle((left, top, left + _TILE, top + _TILE), outline=FAINT)
-        reason = label.partition(" is ")[2] or label or "not there"
+        reason = label.removeprefix("is ") or "not there"
         for number, line in enumerate(wrap(reason, font_for(reason, _SMALL), _TILE - 12)[:9]):
             draw.text((left + 6, top + 6 + number * (_SMALL + 3)), line, QUIET, font_for(line, _SMALL))
         label = ""

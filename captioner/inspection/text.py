@@ -30,9 +30,9 @@ def verdict(found: CheckUp) -> str:
         return "Serious: " + ", ".join(
             f"{MEANINGS[kind].title.lower()} ({found.count(kind):,})" for kind in serious
         )
-    return "Nothing serious" + (
-        f"; {len(found.findings)} kinds of oddities" if found.findings else " and nothing odd"
-    )
+    number = len(found.findings)
+    odd = f"; oddities of {number} kind{'s' if number > 1 else ''}" if number else " and nothing odd"
+    return f"Nothing serious{odd}"
 
 
 def split_lines(found: CheckUp) -> list[tuple[str, str]]:
