@@ -30,7 +30,7 @@ def process(*arguments: str, **options: object) -> subprocess.CompletedProcess[s
     )
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "score"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "score", "doctor"])
 def test_help_explains_and_needs_no_torch(name: str) -> None:
     code = (
         "import runpy, sys\n"
