@@ -204,7 +204,11 @@ def _refuse_other_kinds(cfg: DictConfig, config_name: str) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     choices = HydraConfig.get().runtime.choices.items()
-    groups = [f"{group}={option}" for group, option in choices if not group.startswith("hydra/")]
+    groups = [
+        f"{group}={option}"
+        for group, option in choices
+        if option not in (None, "None") and not group.startswith("hydra/")
+    ]
     usual = dict(_leaves(OmegaConf.to_container(compose(config_name, groups)), ""))
     for key, value in _leaves(OmegaConf.to_container(cfg), ""):
         if key.startswith("trainer.") or value is None or (isinstance(value, str) and "${" in value):
