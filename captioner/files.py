@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from captioner.errors import UsageError
 
@@ -32,6 +33,25 @@ def replace_file(path: Path, write: Callable[[str], object]) -> None:
         with contextlib.suppress(OSError):
             os.unlink(name)
         raise
+
+
+def lock_file(file: IO[Any]) -> bool:
+    """Whether nobody else holds the file; then it is this process's until it is closed or the process ends.
+
+    Where the system or the disk has no locks, everybody holds it.
+    """
+    if sys.platform == "win32":
+        return True
+    import fcntl
+
+    try:
+        # Not flock: that one would live on in a reading process of ours after we were killed.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def output_folder(path: Path | str) -> Path:

@@ -1,8 +1,12 @@
-"""Captions photos and shows where each word looked: python -m captioner.predict model=FILE images=PHOTOS."""
+"""Captions photos and shows where each word looked: python -m captioner.predict model=FILE images=PHOTOS.
+
+With bulk=true it captions very many, on one process or many, in parts that a restart goes on from.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,8 +20,9 @@ from captioner.files import output_folder
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from captioner.decoding import Search
     from captioner.overlay.entries import PageEntry
-    from captioner.pipeline import Captioned
+    from captioner.pipeline import Captioned, CaptionPipeline
 
 OVERLAYS = ("html", "png", "words", "gif", "webp", "svg", "pdf", "npz")
 
@@ -29,28 +34,28 @@ def predict(cfg: DictConfig) -> int:
         raise UsageError(f"overlay={unknown[0]} is unknown; choose from {', '.join(OVERLAYS)}, or null")
     if cfg.scale not in ("caption", "word"):
         raise UsageError(f"scale={cfg.scale} is unknown; choose caption or word")
+    if not isinstance(cfg.readers, int) or cfg.readers < 0:
+        raise UsageError(f"readers={cfg.readers} must be a whole number from 0")
+    images = [cfg.images] if isinstance(cfg.images, str) else [str(entry) for entry in cfg.images or ()]
+    if cfg.bulk:
+        return _predict_bulk(cfg, images)
+    if cfg.shard is not None:
+        raise UsageError(f"shard={cfg.shard} needs bulk=true, which captions in parts")
     if "pdf" in overlays:
         from captioner.overlay.pdf import check_pdf
 
         check_pdf()
     from captioner.image.find import NOT_PHOTOS, find_photos
 
-    images = cfg.images if isinstance(cfg.images, str) else [str(entry) for entry in cfg.images or ()]
     paths = find_photos(images, stdin=sys.stdin)
-
-    from captioner.decoding import make_search
-    from captioner.pipeline import load
-
-    pipeline = load(cfg.model, device=cfg.device, ensemble=as_list(cfg.ensemble), average=cfg.average)
-    search = make_search(
-        cfg.beam_size,
-        max_length=cfg.max_length,
-        length_penalty=cfg.length_penalty,
-        tokenizer=pipeline.model.tokenizer,
-        **cfg.decoding,
-        **cfg.constraints,
+    pipeline, search = _load(cfg, cfg.device)
+    results = pipeline.stream(
+        paths,
+        search=search,
+        batch_size=cfg.batch_size,
+        explain=as_list(cfg.explain),
+        readers=cfg.readers,
     )
-    results = pipeline.stream(paths, search=search, batch_size=cfg.batch_size, explain=as_list(cfg.explain))
     folder = output_folder(cfg.output_dir)
     kinds = [kind for kind in overlays if kind != "html"]
     if kinds:
@@ -80,6 +85,32 @@ def predict(cfg: DictConfig) -> int:
         )
     _summarise(len(paths), len(bad), folder, overlays)
     return 1 if bad else 0
+
+
+def _load(cfg: DictConfig, device: str) -> tuple[CaptionPipeline, Search]:
+    from captioner.decoding import make_search
+    from captioner.pipeline import load
+
+    pipeline = load(cfg.model, device=device, ensemble=as_list(cfg.ensemble), average=cfg.average)
+    search = make_search(
+        cfg.beam_size,
+        max_length=cfg.max_length,
+        length_penalty=cfg.length_penalty,
+        tokenizer=pipeline.model.tokenizer,
+        **cfg.decoding,
+        **cfg.constraints,
+    )
+    return pipeline, search
+
+
+def _predict_bulk(cfg: DictConfig, images: list[str]) -> int:
+    """Caption this process's parts. Returns 1 if a photo of them could not be read, else 0."""
+    from captioner.bulk.command import caption_in_bulk, device_of
+
+    if as_list(cfg.overlay) not in ([], ["html"]):
+        raise UsageError(f"bulk=true writes captions alone; leave overlay={cfg.overlay} out")
+    pipeline, search = _load(cfg, device_of(cfg.device, os.environ))
+    return caption_in_bulk(cfg, images, pipeline, search)
 
 
 def _report(

@@ -20,6 +20,17 @@ Source = str | Path | bytes | Image.Image | NDArray[np.uint8] | Photo
 """A photo: a path, encoded bytes, a Pillow image, uint8 pixels `[H, W, 3]`, or an already decoded `Photo`."""
 
 
+_UNNAMED = "the image given as bytes"  # what `read_photo` calls bytes in its messages
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NamedPhoto:
+    """An encoded photo in memory, such as a member of a tar: what it is called, and the bytes of its file."""
+
+    name: str
+    content: bytes
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Ready:
     """A photo as each model takes it.
@@ -60,13 +71,25 @@ class PhotoReader:
         least = (2 * max(rows for rows, _ in sizes), 2 * max(cols for _, cols in sizes))
         self.min_size = least if small else None
 
-    def __call__(self, numbered: tuple[int, Source]) -> Ready | Unreadable:
-        """What the models take, or why they cannot."""
+    def __call__(self, numbered: tuple[int, Source | NamedPhoto | ImageError]) -> Ready | Unreadable:
+        """What the models take, or why they cannot; an error in place of a photo is handed on."""
         index, source = numbered
         try:
-            photo = source if isinstance(source, Photo) else read_photo(source, min_size=self.min_size)
+            photo = self._photo(source)
         except ImageError as error:
             return Unreadable(index, error)
         (pixels, geometry), *others = (transform(photo) for transform in self.transforms)
         inputs = (pixels, *(other for other, _ in others))
         return Ready(index, None if self.small else photo, inputs, geometry)
+
+    def _photo(self, source: Source | NamedPhoto | ImageError) -> Photo:
+        if isinstance(source, ImageError):
+            raise source
+        if isinstance(source, Photo):
+            return source
+        if not isinstance(source, NamedPhoto):
+            return read_photo(source, min_size=self.min_size)
+        try:
+            return read_photo(source.content, min_size=self.min_size)
+        except ImageError as error:
+            raise ImageError(str(error).replace(_UNNAMED, source.name, 1)) from error

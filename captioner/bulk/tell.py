@@ -19,7 +19,10 @@ from captioner.errors import ImageError
 from captioner.explain.describe import other_captions
 from captioner.explain.teacher_forcing import special_tokens
 from captioner.pipeline import CaptionPipeline
-from captioner.reading import PhotoReader, Ready, Source, Unreadable
+from captioner.reading import NamedPhoto, PhotoReader, Ready, Source, Unreadable
+
+Given = Source | NamedPhoto | ImageError
+"""A photo, or why there is none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +48,7 @@ class Told:
 
 def tell(
     pipeline: CaptionPipeline,
-    batches: Iterable[Sequence[tuple[int, Source]]],
+    batches: Iterable[Sequence[tuple[int, Given]]],
     *,
     search: Search,
     readers: int = 0,
@@ -103,7 +106,7 @@ class _Teller:
 
 def _encoded(
     pipeline: CaptionPipeline,
-    batches: Iterable[Sequence[tuple[int, Source]]],
+    batches: Iterable[Sequence[tuple[int, Given]]],
     readers: int,
     busy: Busy,
 ) -> Iterator[tuple[list[Ready | Unreadable], list[Tensor]]]:

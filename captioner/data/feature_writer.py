@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -27,7 +26,7 @@ from captioner.data.feature_progress import WritingProgress, file_size
 from captioner.data.feature_rows import UNREADABLE, pack
 from captioner.data.loader import own_words
 from captioner.errors import CaptionerError, ImageError
-from captioner.files import replace_file
+from captioner.files import lock_file, replace_file
 from captioner.models.encoder import ImageEncoder
 from captioner.models.image_tokens import ImageTokens
 
@@ -177,7 +176,7 @@ class _Claims:
         if self.stored.path(shard).exists():
             return False
         file = path.open("wb")
-        if not _lock(file) or self.stored.path(shard).exists():
+        if not lock_file(file) or self.stored.path(shard).exists():
             file.close()
             return False
         for orphan in path.parent.glob(f".{self.stored.path(shard).name}.*"):
@@ -196,22 +195,6 @@ class _Claims:
         """Give up all claims."""
         for shard in list(self._locks):
             self.release(shard)
-
-
-def _lock(file: IO[bytes]) -> bool:
-    """Whether nobody else holds the file. Where there are no locks, work is done twice, which harms nothing."""
-    if sys.platform == "win32":
-        return True
-    import fcntl
-
-    try:
-        # Not flock: that one would live on in a reading process of ours after we were killed.
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _keep(path: Path, rows: NDArray[np.void]) -> None:

@@ -1,0 +1,171 @@
+"""What does a tar file hold, read from front to back? One member after the other, and every fault named.
+
+Python's `tarfile` ends quietly where a header in the middle is cut short or damaged, and remembers every member; of it
+only the parsing of a header is used. Members are never written to disk.
+
+Source: POSIX.1-1988 (ustar) and POSIX.1-2001 (pax), with GNU long names.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import IO
+
+from captioner.errors import DataError
+
+BLOCK = 512
+_MOST_NAME = 65_536  # bytes of a long name or a pax header; more is an attack, not a name
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A regular file within a tar.
+
+    Attributes:
+        name: Its path within the tar, as written there.
+        offset: Where its content begins, in bytes from the start of the tar.
+        size: Bytes of its content.
+        content: The bytes, or None where they were not wanted.
+    """
+
+    name: str
+    offset: int
+    size: int
+    content: bytes | None
+
+
+def read_members(
+    stream: IO[bytes], tar: str, *, wanted: Callable[[str], bool] = lambda name: True
+) -> Iterator[Member]:
+    """The regular files of a tar, in its order; folders and links are passed over.
+
+    Args:
+        stream: At the start of the tar. What is not wanted is skipped by seeking where that is possible.
+        tar: What the tar is called in messages.
+        wanted: Says of a name whether its content is to be read.
+
+    Raises:
+        DataError: The tar is cut short or damaged: names it, the member, and the byte.
+    """
+    reader = _Reader(stream, tar)
+    name, size = None, None  # what an extended header says of the next member
+    while (header := reader.header()) is not None:
+        if header.type in (tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE):
+            text = reader.content(header, most=_MOST_NAME)
+            if header.type == tarfile.GNUTYPE_LONGNAME:
+                name = _text(text.rstrip(b"\0"))
+            else:
+                records = _pax(text)
+                name = _text(records[b"path"]) if b"path" in records else name
+                size = int(records[b"size"]) if records.get(b"size", b"").isdigit() else size
+            continue
+        if header.type in (tarfile.XGLTYPE, tarfile.GNUTYPE_LONGLINK):
+            reader.skip(header)
+            continue
+        if name is not None:
+            header.name = reader.last = name
+        if size is not None:
+            header.size = size
+        name, size = None, None
+        if not header.isreg():
+            continue  # it has no content
+        offset = reader.at
+        content = None
+        if wanted(header.name):
+            content = reader.content(header)
+        else:
+            reader.skip(header)
+        yield Member(header.name, offset, header.size, content)
+
+
+class _Reader:
+    """Reads blocks of a tar and knows where it stands."""
+
+    def __init__(self, stream: IO[bytes], tar: str) -> None:
+        self.stream = stream
+        self.tar = tar
+        self.at = 0
+        self.last = ""
+        self.end = os.fstat(stream.fileno()).st_size if stream.seekable() else None
+
+    def header(self) -> tarfile.TarInfo | None:
+        """The next header, or None at the tar's end."""
+        block = self.stream.read(BLOCK)
+        if block.count(0) == BLOCK:
+            return None
+        after = f"after member {self.last!r}" if self.last else "at its start"
+        if len(block) < BLOCK:
+            what = "is empty (0 bytes)" if not block and self.at == 0 else f"is cut short {after}"
+            raise DataError(f"{self.tar} {what} (byte {self.at + len(block):,}); copy it again")
+        try:
+            header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        except tarfile.TarError as error:
+            if self.at == 0:
+                packed = block.startswith(b"\x1f\x8b")
+                remedy = "read it by 'pipe:gzip -dc FILE'" if packed else "copy or make it again"
+                kind = "compressed by gzip" if packed else "not a tar file"
+                raise DataError(f"{self.tar} is {kind}; {remedy}") from error
+            raise DataError(
+                f"{self.tar} is damaged {after}: no member begins at byte {self.at:,}; copy it again"
+            ) from error
+        self.at += BLOCK
+        if header.type not in (tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE):
+            self.last = header.name
+        return header
+
+    def content(self, header: tarfile.TarInfo, *, most: int | None = None) -> bytes:
+        """The content that follows a header."""
+        if most is not None and header.size > most:
+            raise DataError(f"{self.tar}: the name of a member has {header.size:,} bytes; make the tar again")
+        length = self._padded(header)
+        content = self._all(length, header)
+        return content[: header.size]
+
+    def skip(self, header: tarfile.TarInfo) -> None:
+        """Pass over the content that follows a header."""
+        length = self._padded(header)
+        if self.end is not None:
+            if self.at + header.size > self.end:
+                raise self._cut(header)
+            self.stream.seek(length, os.SEEK_CUR)
+            self.at += length
+            return
+        while length:
+            length -= len(self._all(min(length, _PIECE), header))
+
+    def _padded(self, header: tarfile.TarInfo) -> int:
+        return -(-header.size // BLOCK) * BLOCK
+
+    def _all(self, length: int, header: tarfile.TarInfo) -> bytes:
+        # A size in the header may be a lie: no more is asked for than the file can hold.
+        if self.end is not None and self.at + header.size > self.end:
+            raise self._cut(header)
+        content = self.stream.read(length)
+        self.at += len(content)
+        if len(content) < length:
+            raise self._cut(header)
+        return content
+
+    def _cut(self, header: tarfile.TarInfo) -> DataError:
+        return DataError(f"{self.tar} is cut short within member {header.name!r}; copy it again")
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
+
+
+def _pax(content: bytes) -> dict[bytes, bytes]:
+    """The records of a pax header, each `LENGTH KEY=VALUE` and a line end; what is malformed ends them."""
+    records: dict[bytes, bytes] = {}
+    while content:
+        length, blank, _ = content.partition(b" ")
+        if not (blank and length.isdigit() and len(length) + 1 < int(length) <= len(content)):
+            break
+        key, _, value = content[len(length) + 1 : int(length) - 1].partition(b"=")
+        records[key] = value
+        content = content[int(length) :]
+    return records
