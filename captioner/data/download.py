@@ -1,0 +1,230 @@
+"""How is a large file downloaded so that it is whole? Goes on after a broken connection, and checks what has come.
+
+What is being downloaded is `NAME.part`; it becomes `NAME` when size and checksum are right. `downloads.json` beside it
+notes the checksum of every file, and a later run holds the file to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import shutil
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from tqdm import tqdm
+
+from captioner.errors import CaptionerError, DataError, UsageError
+from captioner.files import json_text, replace_file
+from captioner.version import __version__
+
+MANIFEST = "downloads.json"
+
+_PIECE = 1 << 20
+_TIMEOUT = 30.0  # seconds without a byte
+_BROKEN = (http.client.HTTPException, ConnectionError, TimeoutError)
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A file to download.
+
+    Attributes:
+        url: http or https.
+        name: What it is called here.
+        size: Its bytes, where they are published; None takes what the server says.
+        sha256: Its checksum, where that is published.
+        md5: An older checksum, where only that is published.
+    """
+
+    url: str
+    name: str
+    size: int | None = None
+    sha256: str | None = None
+    md5: str | None = None
+
+
+def fetch(remote: Remote, folder: Path, *, tries: int = 5, pause: float = 1.0) -> Path:
+    """Download a file, or go on where an earlier run stopped, or check one that is there.
+
+    Args:
+        remote: What to download.
+        folder: Where it goes; made if need be.
+        tries: Attempts without a single byte before giving up.
+        pause: Seconds before the second attempt; doubled each time.
+
+    Returns:
+        The whole file, checked.
+
+    Raises:
+        UsageError: There is no way to the server, it refuses, or the disk has no room.
+        DataError: The file is not what it should be.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path, part = folder / remote.name, folder / f"{remote.name}.part"
+    if path.exists():
+        _check(path, remote, _noted(folder).get(remote.name))
+        return path
+    size = _download(remote, part, tries=tries, pause=pause)
+    if part.stat().st_size != size:
+        raise DataError(
+            f"{part} has {part.stat().st_size:,} bytes instead of {size:,}; delete it and start again"
+        )
+    note = {"url": remote.url, "size": size, "sha256": _digest(part, "sha256")}
+    try:
+        _check(part, remote, note)
+    except DataError:
+        part.unlink()  # whoever goes on from wrong bytes never arrives
+        raise
+    notes = {**_noted(folder), remote.name: note}
+    part.replace(path)
+    text = json_text(notes, indent=2) + "\n"
+    replace_file(folder / MANIFEST, lambda name: Path(name).write_text(text, encoding="utf-8"))
+    return path
+
+
+def _noted(folder: Path) -> dict[str, Any]:
+    """The notes of earlier runs by file."""
+    path = folder / MANIFEST
+    try:
+        notes = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}); delete it, and files are checked anew") from error
+    return notes if isinstance(notes, dict) else {}
+
+
+def _check(path: Path, remote: Remote, note: Any) -> None:
+    """Raise `DataError` unless the file has the published size and checksum, or those that were noted."""
+    noted = note if isinstance(note, dict) else {}
+    remedy = "it is damaged, or not that file: delete it and start again"
+    size = remote.size if remote.size is not None else noted.get("size")
+    found = path.stat().st_size
+    if size is not None and found != size:
+        raise DataError(f"{path} has {found:,} bytes instead of {size:,}; {remedy}")
+    for kind, expected in (("sha256", remote.sha256 or noted.get("sha256")), ("md5", remote.md5)):
+        if expected is not None and (own := _digest(path, kind)) != expected:
+            raise DataError(f"{path} has the {kind} {own} instead of {expected}; {remedy}")
+
+
+def _digest(path: Path, kind: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, kind).hexdigest()
+
+
+def _download(remote: Remote, part: Path, *, tries: int, pause: float) -> int:
+    """Bring `part` to its full size, and tell that."""
+    host = urllib.parse.urlsplit(remote.url).hostname
+    failed = 0
+    while True:
+        before = part.stat().st_size if part.exists() else 0
+        try:
+            return _attempt(remote, part)
+        except urllib.error.HTTPError as error:
+            raise UsageError(
+                f"{host} answers {error.code} {error.reason} for {remote.url}; {_by_hand(remote, part)}"
+            ) from error
+        except (urllib.error.URLError, *_BROKEN) as error:
+            reason = getattr(error, "reason", error)
+            have = part.stat().st_size if part.exists() else 0
+            failed = 0 if have > before else failed + 1
+            if failed >= tries:
+                raise UsageError(
+                    f"cannot reach {host} ({reason}): is there a network? Start again to go on from {have:,} "
+                    f"bytes, or {_by_hand(remote, part)}"
+                ) from error
+            time.sleep(pause * 2 ** max(0, failed - 1))
+
+
+def _by_hand(remote: Remote, part: Path) -> str:
+    return f"download {remote.url} elsewhere and put it at {part.with_suffix('')}"
+
+
+def _attempt(remote: Remote, part: Path) -> int:
+    """One connection. Returns the full size when all has come."""
+    have = part.stat().st_size if part.exists() else 0
+    if remote.size is not None and have == remote.size:
+        return have
+    tag = part.with_name(f"{part.name}.tag")  # of the very file that was begun
+    headers = {"User-Agent": f"captioner/{__version__}", "Accept-Encoding": "identity"}
+    known = tag.read_text() if have and tag.exists() else None
+    if have:
+        headers["Range"] = f"bytes={have}-"
+        if known:
+            headers["If-Range"] = known
+    request = urllib.request.Request(remote.url, headers=headers)
+    try:
+        answer = urllib.request.urlopen(request, timeout=_TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:
+            raise
+        # Nothing is left to send, or what we have is longer than the file.
+        if _after_slash(error.headers) == have:
+            return have
+        part.unlink()
+        raise ConnectionError("what was downloaded is not the beginning of the file") from error
+    with answer:
+        start = _start(answer, have)
+        total = _total(answer, start)
+        if remote.size is not None and total is not None and total != remote.size:
+            raise DataError(
+                f"{remote.url} has {total:,} bytes on the server, and {remote.size:,} are published: "
+                "the file has changed, or something else answers in its place"
+            )
+        full = total if total is not None else remote.size
+        if full is not None and (free := shutil.disk_usage(part.parent).free) < full - start:
+            raise UsageError(
+                f"{part.parent} has room for {free / 1e9:.1f} GB, and {remote.name} needs "
+                f"{(full - start) / 1e9:.1f} GB more; choose another root"
+            )
+        if etag := answer.headers.get("ETag"):
+            tag.write_text(etag)
+        with part.open("r+b" if part.exists() else "wb") as file:
+            file.seek(start)
+            file.truncate()
+            _copy(answer, file, remote.name, start, full)
+            end = file.tell()
+    if full is not None and end < full:
+        raise ConnectionError(f"the connection broke after {end:,} of {full:,} bytes")
+    tag.unlink(missing_ok=True)
+    return end if full is None else full
+
+
+def _start(answer: Any, have: int) -> int:
+    """Where the bytes that come begin."""
+    if answer.status != 206:
+        return 0  # the server sends everything again
+    first = (answer.headers.get("Content-Range") or "").removeprefix("bytes ").partition("-")[0]
+    if first != str(have):
+        raise CaptionerError(f"the server sends bytes from {first!r} where those from {have} were asked for")
+    return have
+
+
+def _total(answer: Any, start: int) -> int | None:
+    """The size of the whole file, where the server tells."""
+    if (total := _after_slash(answer.headers)) is not None:
+        return total
+    length = answer.headers.get("Content-Length")
+    return start + int(length) if length is not None else None
+
+
+def _after_slash(headers: Any) -> int | None:
+    """The size of the whole file in `Content-Range: bytes 5-9/10`."""
+    total = str(headers.get("Content-Range") or "").rpartition("/")[2]
+    return int(total) if total.isdigit() else None
+
+
+def _copy(answer: Any, file: IO[bytes], name: str, start: int, full: int | None) -> None:
+    with tqdm(
+        total=full, initial=start, desc=name, unit="B", unit_scale=True, disable=None, leave=False
+    ) as bar:
+        while piece := answer.read(_PIECE):
+            file.write(piece)
+            bar.update(len(piece))
