@@ -130,7 +130,7 @@ def single_parts(paths: list[Path], size: int) -> tuple[dict[str, Make], dict[st
         "resize, Pillow": lambda _: image.resize(
             (size, size), Image.Resampling.BILINEAR, box=(0, 0, side, side)
         ),
-        "to normalised float": lambda _: plain.finish(resized.float()),
+        "to normalised float": lambda _: plain.finish(resized.float(), (size, size)),
     }
 
     def pillow(index: int, *, half: bool = False) -> NDArray[np.uint8]:

@@ -73,6 +73,7 @@ class TrainingAugment:
         """
         area, stretch, down, across, mirror, *colour = torch.rand(8, generator=generator).tolist()
         height, width = photo.pixels.shape[:2]
+        size = self.transform.input_size(*photo.size)
         rows, cols = self.transform.seen_size(height, width)
         side = math.sqrt(_between(self.scale, area))
         # Drawn on a log scale, so that stretching and its opposite are equally likely.
@@ -81,14 +82,14 @@ class TrainingAugment:
         cols = min(width, max(1, round(cols * side * aspect)))
         top, left = int(down * (height - rows + 1)), int(across * (width - cols + 1))
         crop = photo.pixels[top : top + rows, left : left + cols]
-        image = self.transform.resize(crop, self.transform.inner_size(rows, cols))
+        image = self.transform.resize(crop, self.transform.inner_size(rows, cols, size))
         if may_flip and mirror < self.flip:
             image = image.flip(-1)
         planes = image.float().contiguous()
         if not self.jitter:
-            return self.transform.finish(planes)
+            return self.transform.finish(planes, size)
         brightness, contrast, saturation = (1 + self.jitter * (2 * value - 1) for value in colour)
-        return self.transform.finish_mixed(planes, *_jitter(planes, brightness, contrast, saturation))
+        return self.transform.finish_mixed(planes, size, *_jitter(planes, brightness, contrast, saturation))
 
 
 def _jitter(

@@ -7,6 +7,7 @@ once, with antialiasing. What was done is returned as an `ImageGeometry`, so tha
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Literal, get_args
@@ -22,8 +23,9 @@ from captioner.errors import ModelFileError, UsageError
 from captioner.image.decode import Photo
 from captioner.image.geometry import ImageGeometry
 
-Fit = Literal["crop", "pad", "squash"]
+Fit = Literal["crop", "pad", "squash", "native"]
 Interpolation = Literal["bilinear", "bicubic"]
+_LONGEST = 4  # times the short side, of a native input; what is longer is squashed to that
 _MAX_SIDE = 4096  # far beyond any encoder; a size from a damaged file must not allocate gigabytes
 
 
@@ -32,13 +34,14 @@ class ImageTransform:
     """Turns a photo into the model's input. The same in training, prediction and overlays.
 
     Attributes:
-        size: (rows, cols) of the model input, in pixels.
+        size: (rows, cols) of the model input, in pixels; of a native one, as many pixels as it may have at most.
         fit: How a photo of another shape is brought to `size`: "crop" shows the largest centred part of the
             input's shape, "pad" shows all of it and fills the rest with the mean colour, "squash" shows all
-            of it distorted.
+            of it distorted, "native" shows all of it in its own shape: rows and cols follow the photo.
         mean: Subtracted from the red, green and blue values, which are scaled to 0–1.
         std: Divides what is left.
         interpolation: "bilinear" or "bicubic", both antialiased.
+        step: (rows, cols) of which a native input's sides are multiples, such as a ViT's patch.
 
     Raises:
         UsageError: A value is out of range.
@@ -50,12 +53,14 @@ class ImageTransform:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: Interpolation = "bilinear"
+    step: tuple[int, int] = (1, 1)
 
     def __post_init__(self) -> None:
         # Lists, as they come from YAML and JSON, become tuples so that equal transforms compare equal.
         object.__setattr__(self, "size", _numbers("size", self.size, 2, 1, _MAX_SIDE, int))
         object.__setattr__(self, "mean", _numbers("mean", self.mean, 3, 0.0, 1.0, float))
         object.__setattr__(self, "std", _numbers("std", self.std, 3, 1e-3, 10.0, float))
+        object.__setattr__(self, "step", _numbers("step", self.step, 2, 1, min(self.size), int))
         _choice("fit", self.fit, get_args(Fit))
         _choice("interpolation", self.interpolation, get_args(Interpolation))
 
@@ -69,19 +74,43 @@ class ImageTransform:
             float32 `[3, rows, cols]`, normalised, and where on the photo it lies.
         """
         height, width = photo.pixels.shape[:2]
+        size = self.input_size(*photo.size)
         rows, cols = self.seen_size(height, width)
         top, left = (height - rows) // 2, (width - cols) // 2
-        inner = self.inner_size(rows, cols)
-        image = self.finish(self.resize(photo.pixels[top : top + rows, left : left + cols], inner).float())
+        inner = self.inner_size(rows, cols, size)
+        image = self.resize(photo.pixels[top : top + rows, left : left + cols], inner).float()
         # One model-input pixel covers so many decoded pixels; padding continues the grid of the part inside.
         step = (rows / inner[0], cols / inner[1])
-        pad = self._padding(inner)
+        pad = _padding(inner, size)
         start = (top - pad[0] * step[0], left - pad[1] * step[1])
-        end = (start[0] + self.size[0] * step[0], start[1] + self.size[1] * step[1])
+        end = (start[0] + size[0] * step[0], start[1] + size[1] * step[1])
         # From decoded to full-size pixels; they differ where a JPEG was decoded at a reduced scale.
         scale = (photo.size[0] / height, photo.size[1] / width)
         view = (start[0] * scale[0], start[1] * scale[1], end[0] * scale[0], end[1] * scale[1])
-        return image, ImageGeometry(photo.size, photo.orientation, view, self.size)
+        return self.finish(image, size), ImageGeometry(photo.size, photo.orientation, view, size)
+
+    @property
+    def largest_size(self) -> tuple[int, int]:
+        """The (rows, cols) that no input exceeds: `size`, but for "native"."""
+        if self.fit != "native":
+            return self.size
+        side = math.ceil(math.sqrt(self.size[0] * self.size[1] * _LONGEST))
+        return side, side
+
+    def input_size(self, height: int, width: int) -> tuple[int, int]:
+        """The (rows, cols) of the input that a `height` × `width` photo becomes: `size`, but for "native"."""
+        if self.fit != "native":
+            return self.size
+        most = self.size[0] * self.size[1] // (self.step[0] * self.step[1])
+        aspect = (
+            min(max(height / width, 1 / _LONGEST), _LONGEST) * self.step[1] / self.step[0]
+        )  # rows / cols, in steps
+        rows = math.ceil(math.sqrt(most * aspect)) + 1
+        # As many rows as leave room for the columns that go with them.
+        while rows > 1 and rows * max(1, round(rows / aspect)) > most:
+            rows -= 1
+        cols = min(most, max(1, round(rows / aspect)))
+        return rows * self.step[0], cols * self.step[1]
 
     def seen_size(self, height: int, width: int) -> tuple[int, int]:
         """The (rows, cols) of a `height` × `width` photo that the model sees: all of it, but for "crop"."""
@@ -93,11 +122,11 @@ class ImageTransform:
             min(width, max(1, round(height * cols / rows))),
         )
 
-    def inner_size(self, rows: int, cols: int) -> tuple[int, int]:
-        """The (rows, cols) of model input that `rows` × `cols` seen pixels fill: all of it, but for "pad"."""
+    def inner_size(self, rows: int, cols: int, size: tuple[int, int]) -> tuple[int, int]:
+        """The part of an input of `size` that `rows` × `cols` seen pixels fill: all of it, but for "pad"."""
         if self.fit != "pad":
-            return self.size
-        scale = min(self.size[0] / rows, self.size[1] / cols)
+            return size
+        scale = min(size[0] / rows, size[1] / cols)
         return max(1, round(rows * scale)), max(1, round(cols * scale))
 
     def resize(self, pixels: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
@@ -108,15 +137,18 @@ class ImageTransform:
         resized: Tensor = resize(image, list(size), interpolation=mode, antialias=True)
         return resized
 
-    def finish(self, image: Tensor) -> Tensor:
+    def finish(self, image: Tensor, size: tuple[int, int]) -> Tensor:
         """Normalise a float32 `[3, rows, cols]` tensor of values 0–255 in place and pad it to `size`."""
-        return self._place(image.sub_(_levels(self.mean)).div_(_levels(self.std)))
+        return _place(image.sub_(_levels(self.mean)).div_(_levels(self.std)), size)
 
-    def finish_mixed(self, image: Tensor, matrix: Sequence[Sequence[float]], offset: float) -> Tensor:
+    def finish_mixed(
+        self, image: Tensor, size: tuple[int, int], matrix: Sequence[Sequence[float]], offset: float
+    ) -> Tensor:
         """Mix the colours of a photo, clip them to 0–255, normalise and pad: as `finish`, in one go.
 
         Args:
             image: float32 `[3, rows, cols]`, values 0–255, contiguous.
+            size: Of the input.
             matrix: 3 × 3: each new colour from all old ones.
             offset: Added to each new colour.
         """
@@ -132,27 +164,18 @@ class ImageTransform:
         low, high = _limits(self.mean, self.std)
         torch.maximum(mixed, low, out=mixed)
         torch.minimum(mixed, high, out=mixed)
-        return self._place(mixed.view_as(image))
-
-    def _place(self, image: Tensor) -> Tensor:
-        """A normalised `[3, rows, cols]` tensor in the middle of `size`."""
-        inner = (image.shape[1], image.shape[2])
-        if inner == self.size:
-            return image.contiguous()
-        top, left = self._padding(inner)
-        padded = torch.zeros(3, *self.size)  # 0 is the mean colour
-        padded[:, top : top + inner[0], left : left + inner[1]] = image
-        return padded
+        return _place(mixed.view_as(image), size)
 
     def spec(self) -> dict[str, object]:
         """The transform as JSON values; `from_spec` makes it again."""
-        return {
+        spec = {
             "size": list(self.size),
             "fit": self.fit,
             "mean": list(self.mean),
             "std": list(self.std),
             "interpolation": self.interpolation,
         }
+        return {**spec, "step": list(self.step)} if self.fit == "native" else spec
 
     @staticmethod
     def from_spec(spec: Mapping[str, object]) -> ImageTransform:
@@ -167,7 +190,9 @@ class ImageTransform:
         Raises:
             ModelFileError: A field is missing, unknown or out of range.
         """
-        fields = ("size", "fit", "mean", "std", "interpolation")
+        fields = ["size", "fit", "mean", "std", "interpolation"]
+        if isinstance(spec, Mapping) and spec.get("fit") == "native":
+            fields.append("step")
         if not isinstance(spec, Mapping) or set(spec) != set(fields):
             found = ", ".join(map(str, spec)) if isinstance(spec, Mapping) else type(spec).__name__
             raise ModelFileError(f"the image transform needs the fields {', '.join(fields)}; found: {found}")
@@ -178,13 +203,39 @@ class ImageTransform:
                 mean=spec["mean"],  # type: ignore[arg-type]
                 std=spec["std"],  # type: ignore[arg-type]
                 interpolation=spec["interpolation"],  # type: ignore[arg-type]
+                step=spec.get("step", (1, 1)),  # type: ignore[arg-type]
             )
         except UsageError as error:
             raise ModelFileError(f"the image transform cannot be used: {error}") from error
 
-    def _padding(self, inner: tuple[int, int]) -> tuple[int, int]:
-        """Rows above and columns left of the part inside."""
-        return (self.size[0] - inner[0]) // 2, (self.size[1] - inner[1]) // 2
+
+def same_size(inputs: Sequence[Tensor | Sequence[Tensor]]) -> list[list[int]]:
+    """Which photos can stand in one batch: places of those whose inputs are of one size, in order of the first.
+
+    Args:
+        inputs: Of each photo its input `[3, rows, cols]`, or those of several models.
+    """
+    found: dict[tuple[torch.Size, ...], list[int]] = {}
+    for place, one in enumerate(inputs):
+        of_models = (one,) if isinstance(one, Tensor) else one
+        found.setdefault(tuple(pixels.shape for pixels in of_models), []).append(place)
+    return list(found.values())
+
+
+def _padding(inner: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """Rows above and columns left of the part inside."""
+    return (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
+
+
+def _place(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """A normalised `[3, rows, cols]` tensor in the middle of `size`."""
+    inner = (image.shape[1], image.shape[2])
+    if inner == size:
+        return image.contiguous()
+    top, left = _padding(inner, size)
+    padded = torch.zeros(3, *size)  # 0 is the mean colour
+    padded[:, top : top + inner[0], left : left + inner[1]] = image
+    return padded
 
 
 @functools.cache

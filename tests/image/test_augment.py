@@ -109,7 +109,7 @@ def test_jitter_is_what_torchvision_calls_brightness_contrast_and_saturation() -
             ((1, 1, factor), adjust_saturation),
         ):
             expected = theirs(image / 255, factor) * 255
-            found = plain.finish_mixed(image, *_jitter(image, *ours)) * 255
+            found = plain.finish_mixed(image, (20, 30), *_jitter(image, *ours)) * 255
             torch.testing.assert_close(found, expected, rtol=0, atol=0.05)
 
 
@@ -125,8 +125,10 @@ def test_mixed_colours_are_clipped_to_what_a_photo_can_show(fit: Fit) -> None:
     mixed = torch.einsum("ij,jrc->irc", torch.tensor(matrix), image) + offset
     assert bool((mixed < 0).any())
     assert bool((mixed > 255).any())
-    expected = transform.finish(mixed.clamp(0, 255))
-    torch.testing.assert_close(transform.finish_mixed(image, matrix, offset), expected, rtol=0, atol=1e-5)
+    expected = transform.finish(mixed.clamp(0, 255), (24, 30))
+    torch.testing.assert_close(
+        transform.finish_mixed(image, (24, 30), matrix, offset), expected, rtol=0, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from captioner.image.transforms import ImageTransform
 GREY = (0.5, 0.5, 0.5)
 SIDES = st.integers(1, 400) | st.sampled_from([1, 2, 3, 8000])
 GRIDS = st.tuples(st.integers(1, 9), st.integers(1, 9))
-FITS = st.sampled_from(["crop", "pad", "squash"])
+FITS = st.sampled_from(["crop", "pad", "squash", "native"])
 
 
 @st.composite
@@ -39,11 +39,12 @@ def test_a_bright_spot_comes_back_to_where_it_was(
     """From stored pixels through turn, crop or pad, resize and a grid, back to upright pixels."""
     if rows * cols > 400 * 400:
         cols = max(1, cols // 50)
-    size = data.draw(st.sampled_from([(32, 32), (32, 48), (48, 32)]))
-    transform = ImageTransform(size, fit=fit, mean=GREY, std=GREY)  # type: ignore[arg-type]
+    step = data.draw(st.sampled_from([(8, 8), (8, 12), (12, 8)]))
+    transform = ImageTransform((4 * step[0], 4 * step[1]), fit=fit, mean=GREY, std=GREY, step=step)  # type: ignore[arg-type]
+    size = transform.input_size(rows, cols)
     seen = transform.seen_size(rows, cols)
     # A spot of a cell's size, fully within what the model sees, somewhere in the upright photo.
-    grid = (4, 4)
+    grid = (size[0] // step[0], size[1] // step[1])
     high, wide = max(1, -(-seen[0] // grid[0])), max(1, -(-seen[1] // grid[1]))
     top = (rows - seen[0]) // 2 + data.draw(st.integers(0, seen[0] - high))
     left = (cols - seen[1]) // 2 + data.draw(st.integers(0, seen[1] - wide))
@@ -54,7 +55,7 @@ def test_a_bright_spot_comes_back_to_where_it_was(
     cells = (image[0].numpy() + 1) / 2
     cells = cells.reshape(grid[0], size[0] // grid[0], grid[1], size[1] // grid[1])
     if fit == "pad":  # the padding is grey; it is no spot
-        inner = transform.inner_size(rows, cols)
+        inner = transform.inner_size(rows, cols, size)
         edge = ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2)
         inside = np.zeros(size, np.float32)
         inside[edge[0] : edge[0] + inner[0], edge[1] : edge[1] + inner[1]] = 1

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from captioner.errors import ModelFileError, UsageError
 from captioner.image.decode import Photo, read_photo
-from captioner.image.transforms import Fit, ImageTransform, Interpolation
+from captioner.image.transforms import Fit, ImageTransform, Interpolation, same_size
 
 MEAN, STD = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)
 GREY = (0.5, 0.5, 0.5)
@@ -79,13 +82,68 @@ def test_a_reduced_decode_sees_the_same_part(fit: Fit) -> None:
     assert (image - image_draft).abs().max() < 0.05
 
 
-@pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
+@pytest.mark.parametrize("fit", ["crop", "pad", "squash", "native"])
 def test_the_spec_makes_the_same_transform(fit: Fit) -> None:
     transform = ImageTransform((96, 128), fit=fit, mean=MEAN, std=STD, interpolation="bicubic")
+    if fit == "native":
+        transform = replace(transform, step=(16, 8))
     again = ImageTransform.from_spec(json.loads(json.dumps(transform.spec())))
     assert again == transform
     photo = photo_of(70, 90)
     assert torch.equal(again(photo)[0], transform(photo)[0])
+
+
+NATIVE = ImageTransform((224, 224), fit="native", mean=GREY, std=GREY, step=(16, 16))
+
+
+@pytest.mark.parametrize(
+    ("photo", "cells"),
+    [
+        ((224, 224), (14, 14)),
+        ((30, 40), (12, 16)),
+        ((4000, 3000), (16, 12)),
+        ((1080, 1920), (10, 18)),
+        ((1, 1), (14, 14)),
+        ((1, 8000), (7, 28)),
+        ((8000, 1), (28, 7)),
+    ],
+)
+def test_a_native_input_has_the_shape_of_its_photo(photo: tuple[int, int], cells: tuple[int, int]) -> None:
+    image, geometry = NATIVE(read_photo(np.full((*photo, 3), 200, np.uint8)))
+    assert image.shape == (3, 16 * cells[0], 16 * cells[1])
+    assert geometry.input_size == (16 * cells[0], 16 * cells[1])
+    assert geometry.view == (0, 0, *photo)
+
+
+@given(
+    aspect=st.floats(0.25, 4.0),
+    size=st.tuples(st.integers(4, 16), st.integers(4, 16)),
+    step=st.tuples(st.integers(4, 16), st.integers(4, 16)),
+)
+def test_native_inputs_stay_within_their_pixels(
+    aspect: float, size: tuple[int, int], step: tuple[int, int]
+) -> None:
+    transform = ImageTransform(
+        (size[0] * step[0], size[1] * step[1]), fit="native", mean=GREY, std=GREY, step=step
+    )
+    photo = (round(10_000 * aspect), 10_000)
+    rows, cols = transform.input_size(*photo)
+    assert rows * cols <= transform.size[0] * transform.size[1]
+    assert rows % step[0] == cols % step[1] == 0
+    # Stretched by no more than comes from rounding one side to whole steps.
+    stretch = rows / cols / (photo[0] / photo[1])
+    assert 1 - 0.51 * step[1] / cols <= stretch <= 1 + 0.51 * step[1] / max(1, cols - step[1] / 2) or (
+        cols == step[1]
+    )
+    assert rows <= transform.largest_size[0] + step[0]
+    assert cols <= transform.largest_size[1] + step[1]
+
+
+def test_photos_of_one_size_share_a_batch() -> None:
+    inputs = [torch.zeros(3, *size) for size in ((4, 6), (6, 4), (4, 6), (5, 5))]
+    assert same_size(inputs) == [[0, 2], [1], [3]]
+    several = [(inputs[0], inputs[3]), (inputs[0], inputs[1]), (inputs[2], inputs[3])]
+    assert same_size(several) == [[0, 2], [1]]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +157,7 @@ def test_the_spec_makes_the_same_transform(fit: Fit) -> None:
         ({"std": [0, 1, 1]}, "std is"),
         ({"mean": [float("nan")] * 3}, "mean is"),
         ({"mean": None}, "mean is None"),
-        ({"fit": "stretch"}, "fit is 'stretch'; choices: crop, pad, squash"),
+        ({"fit": "stretch"}, "fit is 'stretch'; choices: crop, pad, squash, native"),
         ({"fit": ["crop"]}, "fit is"),
         ({"interpolation": "lanczos"}, "choices: bilinear, bicubic"),
         ({"extra": 1}, "needs the fields size, fit, mean, std, interpolation; found: .*extra"),

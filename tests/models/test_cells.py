@@ -122,7 +122,7 @@ def test_an_object_comes_back_to_its_own_place_in_the_photo(
         rows, cols = (int(side) for side in rng.integers(60, 420, 2))
         seen = transform.seen_size(rows, cols)
         # Half as high and wide as a cell, and anywhere in what the model sees.
-        inner = transform.inner_size(*seen)
+        inner = transform.inner_size(*seen, pixels)
         cell = [
             max(1, round(s * p / i / g / 2))
             for s, p, i, g in zip(seen, pixels, inner, encoder.grid, strict=True)
