@@ -101,6 +101,23 @@ def test_memory_grows_in_proportion_to_the_grid() -> None:
     assert largest({"chunk": 16}, 32) < largest({}, 32) / 30
 
 
+def test_a_grid_of_64_x_64_takes_four_times_what_32_x_32_takes() -> None:
+    for settings in ({"window": 8}, {"chunk": 64}):
+        assert largest(settings, 64) <= 4.1 * largest(settings, 32)
+        assert largest(settings, 64) < H * (64 * 64) ** 2 / 60  # a weight for each pair and head
+
+
+def test_windows_and_chunks_are_exact_on_a_grid_of_64_x_64() -> None:
+    inner, x = attention(), tokens(1, (64, 64))
+    with torch.no_grad():
+        whole, _ = inner(x, inner.project(x))
+        chunked, _ = ChunkedAttention(inner, chunk=512)(x, (64, 64))
+        torch.testing.assert_close(chunked, whole, atol=1e-5, rtol=0)
+        # One window of the whole grid is full attention, too.
+        windowed, _ = WindowAttention(inner, window=64, shifted=False)(x, (64, 64))
+        torch.testing.assert_close(windowed, whole, atol=1e-5, rtol=0)
+
+
 def test_windows_have_no_weights_among_all_tokens() -> None:
     with pytest.raises(
         UsageError, match=r"within windows of 4 cells \(model.image_window\), so there are no weights"

@@ -1,0 +1,64 @@
+"""Does the benchmark against transformers run, and say what it should?"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+pytest.importorskip("transformers")
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "bench_transformers.py"
+
+
+@pytest.fixture(scope="module")
+def bench() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("bench_transformers", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where its dataclasses look for their names
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_both_sides_have_weights_of_the_same_shapes(bench: ModuleType) -> None:
+    sizes = [
+        sum(
+            p.numel() for name, p in model.named_parameters() if "pooler" not in name
+        )  # theirs, which none reads
+        for model in (bench.our_model(bench.QUICK), bench.their_model(bench.QUICK, "gpt2"))
+    ]
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.01)
+
+
+def test_a_quick_run_prints_each_row_with_its_goal(
+    bench: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = ["decoder", "greedy-bf16", "train-frozen"]
+    options = ["--quick", "--repeats", "1", "--threads", "1", "--batch", "2", "--device", "cpu"]
+    bench.main([*options, "--rows", ",".join(rows)])
+    printed = capsys.readouterr().out
+    assert "GFLOP/s fp32" in printed
+    for name in rows:
+        row = bench.ROWS[name]
+        (line,) = [line for line in printed.splitlines() if line.startswith(row.name)]
+        assert f">= {row.goal:.1f} x" in line
+
+
+def test_a_floor_grows_with_what_is_asked(bench: ModuleType) -> None:
+    machine = bench.Machine(1e11, 4e11, 1e10)
+    whole, decoder, greedy = (bench.ROWS[name] for name in ("whole", "decoder", "greedy"))
+    floors = [bench.floor_seconds(row, bench.FULL, machine) for row in (whole, decoder, greedy)]
+    assert floors[0] > floors[1] > floors[2]
+    # At batch 1 every step reads the decoder's 27 million weights: 20 times 108 MB at 10 GB/s.
+    assert floors[2] == pytest.approx(20 * 27.1e6 * 4 / 1e10, rel=0.15)
+
+
+def test_an_unknown_row_is_named(bench: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        bench.main(["--rows", "fastest"])
+    assert "--rows fastest is unknown; choose from whole" in capsys.readouterr().err
