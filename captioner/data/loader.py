@@ -110,6 +110,9 @@ class ResumableLoader:
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=pin_memory,
+            # Beginning an iteration draws a number: not from the generator that dropout draws from, or a run that
+            # validates or is resumed in the middle of an epoch would drop other units than one that is not.
+            generator=torch.Generator().manual_seed(order.seed),
         )
 
     def __len__(self) -> int:

@@ -55,15 +55,14 @@ def policy(
         max_length: The search's longest caption in tokens: in that place EOS was no choice.
     """
     inputs = torch.cat([torch.full_like(tokens[:, :, :1], special.begin), tokens[:, :, :-1]], dim=2)
-    logits = decoder(inputs, features).logits.float()
-    never = torch.tensor(sorted({special.pad, special.begin, *special.banned} - {special.end}))
-    logits = logits.index_fill(-1, never.to(logits.device), float("-inf"))
     chosen = tokens != special.pad
     if tokens.shape[-1] == max_length:
         chosen[:, :, -1] = False
-    targets = tokens.masked_fill(~chosen, -1)
-    logprobs = -F.cross_entropy(logits.flatten(0, 2), targets.flatten(), ignore_index=-1, reduction="none")
+    logits = decoder(inputs, features, real=chosen).logits.float()  # [M, V], for the tokens that were chosen
+    never = torch.tensor(sorted({special.pad, special.begin, *special.banned} - {special.end}))
+    logits = logits.index_fill(-1, never.to(logits.device), float("-inf"))
+    logprobs = -F.cross_entropy(logits, tokens[chosen], reduction="none")
     with torch.no_grad():
-        p = logits.softmax(dim=-1)
-        entropy = torch.special.entr(p).sum(dim=-1) * chosen
-    return Drawn(logprobs.view(tokens.shape), entropy, chosen)
+        entropy = torch.special.entr(logits.softmax(dim=-1)).sum(dim=-1)
+    nothing = torch.zeros(tokens.shape, device=tokens.device)
+    return Drawn(nothing.masked_scatter(chosen, logprobs), nothing.masked_scatter(chosen, entropy), chosen)

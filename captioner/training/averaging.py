@@ -22,6 +22,8 @@ from torch.optim.swa_utils import AveragedModel
 from captioner.errors import UsageError
 from captioner.training.module import CaptionModule
 
+_Tensors = tuple[Tensor, ...] | list[Tensor]
+
 
 class WeightAverage(Callback):
     """Averages the model's weights and running statistics over steps; validation and the model file use the average.
@@ -100,7 +102,7 @@ class WeightAverage(Callback):
             theirs.copy_(kept)
 
     @torch.no_grad()
-    def _mix(self, average: list[Tensor], current: list[Tensor], number: Tensor) -> None:
+    def _mix(self, average: _Tensors, current: _Tensors, number: Tensor | int) -> None:
         """Move the averages, all of one type, towards the current values; `number` counts steps from 1."""
         n = int(number)
         if average[0].is_floating_point():
