@@ -9,11 +9,13 @@ import lightning
 import torch
 
 from captioner.data.batch import CaptionBatch, collate
-from captioner.data.draws import Encoded, OnBad, Photos
+from captioner.data.draws import Covered, Encoded, OnBad, Photos, Pictures
 from captioner.data.feature_cache import FeatureCache, StoredFeatures
 from captioner.data.feature_writer import write_features
 from captioner.data.loader import EpochOrder, ResumableLoader
 from captioner.data.samples import CaptionDataset
+from captioner.data.shard_stream import ShardOrder, Streamed
+from captioner.data.shards import Shards
 from captioner.errors import DataError, UsageError
 from captioner.image.augment import TrainingAugment
 from captioner.image.transforms import ImageTransform
@@ -29,6 +31,7 @@ class CaptionDataModule(lightning.LightningDataModule):
         tokenizer: Built from the training captions.
         transform: Brings a photo to the pixels the encoder takes.
         augment: What training images go through instead of `transform`; None for nothing more.
+        cover: Chance (0–1) that patches of a training image are covered; see `captioner.image.cover`.
         batch_size: Images per batch and process.
         captions_per_image: How many of an image's captions a training batch holds, drawn anew in each epoch; None
             for all. Validation always takes all.
@@ -38,6 +41,7 @@ class CaptionDataModule(lightning.LightningDataModule):
         on_bad: "stop" at a photo that cannot be read, or "skip" it.
         cache: Where the encoder's features are stored and read instead of photos; None reads photos.
         name: The data's name, for the folders of `cache`.
+        shuffle_buffer: Samples among which the next is drawn, where training streams shards.
 
     Raises:
         DataError: If a split is empty.
@@ -52,6 +56,7 @@ class CaptionDataModule(lightning.LightningDataModule):
         tokenizer: Tokenizer,
         transform: ImageTransform,
         augment: TrainingAugment | None = None,
+        cover: float = 0.0,
         batch_size: int = 32,
         captions_per_image: int | None = None,
         max_tokens: int = 40,
@@ -60,10 +65,18 @@ class CaptionDataModule(lightning.LightningDataModule):
         on_bad: OnBad = "stop",
         cache: FeatureCache | None = None,
         name: str = "data",
+        shuffle_buffer: int = 1000,
     ) -> None:
         super().__init__()
         if batch_size < 1:
             raise UsageError(f"data.batch_size={batch_size} must be at least 1")
+        if not 0 <= cover <= 1:
+            raise UsageError(f"image.cover={cover} must be from 0 to 1")
+        if cover and cache is not None:
+            raise UsageError(
+                "image.cover hides pixels, and cache=features stores what the encoder makes of whole ones; "
+                "set image.cover=0 or cache=none"
+            )
         if captions_per_image is not None and captions_per_image < 1:
             raise UsageError(
                 f"data.captions_per_image={captions_per_image} must be at least 1, or null for all"
@@ -85,6 +98,7 @@ class CaptionDataModule(lightning.LightningDataModule):
         self.tokenizer = tokenizer
         self.transform = transform
         self.augment = augment
+        self.cover = cover
         self.batch_size = batch_size
         self.captions_per_image = captions_per_image
         self.max_tokens = max_tokens
@@ -93,8 +107,9 @@ class CaptionDataModule(lightning.LightningDataModule):
         self.on_bad: OnBad = on_bad
         self.cache = cache
         self.name = name
+        self.shuffle_buffer = shuffle_buffer
         self._stored: dict[str, StoredFeatures] = {}
-        self._place = {"epoch": 0, "done": 0}
+        self._place: dict[str, int] = {"epoch": 0, "done": 0}
 
     def setup(self, stage: str) -> None:
         """Write the features that are not stored yet; every process does its share."""
@@ -145,6 +160,8 @@ class CaptionDataModule(lightning.LightningDataModule):
     ) -> ResumableLoader:
         train = split == "train"
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        if train and isinstance(dataset, Shards) and split not in self._stored:
+            return self._stream(dataset, rank, world_size)
         order = EpochOrder(
             len(dataset),
             self.batch_size,
@@ -156,10 +173,11 @@ class CaptionDataModule(lightning.LightningDataModule):
         )
         special = self.tokenizer
         stored = self._stored.get(split)
+        pictures: Pictures = stored or Photos(dataset, self.transform, augment)
         return ResumableLoader(
             Encoded(
                 dataset,
-                stored or Photos(dataset, self.transform, augment),
+                Covered(pictures, self.cover) if train and self.cover else pictures,
                 self.tokenizer,
                 captions_per_image=self.captions_per_image if train else None,
                 max_tokens=self.max_tokens,
@@ -173,6 +191,35 @@ class CaptionDataModule(lightning.LightningDataModule):
                 eos_id=special.eos_id,
                 pad_id=special.pad_id,
                 like=stored.like if stored else None,
+            ),
+            num_workers=self.num_workers,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def _stream(self, shards: Shards, rank: int, world_size: int) -> ResumableLoader:
+        order = ShardOrder(
+            shards,
+            self.batch_size,
+            seed=self.seed,
+            buffer=self.shuffle_buffer,
+            rank=rank,
+            world_size=world_size,
+        )
+        special = self.tokenizer
+        return ResumableLoader(
+            Streamed(
+                functools.partial(
+                    _pictures, transform=self.transform, augment=self.augment, cover=self.cover
+                ),
+                self.tokenizer,
+                captions_per_image=self.captions_per_image,
+                max_tokens=self.max_tokens,
+                seed=self.seed,
+                on_bad=self.on_bad,
+            ),
+            order,
+            collate=functools.partial(
+                collate, bos_id=special.bos_id, eos_id=special.eos_id, pad_id=special.pad_id
             ),
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),
@@ -193,8 +240,42 @@ class CaptionDataModule(lightning.LightningDataModule):
         epoch = self.trainer.current_epoch
         if done >= self.trainer.num_training_batches:
             epoch, done = epoch + 1, 0
-        return {"epoch": epoch, "done": done}
+        return {"epoch": epoch, "done": done, **self._division()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where `state_dict` stood."""
+        """Go on where `state_dict` stood.
+
+        Raises:
+            UsageError: In the middle of an epoch that was divided otherwise, so that samples would be lost or repeated.
+        """
         self._place = {"epoch": int(state_dict["epoch"]), "done": int(state_dict["done"])}
+        others = {
+            name: (state_dict[name], value)
+            for name, value in self._division().items()
+            if state_dict.get(name, value) != value
+        }
+        if others and self._place["done"]:
+            told = ", ".join(f"{name} was {before} and is {now}" for name, (before, now) in others.items())
+            raise UsageError(
+                f"the checkpoint stands in the middle of an epoch, and {told}: samples would be lost or repeated; "
+                "resume with what it was"
+            )
+
+    def _division(self) -> dict[str, int]:
+        """What must not change within an epoch."""
+        division = {
+            "processes": self.trainer.world_size if self.trainer else 1,
+            "batch_size": self.batch_size,
+            "images": len(self.train_set),
+        }
+        if isinstance(self.train_set, Shards):
+            division["shuffle_buffer"] = self.shuffle_buffer
+        return division
+
+
+def _pictures(
+    dataset: CaptionDataset, *, transform: ImageTransform, augment: TrainingAugment | None, cover: float
+) -> Pictures:
+    """What training gives the encoder."""
+    photos = Photos(dataset, transform, augment)
+    return Covered(photos, cover) if cover else photos

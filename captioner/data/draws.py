@@ -16,6 +16,7 @@ from captioner.data.faults import OnBad as OnBad  # loaders ask for it here
 from captioner.data.samples import CaptionDataset
 from captioner.errors import ImageError
 from captioner.image.augment import TrainingAugment, may_flip
+from captioner.image.cover import cover
 from captioner.image.transforms import ImageTransform
 from captioner.text.tokenizer import Tokenizer
 
@@ -80,6 +81,27 @@ class Photos:
     def blank(self) -> Tensor:
         """The mean colour, float32 `[3, rows, cols]`."""
         return torch.zeros(3, *self.transform.size)
+
+
+class Covered:
+    """Other pictures, with patches covered at times.
+
+    Args:
+        pictures: Pixels, not features.
+        chance: 0–1, of covering anything of one draw.
+    """
+
+    def __init__(self, pictures: Pictures, chance: float) -> None:
+        self.pictures = pictures
+        self.chance = chance
+
+    def __call__(self, draw: Draw, generator: torch.Generator) -> Tensor:
+        """Pixels float32 `[3, rows, cols]` of one draw."""
+        return cover(self.pictures(draw, generator), self.chance, generator)
+
+    def blank(self) -> Tensor:
+        """As of the other pictures."""
+        return self.pictures.blank()
 
 
 class Encoded(Dataset[EncodedSample]):

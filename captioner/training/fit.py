@@ -80,6 +80,7 @@ def fit(cfg: DictConfig) -> FitResult | None:
         tokenizer=tokenizer,
         transform=transform,
         augment=TrainingAugment(transform, **cfg.image.augment) if cfg.image.augment else None,
+        cover=cfg.image.cover,
         batch_size=cfg.data.batch_size,
         captions_per_image=cfg.data.captions_per_image,
         max_tokens=model.decoder.max_length,
@@ -139,6 +140,8 @@ def fit(cfg: DictConfig) -> FitResult | None:
     trainer = _make_trainer(cfg, trainer_settings, callbacks, output_dir)
     if trainer.is_global_zero:
         _announce(train_set, val_set, tokenizer, model, trainer_settings["precision"])
+        if start.origin is not None:
+            print(f"starts from {start.origin}", file=sys.stderr)
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     if not trainer.is_global_zero:
         return None

@@ -154,6 +154,7 @@ def test_long_captions_are_cut_to_max_tokens() -> None:
     [
         ({"batch_size": 0}, "data.batch_size=0 must be at least 1"),
         ({"captions_per_image": 0}, "data.captions_per_image=0 must be at least 1, or null"),
+        ({"cover": 1.5}, "image.cover=1.5 must be from 0 to 1"),
         ({"num_workers": -1}, "data.num_workers=-1 must not be negative"),
         ({"max_tokens": 2}, "max_tokens=2 leaves no room for a word"),
     ],
@@ -232,3 +233,14 @@ def test_an_epoch_cut_short_is_not_read_again(tmp_path: Path) -> None:
     given = train(tmp_path, limit_train_batches=2)
     loader = module(captions_per_image=2, augment=TrainingAugment(TRANSFORM)).train_dataloader()
     assert equal(given, [batch for _ in range(3) for batch in list(loader)[:2]])
+
+
+def test_patches_of_training_images_alone_are_covered() -> None:
+    whole, covered = (module(cover=chance) for chance in (0.0, 1.0))
+    for batch, other in zip(whole.train_dataloader(), covered.train_dataloader(), strict=True):
+        assert torch.equal(batch.tokens, other.tokens)
+        hidden = (other.images == 0).all(dim=1)
+        assert hidden.any()
+        assert torch.equal(batch.images.movedim(1, -1)[~hidden], other.images.movedim(1, -1)[~hidden])
+    for batch, other in zip(whole.val_dataloader(), covered.val_dataloader(), strict=True):
+        assert torch.equal(batch.images, other.images)
