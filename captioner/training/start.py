@@ -32,12 +32,14 @@ class Start:
         tokenizer: Its tokenizer.
         transform: What a photo goes through.
         spec: How `captioner` is built, for the model file.
+        origin: The file it comes from and what that says of its scores, for people; None for a new model.
     """
 
     captioner: Captioner
     tokenizer: Tokenizer
     transform: ImageTransform
     spec: dict[str, Any]
+    origin: str | None = None
 
 
 def new_model(cfg: DictConfig, train_set: CaptionDataset) -> Start:
@@ -84,7 +86,9 @@ def model_from_file(
     captioner = build_captioner(spec)
     captioner.load_state_dict(bundle.captioner.state_dict())
     _refuse_other_words(train_set, bundle.tokenizer, path)
-    return Start(captioner, bundle.tokenizer, bundle.transform, spec)
+    score = bundle.card.get("scores", {}).get(cfg.monitor)
+    had = "" if score is None else f", kept with {cfg.monitor} {score:.3f}"
+    return Start(captioner, bundle.tokenizer, bundle.transform, spec, origin=f"{path}{had}")
 
 
 def _spec(cfg: DictConfig, tokenizer: Tokenizer) -> dict[str, Any]:
@@ -142,7 +146,7 @@ def _refuse_other_model(
 
 
 def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value of nested mappings by its dotted name, without `_target_` of decoders that have none else."""
+    """Every value of nested mappings by its dotted name."""
     if isinstance(node, DictConfig):
         node = OmegaConf.to_container(node, resolve=True)
     if isinstance(node, Mapping):
