@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+_TOLD = 20  # faults that are named one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,17 @@ class ReadingReport:
     messages: tuple[str, ...] = field(default=(), compare=False)
     missing: tuple[str, ...] = field(default=(), compare=False)
 
+    @property
+    def complete(self) -> bool:
+        """Whether nothing was left out."""
+        return not (
+            self.missing_images
+            or self.dropped_captions
+            or self.empty_captions
+            or self.uncaptioned_images
+            or self.faults
+        )
+
     def summary(self) -> str:
         """One line for the terminal: what is there and, if anything was left out, what."""
         found = f"{_count(self.images, 'image')}, {_count(self.captions, 'caption')}"
@@ -46,6 +60,25 @@ class ReadingReport:
             if count
         )
         return f"{found} (left out: {left_out})" if left_out else found
+
+
+def left_out(datasets: Mapping[str, object]) -> list[str]:
+    """What the readers of some splits left out: each fault once with its file and line, then a line for each split.
+
+    Args:
+        datasets: The splits by name. Of those that keep no report, nothing is told.
+    """
+    reports = {split: getattr(dataset, "report", None) for split, dataset in datasets.items()}
+    told = {
+        split: report
+        for split, report in reports.items()
+        if isinstance(report, ReadingReport) and not report.complete
+    }
+    faults = list(dict.fromkeys(message for report in told.values() for message in report.messages))
+    lines = [f"left out: {message}" for message in faults[:_TOLD]]
+    if len(faults) > _TOLD:
+        lines.append(f"left out: {len(faults) - _TOLD:,} more faulty entries")
+    return [*lines, *(f"{split}: {report.summary()}" for split, report in told.items())]
 
 
 def _count(number: int, noun: str, plural: str | None = None) -> str:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from captioner.bundle import save
 from captioner.config import as_list
 from captioner.data.open import open_split
+from captioner.data.report import left_out
 from captioner.data.samples import CaptionDataset
 from captioner.data.scenes import Scenes
 from captioner.decoding import Search, make_search
@@ -176,7 +177,7 @@ def _conclude(cfg: DictConfig, plan: Plan, records: Sequence[Record], seconds: f
         decoding=", ".join(f"{key}={value}" for key, value in plan.search.spec().items()),
     )
     empty = wordless({record.image: record.caption for record in records})
-    notes, training = [empty] if empty else [], None
+    notes, training = [*left_out({cfg.split: plan.dataset}), *([empty] if empty else [])], None
     if cfg.novelty:
         try:
             training = training_captions(cfg.data, plan.pipeline.card)

@@ -24,6 +24,7 @@ from captioner.bundle import Bundle, save
 from captioner.config import as_list, build
 from captioner.data.datamodule import CaptionDataModule
 from captioner.data.open import open_split
+from captioner.data.report import left_out
 from captioner.data.samples import CaptionDataset
 from captioner.errors import UsageError
 from captioner.explain.teacher_forcing import special_tokens
@@ -89,6 +90,7 @@ def fit(cfg: DictConfig) -> FitResult | None:
         on_bad=cfg.data.get("on_bad", "stop"),
         cache=build(cfg.cache, encoder) if cfg.get("cache") else None,
         name=cfg.data.name,
+        shuffle_buffer=cfg.data.get("shuffle_buffer", 1000),
     )
     objective = build(cfg.objective)
     model.to(memory_format=torch.channels_last)
@@ -225,6 +227,8 @@ def _card(
 def _announce(
     train_set: CaptionDataset, val_set: CaptionDataset, tokenizer: Tokenizer, model: Captioner, precision: str
 ) -> None:
+    for line in left_out({"train": train_set, "val": val_set}):
+        print(line, file=sys.stderr)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     rows, cols = model.encoder.grid
     print(
