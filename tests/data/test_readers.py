@@ -18,9 +18,11 @@ from captioner.data.flickr30k import Flickr30k
 from captioner.data.folder import CaptionedFolder
 from captioner.data.huggingface import HuggingFace
 from captioner.data.karpathy import Karpathy
+from captioner.data.open import open_split
 from captioner.data.samples import CaptionDataset
 from captioner.data.table import Table
 from captioner.errors import DataError, ImageError, UsageError
+from tests.conftest import compose
 
 TRAIN = {"a.jpg": ["A dog, running.", "Un chien à la plage."], "b.jpg": ["A cat."]}
 VAL = {"c.jpg": ["A red kite.", "A kite in the sky."]}
@@ -533,3 +535,34 @@ def test_a_hugging_face_dataset_cut_short_is_refused(root: Path) -> None:
         HuggingFace(saved, "train")
     with pytest.raises(DataError, match=r"images is no Hugging Face dataset that can be read"):
         HuggingFace(root / "images", "train")
+
+
+REACHED = {
+    "flickr8k": ("token", []),
+    "flickr30k": ("bars", []),
+    "table": ("csv", ["data.split_column=split"]),
+    "jsonl": ("jsonl", ["data.split_column=split", "data.images=images"]),
+    "coco": ("coco", []),
+    "karpathy": ("karpathy", []),
+    "folder": ("folder", ["data.split_by=lists", "data.images=images"]),
+}
+
+
+@pytest.mark.parametrize("option", REACHED)
+def test_every_reader_is_reached_by_its_name_and_takes_its_settings(root: Path, option: str) -> None:
+    name, settings = REACHED[option]
+    prepared(root, name)
+    if option == "coco":  # one file a photo folder, as COCO has it
+        for part in ("train2017", "val2017"):
+            (root / part).symlink_to(root / "images")
+    lines(root, "val.txt", list(VAL))
+    data = compose("evaluate", f"data={option}", f"data.root={root}", "data.on_bad=skip", *settings).data
+    assert captions_of(open_split(data, "train")) == TRAIN
+    assert captions_of(open_split(data, "val")) == VAL
+
+
+def test_a_hugging_face_dataset_is_reached_by_its_name(root: Path) -> None:
+    saved = save(root, {"image": ["a.jpg"], "caption": ["A dog."], "split": ["train"]})
+    (root / "images" / "a.jpg").rename(saved / "a.jpg")
+    data = compose("train", "data=huggingface", f"data.root={saved}", "data.split_column=split").data
+    assert captions_of(open_split(data, "train")) == {"a.jpg": ["A dog."]}
