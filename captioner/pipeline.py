@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from captioner.errors import ImageError, UsageError
 from captioner.explain.describe import describe, describe_given
 from captioner.explain.methods import Method, make_methods
 from captioner.image.decode import Photo, read_photo
+from captioner.image.transforms import same_size
+from captioner.models.acceleration import check_precision
 from captioner.reading import PhotoReader, Ready, Source, Unreadable
 
 Explain = str | Method | Sequence[str | Method]
@@ -52,13 +54,14 @@ class CaptionPipeline:
         device: Where it computes.
         ensemble: Further models that decide on each word with it. Explanations are those of `model`.
         average: How they are averaged: `logprobs` or `probs`.
+        precision: "fp32", or "bf16" to encode and search in bfloat16; captions are explained in float32.
 
     Attributes:
         card: The model's training card.
         transforms: What a photo goes through for each model, the ensemble's after the model's own.
 
     Raises:
-        UsageError: If the models' tokenizers differ.
+        UsageError: If the models' tokenizers differ, or the hardware has no bfloat16.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class CaptionPipeline:
         device: str | torch.device = "cpu",
         ensemble: Sequence[bundles.Bundle] = (),
         average: str = "logprobs",
+        precision: str = "fp32",
     ) -> None:
         for number, other in enumerate(ensemble, start=2):
             if other.tokenizer.to_json() != model.tokenizer.to_json():
@@ -79,6 +83,8 @@ class CaptionPipeline:
         self.ensemble = tuple(ensemble)
         self.average = average
         self.device = torch.device(device)
+        check_precision(precision, self.device)
+        self.bf16 = precision == "bf16"
         self.card: dict[str, Any] = model.card
         self.transforms = tuple(one.transform for one in (model, *ensemble))
 
@@ -188,7 +194,7 @@ class CaptionPipeline:
         with closing(read_ahead(batches, PhotoReader(self.transforms), readers=readers)) as all_ready:
             for ready in all_ready:
                 photos = [one for one in ready if isinstance(one, Ready)]
-                captions = iter(self._described(photos, search, methods) if photos else ())
+                captions = iter(self._by_size(photos, search, methods))
                 for one in ready:
                     if isinstance(one, Unreadable):
                         yield Captioned(one.index, None, None, one.error)
@@ -198,6 +204,10 @@ class CaptionPipeline:
     def images_of(self, pixels: Sequence[Tensor]) -> Tensor:
         """A batch `[B, 3, rows, cols]` on the device from the pixels `[3, rows, cols]` of each photo."""
         return torch.stack(list(pixels)).to(self.device, memory_format=torch.channels_last)
+
+    def computing(self) -> AbstractContextManager[None]:
+        """Where images are encoded and captions searched: the number format that was asked for."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def joined(self, search: Search, memories: Sequence[Tensor]) -> Search:
         """The search over all models.
@@ -211,8 +221,16 @@ class CaptionPipeline:
         decoders = [model.captioner.decoder for model in self.ensemble]
         return EnsembleSearch(search, list(zip(decoders, memories, strict=True)), average=self.average)
 
+    def _by_size(self, photos: Sequence[Ready], search: Search, methods: Sequence[Method]) -> list[Caption]:
+        """Photos in their own shapes come in several batches."""
+        found: dict[int, Caption] = {}
+        for places in same_size([photo.inputs for photo in photos]):
+            captions = self._described([photos[place] for place in places], search, methods)
+            found |= zip(places, captions, strict=True)
+        return [found[place] for place in range(len(photos))]
+
     def _described(self, photos: Sequence[Ready], search: Search, methods: Sequence[Method]) -> list[Caption]:
-        with torch.no_grad():
+        with torch.no_grad(), self.computing():
             memories = [
                 model.captioner.encode(self.images_of([photo.inputs[k] for photo in photos])).features
                 for k, model in enumerate(self.ensemble, start=1)
@@ -224,6 +242,7 @@ class CaptionPipeline:
             tokenizer=self.model.tokenizer,
             search=self.joined(search.for_images([photo.index for photo in photos]), memories),
             methods=methods,
+            bf16=self.bf16,
         )
 
 
@@ -233,6 +252,8 @@ def load(
     device: str = "auto",
     ensemble: Sequence[str | Path] = (),
     average: str = "logprobs",
+    precision: str = "fp32",
+    compile: bool = False,
 ) -> CaptionPipeline:
     """Load a model file.
 
@@ -241,14 +262,22 @@ def load(
         device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps".
         ensemble: Further model files of the same vocabulary, which decide on each word with it.
         average: How they are averaged: "logprobs" or "probs".
+        precision: "fp32", or "bf16" to encode and search in bfloat16; captions are explained in float32.
+        compile: Compile a Transformer's step at the first batch, which takes a minute: for thousands of captions.
 
     Raises:
         ModelFileError: If a file cannot be used.
-        UsageError: If the device is not there, or the models' vocabularies differ.
+        UsageError: If the device is not there, it has no bfloat16, the step cannot be compiled, or the models'
+            vocabularies differ.
     """
     chosen = choose_device(device)
     model, *others = (bundles.load(one, device=chosen) for one in (path, *ensemble))
-    return CaptionPipeline(model, device=chosen, ensemble=others, average=average)
+    if not isinstance(compile, bool):
+        raise UsageError(f"compile={compile!r} must be true or false")
+    if compile:
+        for one in (model, *others):
+            one.captioner.decoder.compile_step()
+    return CaptionPipeline(model, device=chosen, ensemble=others, average=average, precision=precision)
 
 
 def choose_device(name: str) -> torch.device:

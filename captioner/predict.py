@@ -91,7 +91,14 @@ def _load(cfg: DictConfig, device: str) -> tuple[CaptionPipeline, Search]:
     from captioner.decoding import make_search
     from captioner.pipeline import load
 
-    pipeline = load(cfg.model, device=device, ensemble=as_list(cfg.ensemble), average=cfg.average)
+    pipeline = load(
+        cfg.model,
+        device=device,
+        ensemble=as_list(cfg.ensemble),
+        average=cfg.average,
+        precision=cfg.precision,
+        compile=cfg.compile,
+    )
     search = make_search(
         cfg.beam_size,
         max_length=cfg.max_length,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -76,7 +77,7 @@ def tell(
             captioned: Iterator[Told] = iter(())
             if memories:
                 numbers = [one.index for one in ready if isinstance(one, Ready)]
-                with busy(), torch.no_grad():
+                with busy(), torch.no_grad(), pipeline.computing():
                     joined = pipeline.joined(search.for_images(numbers), memories[1:])
                     found = joined(pipeline.model.captioner.decoder, memories[0], special)
                     tokens, scores = found.tokens.tolist(), found.scores.tolist()
@@ -113,13 +114,26 @@ def _encoded(
     """Each batch with the memory `[B, N, D]` of every model; none where no photo can be read."""
     models = (pipeline.model, *pipeline.ensemble)
     with closing(read_ahead(batches, PhotoReader(pipeline.transforms, small=True), readers=readers)) as read:
-        for ready in read:
+        for ready in chain.from_iterable(map(_of_one_size, read)):
             inputs = [one.inputs for one in ready if isinstance(one, Ready)]
             memories = []
             if inputs:
-                with busy(), torch.no_grad():
+                with busy(), torch.no_grad(), pipeline.computing():
                     memories = [
                         model.captioner.encode(pipeline.images_of(of_model)).features
                         for model, of_model in zip(models, zip(*inputs, strict=True), strict=True)
                     ]
             yield ready, memories
+
+
+def _of_one_size(ready: Sequence[Ready | Unreadable]) -> list[list[Ready | Unreadable]]:
+    """A batch cut where the size of the inputs changes, as photos in their own shapes make it; the order stays."""
+    parts: list[list[Ready | Unreadable]] = []
+    last: list[torch.Size] | None = None
+    for one in ready:
+        size = [pixels.shape for pixels in one.inputs] if isinstance(one, Ready) else last
+        if not parts or (last is not None and size != last):
+            parts.append([])
+        parts[-1].append(one)
+        last = size
+    return parts

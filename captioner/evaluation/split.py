@@ -151,6 +151,8 @@ def _plan(cfg: DictConfig, team: Team) -> Plan:
         device=_device(cfg.device, team),
         ensemble=as_list(cfg.ensemble),
         average=cfg.average,
+        precision=cfg.precision,
+        compile=cfg.compile,
     )
     search = make_search(
         cfg.beam_size,

@@ -36,6 +36,7 @@ def describe(
     tokenizer: Tokenizer,
     search: Search,
     methods: Sequence[Method] = _DEFAULT,
+    bf16: bool = False,
 ) -> list[Caption]:
     """Caption a batch: encode, search, then read the maps of the winners.
 
@@ -46,13 +47,16 @@ def describe(
         tokenizer: The model's own.
         search: How captions are chosen.
         methods: How they are explained; the first gives `Word.map`. They do not change the captions.
+        bf16: Encode and search in bfloat16; words are judged and explained in float32 nevertheless.
 
     Returns:
         The best caption of each image, in order.
     """
     special = special_tokens(tokenizer)
-    memory = captioner.encode(images)
-    found = search(captioner.decoder, memory.features, special)
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
+        memory = captioner.encode(images)
+        found = search(captioner.decoder, memory.features, special)
+    memory = replace(memory, features=memory.features.float()) if bf16 else memory
     captions = _explained(captioner, images, memory, found, tokenizer, geometries, methods)
     others = zip(found.tokens[:, 1:].tolist(), found.scores[:, 1:].tolist(), strict=True)
     return [

@@ -36,6 +36,11 @@ class DecoderCache:
         """The number of tokens the cache has room for."""
         return self.keys.shape[3]
 
+    @property
+    def allowed(self) -> None:
+        """Which of the tokens that `append` returns may be read: all."""
+        return None
+
     def append(self, layer: int, new: KeyValue) -> KeyValue:
         """Store one token's keys and values `[B*K, G, 1, d]`; return all so far `[B*K, G, length+1, d]`."""
         end = self.length + 1
@@ -61,6 +66,62 @@ class DecoderCache:
         else:
             self.keys = self.keys.index_select(1, flat)
             self.values = self.values.index_select(1, flat)
+        if self.hidden is not None:
+            self.hidden = self.hidden.flatten(0, 1).index_select(0, flat).view(*rows.shape, -1)
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """One layer's keys and values while one step computes, of one shape at every step: what a compiler wants.
+
+    Attributes:
+        keys: `[B*K, G, T, d]`, all of the room, filled or not.
+        values: Like `keys`.
+        at: int64 `[1]`: where the newest token goes.
+        allowed: bool `[T]`: which tokens may be read, the newest included.
+    """
+
+    keys: Tensor
+    values: Tensor
+    at: Tensor
+    allowed: Tensor
+
+    def append(self, layer: int, new: KeyValue) -> KeyValue:
+        """Store one token's keys and values `[B*K, G, 1, d]`; return all of the room."""
+        self.keys.index_copy_(2, self.at, new.keys)
+        self.values.index_copy_(2, self.at, new.values)
+        return KeyValue(self.keys, self.values)
+
+
+@dataclass(slots=True, eq=False)
+class SlotCache:
+    """The state of a cached decode whose tensors keep their shapes, for a compiled step; as `DecoderCache` otherwise.
+
+    Attributes:
+        image: One entry a layer: keys and values of the image `[B, G, N, d]`, shared by all beams, never copied.
+        keys: One entry a layer: `[B*K, G, T, d]`.
+        values: Like `keys`.
+        length: Tokens seen so far.
+        hidden: `[B, K, D]`, the state from which the last step's logits were made; None before the first.
+    """
+
+    image: tuple[KeyValue, ...]
+    keys: list[Tensor]
+    values: list[Tensor]
+    length: int = 0
+    hidden: Tensor | None = None
+
+    @property
+    def max_length(self) -> int:
+        """The number of tokens the cache has room for."""
+        return self.keys[0].shape[2]
+
+    def select(self, rows: Tensor) -> None:
+        """Let beam k of image b continue from beam `rows[b, k]`."""
+        beams = self.keys[0].shape[0] // rows.shape[0]
+        flat = (torch.arange(rows.shape[0], device=rows.device)[:, None] * beams + rows).flatten()
+        self.keys = [kept.index_select(0, flat) for kept in self.keys]
+        self.values = [kept.index_select(0, flat) for kept in self.values]
         if self.hidden is not None:
             self.hidden = self.hidden.flatten(0, 1).index_select(0, flat).view(*rows.shape, -1)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from captioner.models.attention import KeyValue, MultiHeadAttention
-from captioner.models.cache import DecoderCache
+from captioner.models.cache import DecoderCache, Slot
 from captioner.models.linear import Linear
 from captioner.models.packing import Packing
 from captioner.models.sentinel import VisualSentinel
@@ -69,7 +69,7 @@ class DecoderLayer(nn.Module):
         x: Tensor,
         image: KeyValue,
         *,
-        cache: DecoderCache | None = None,
+        cache: DecoderCache | Slot | None = None,
         layer: int = 0,
         turned: Tensor | None = None,
         need_weights: bool = False,
@@ -87,7 +87,8 @@ class DecoderLayer(nn.Module):
         own = self.self_attention.project(token, turned=turned)
         if cache is not None:
             own = cache.append(layer, own)
-        past, _ = self.self_attention(token, own, turned=turned, causal=cache is None)
+        allowed = None if cache is None else cache.allowed
+        past, _ = self.self_attention(token, own, turned=turned, allowed=allowed, causal=cache is None)
         x = x + self.dropout(past.unflatten(0, (B, C)))
         # All captions query one unrepeated image: [B, C, L, D] -> [B, C*L, D]
         state = self.cross_norm(x).flatten(1, 2)

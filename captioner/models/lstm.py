@@ -186,6 +186,16 @@ class LstmDecoder(nn.Module):
         word, context, _ = self._advance(tokens, cache, self._choose())
         return self._logits(word, cache.hidden, context), cache
 
+    def compile_step(self) -> None:
+        """There is nothing to gain.
+
+        Raises:
+            UsageError: Saying so.
+        """
+        raise UsageError(
+            "compile=true compiles a Transformer's step; an LSTM's is a few large products, so leave compile out"
+        )
+
     def _draws(self) -> bool:
         return self.hard and self.training
 

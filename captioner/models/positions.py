@@ -19,15 +19,15 @@ TEXT_POSITIONS = ("learned", "sinusoidal", "rotary")
 IMAGE_POSITIONS = ("learned", "sinusoidal", "none")
 
 
-def angles(length: int, width: int, *, start: int = 0, device: torch.device | None = None) -> Tensor:
-    """The angles t / 10000^(2i/width), float32 `[length, ceil(width / 2)]`, for t from `start`."""
-    frequencies = 10000.0 ** (-torch.arange(0, width, 2, device=device) / width)
-    return torch.arange(start, start + length, device=device)[:, None] * frequencies
+def angles(at: Tensor, width: int) -> Tensor:
+    """The angles t / 10000^(2i/width), float32 `[L, ceil(width / 2)]`, for each t of `at` int64 `[L]`."""
+    frequencies = 10000.0 ** (-torch.arange(0, width, 2, device=at.device) / width)
+    return at[:, None] * frequencies
 
 
 def sinusoid_line(length: int, dim: int) -> Tensor:
     """Sinusoidal positions float `[length, dim]`, of variance 1/2."""
-    turned = angles(length, dim)
+    turned = angles(torch.arange(length), dim)
     return torch.stack([turned.sin(), turned.cos()], dim=-1).flatten(1)[:, :dim]
 
 

@@ -10,14 +10,15 @@ Axis letters: `B` images, `C` captions or beams per image, `L` tokens, `D` width
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 
 from captioner.errors import UsageError
+from captioner.models.acceleration import compiled
 from captioner.models.attention import KeyValue
-from captioner.models.cache import DecoderCache
+from captioner.models.cache import DecoderCache, Slot, SlotCache
 from captioner.models.decoder_layer import DecoderLayer
 from captioner.models.decoder_output import DecoderOutput
 from captioner.models.linear import Linear, linear
@@ -117,6 +118,7 @@ class TransformerDecoder(nn.Module):
             )
         self.norm = nn.LayerNorm(dim)
         self.head = None if tie_weights else Linear(dim, vocab_size, bias=False)
+        self._compiled: Callable[..., tuple[Tensor, Tensor]] | None = None
         self._init_weights(dim, depth)
 
     def _init_weights(self, dim: int, depth: int) -> None:
@@ -138,23 +140,20 @@ class TransformerDecoder(nn.Module):
                 with torch.no_grad():
                     branch.weight.div_(math.sqrt(3 * depth))
 
-    def _embed(self, tokens: Tensor, start: int) -> Tensor:
-        # [B, C, L] -> [B, C, L, D]
-        end = start + tokens.shape[-1]
+    def _embed(self, tokens: Tensor, at: Tensor) -> Tensor:
+        # [B, C, L] at the positions [L] -> [B, C, L, D]
         scale = math.sqrt(self.token_embedding.embedding_dim)  # undo the small embedding of tied weights
         embedded: Tensor = self.token_embedding(tokens) * scale
         if self.position_embedding is not None:
-            embedded = embedded + self.position_embedding(torch.arange(start, end, device=tokens.device))
+            embedded = embedded + self.position_embedding(at)
         elif self.positions == "sinusoidal":
-            embedded = embedded + self.get_buffer("sinusoids")[start:end]
+            embedded = embedded + self.get_buffer("sinusoids")[at]
         embedded = self.dropout(embedded)
         return embedded
 
-    def _turned(self, tokens: Tensor, start: int) -> Tensor | None:
+    def _turned(self, at: Tensor) -> Tensor | None:
         """Angles `[L, d / 2]` of rotary positions, or None."""
-        if self.positions != "rotary":
-            return None
-        return angles(tokens.shape[-1], self.head_dim, start=start, device=tokens.device)
+        return angles(at, self.head_dim) if self.positions == "rotary" else None
 
     def _logits(self, x: Tensor) -> Tensor:
         weight = self.token_embedding.weight if self.head is None else self.head.weight
@@ -191,7 +190,8 @@ class TransformerDecoder(nn.Module):
                 f"a caption of {tokens.shape[-1]} tokens exceeds the decoder's max_length={self.max_length}; "
                 "raise model.decoder.max_length or shorten the caption"
             )
-        x, turned = self._embed(tokens, 0), self._turned(tokens, 0)
+        at = torch.arange(tokens.shape[-1], device=tokens.device)
+        x, turned = self._embed(tokens, at), self._turned(at)
         if real is not None:
             packing = Packing(real)
             x = packing.captions.gather(x.flatten(0, 1))
@@ -209,7 +209,7 @@ class TransformerDecoder(nn.Module):
 
     def init_cache(
         self, memory: Tensor, *, num_beams: int = 1, max_length: int | None = None
-    ) -> DecoderCache:
+    ) -> DecoderCache | SlotCache:
         """An empty cache for decoding `num_beams` captions of each image in the memory `[B, N, D]`.
 
         Args:
@@ -219,10 +219,16 @@ class TransformerDecoder(nn.Module):
         """
         image = tuple(layer.contiguous() for layer in self._project(memory))
         B, G, _, d = image[0].keys.shape
-        shape = (len(image), B * num_beams, G, min(max_length or self.max_length, self.max_length), d)
-        return DecoderCache(image, image[0].keys.new_zeros(shape), image[0].keys.new_zeros(shape))
+        room, like = min(max_length or self.max_length, self.max_length), image[0].keys
+        if self._compiled is not None:
+            keys, values = ([like.new_zeros(B * num_beams, G, room, d) for _ in image] for _ in range(2))
+            return SlotCache(image, keys, values)
+        shape = (len(image), B * num_beams, G, room, d)
+        return DecoderCache(image, like.new_zeros(shape), like.new_zeros(shape))
 
-    def step(self, tokens: Tensor, cache: DecoderCache) -> tuple[Tensor, DecoderCache]:
+    def step(
+        self, tokens: Tensor, cache: DecoderCache | SlotCache
+    ) -> tuple[Tensor, DecoderCache | SlotCache]:
         """Logits `[B, K, V]` after one more token `[B, K]`; equals the last position of `forward`.
 
         Raises:
@@ -230,12 +236,42 @@ class TransformerDecoder(nn.Module):
         """
         if cache.length >= cache.max_length:
             raise UsageError(f"the cache is full after {cache.length} tokens; ask init_cache for more room")
-        x, turned = (
-            self._embed(tokens[:, :, None], cache.length),
-            self._turned(tokens[:, :, None], cache.length),
-        )
-        for index, layer in enumerate(self.layers):
-            x, _ = layer(x, cache.image[index], cache=cache, layer=index, turned=turned)
+        at = torch.arange(cache.length, cache.length + 1, device=tokens.device)
+        if isinstance(cache, SlotCache):
+            assert self._compiled is not None, "a cache of a compiled step"
+            logits, cache.hidden = self._compiled(tokens, at, cache.image, cache.keys, cache.values)
+        else:
+            x, turned = self._embed(tokens[:, :, None], at), self._turned(at)
+            for index, layer in enumerate(self.layers):
+                x, _ = layer(x, cache.image[index], cache=cache, layer=index, turned=turned)
+            cache.hidden = self.norm(x[:, :, 0])
+            logits = self._logits(cache.hidden)
         cache.length += 1
-        cache.hidden = self.norm(x[:, :, 0])
-        return self._logits(cache.hidden), cache
+        return logits, cache
+
+    def compile_step(self) -> None:
+        """Let `step` be compiled when it is first called: worth it for thousands of captions.
+
+        Captions stay the same; log-probabilities may differ in the last digits.
+
+        Raises:
+            UsageError: As `compiled`.
+        """
+        self._compiled = compiled(self._whole_step, self.token_embedding.weight.device)
+
+    def _whole_step(
+        self,
+        tokens: Tensor,
+        at: Tensor,
+        image: tuple[KeyValue, ...],
+        keys: list[Tensor],
+        values: list[Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """A step whose shapes do not depend on how many tokens there are: logits and hidden state."""
+        allowed = torch.arange(keys[0].shape[2], device=at.device) <= at
+        x, turned = self._embed(tokens[:, :, None], at), self._turned(at)
+        for index, layer in enumerate(self.layers):
+            slot = Slot(keys[index], values[index], at, allowed)
+            x, _ = layer(x, image[index], cache=slot, layer=index, turned=turned)
+        hidden = self.norm(x[:, :, 0])
+        return self._logits(hidden), hidden

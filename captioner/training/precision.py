@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
+
+from captioner.models.acceleration import has_bf16
 
 
 def choose_precision(precision: str, accelerator: str) -> str:
@@ -17,19 +17,7 @@ def choose_precision(precision: str, accelerator: str) -> str:
     if precision != "auto":
         return precision
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    if accelerator in ("auto", "cpu") and _cpu_has_bf16():
+        return "bf16-mixed" if has_bf16("cuda") else "32-true"
+    if accelerator in ("auto", "cpu") and has_bf16("cpu"):
         return "bf16-mixed"
     return "32-true"
-
-
-def _cpu_has_bf16() -> bool:
-    """Whether the processor multiplies bfloat16 itself (AVX512-BF16 or AMX); emulation is slower than float32."""
-    features = torch.backends.cpu.get_cpu_capability()
-    if not features.startswith("AVX512"):
-        return False
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags

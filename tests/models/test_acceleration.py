@@ -1,0 +1,91 @@
+"""Are captions the same when the step is compiled, and near when numbers are shorter?"""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+
+from captioner.decoding import BeamSearch, SpecialTokens
+from captioner.errors import CaptionerError, UsageError
+from captioner.models import acceleration
+from captioner.models.acceleration import check_precision, compiled, has_bf16
+from captioner.models.lstm import LstmDecoder
+from captioner.models.transformer import TransformerDecoder
+
+CPU = torch.device("cpu")
+SPECIAL = SpecialTokens(pad=0, begin=1, end=2, banned=(3,))
+needs_compiler = pytest.mark.skipif(
+    not (shutil.which("g++") or shutil.which("clang++")), reason="there is no C++ compiler"
+)
+
+
+def decoder(positions: str = "learned") -> TransformerDecoder:
+    torch.manual_seed(0)
+    return TransformerDecoder(30, 16, depth=1, num_heads=2, max_length=8, positions=positions).eval()
+
+
+@needs_compiler
+def test_a_compiled_step_gives_the_same_captions() -> None:
+    plain, faster = decoder("rotary"), decoder("rotary")
+    faster.compile_step()
+    memory, search = torch.randn(2, 5, 16), BeamSearch(3, max_length=7)
+    expected, found = search(plain, memory, SPECIAL), search(faster, memory, SPECIAL)
+    assert torch.equal(found.tokens, expected.tokens)
+    torch.testing.assert_close(found.scores, expected.scores, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary"])
+def test_a_step_of_one_shape_is_the_step(positions: str) -> None:
+    plain, whole = decoder(positions), decoder(positions)
+    whole._compiled = whole._whole_step  # what is compiled, as it stands
+    memory, search = torch.randn(3, 5, 16), BeamSearch(4, max_length=7)
+    expected, found = search(plain, memory, SPECIAL), search(whole, memory, SPECIAL)
+    assert torch.equal(found.tokens, expected.tokens)
+    torch.testing.assert_close(found.token_logprobs, expected.token_logprobs, atol=1e-5, rtol=0)
+
+
+def test_what_cannot_be_compiled_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match=r"compile=true compiles a Transformer's step; .* leave compile out"):
+        LstmDecoder(30, 16).compile_step()
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(UsageError, match=r"compile=true needs a C\+\+ compiler, and none is on the path"):
+        decoder().compile_step()
+
+
+def test_a_failing_compiler_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._dynamo.exc import TorchDynamoException
+
+    def broken(function: object) -> object:
+        def call(*_: object) -> None:
+            raise TorchDynamoException("no header\nlong story")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", broken)
+    monkeypatch.setattr(acceleration.shutil, "which", lambda name: name)
+    with pytest.raises(
+        CaptionerError, match=r"cannot compile this model here \(no header\); leave compile out"
+    ):
+        compiled(torch.sin, CPU)(torch.zeros(1))
+
+
+def test_a_format_that_is_not_known_or_slower_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_precision("fp32", CPU)
+    with pytest.raises(UsageError, match="precision=fp8 is unknown; choose from fp32, bf16"):
+        check_precision("fp8", CPU)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    assert not has_bf16("cpu")
+    with pytest.raises(UsageError, match="precision=bf16 needs a processor that multiplies bfloat16 itself"):
+        check_precision("bf16", CPU)
+
+
+def test_half_precision_stays_near() -> None:
+    memory, search = torch.randn(2, 5, 16), BeamSearch(3, max_length=7)
+    expected = search(decoder(), memory, SPECIAL)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = search(decoder(), memory, SPECIAL)
+    assert found.scores.dtype == torch.float32
+    torch.testing.assert_close(found.scores[:, 0], expected.scores[:, 0], atol=0.1, rtol=0)
