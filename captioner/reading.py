@@ -89,7 +89,16 @@ class PhotoReader:
             return source
         if not isinstance(source, NamedPhoto):
             return read_photo(source, min_size=self.min_size)
-        try:
-            return read_photo(source.content, min_size=self.min_size)
-        except ImageError as error:
-            raise ImageError(str(error).replace(_UNNAMED, source.name, 1)) from error
+        return decode_named(source, self.min_size)
+
+
+def decode_named(photo: NamedPhoto, min_size: tuple[int, int] | None) -> Photo:
+    """Decode an encoded photo in memory; `min_size` as in `read_photo`.
+
+    Raises:
+        ImageError: By the photo's name.
+    """
+    try:
+        return read_photo(photo.content, min_size=min_size)
+    except ImageError as error:
+        raise ImageError(str(error).replace(_UNNAMED, photo.name, 1)) from error

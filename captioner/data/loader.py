@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle, islice
+from typing import Any, Protocol
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -75,11 +76,25 @@ class EpochOrder:
             yield [Draw(epoch, own[place], place < counted) for place in places]
 
 
+class Order(Protocol):
+    """The batches of each epoch, and the seed that decides them."""
+
+    seed: int
+
+    def __len__(self) -> int:
+        """How many batches an epoch has."""
+        ...
+
+    def batches(self, epoch: int, *, skip: int = 0) -> Iterator[list[Any]]:
+        """What the dataset is asked for, batch by batch, from batch `skip` on."""
+        ...
+
+
 class ResumableLoader:
     """Batches of one epoch after the other; `epoch` and `done` say where it stands and may be set to go on there.
 
     Args:
-        dataset: Gives an `EncodedSample` for a `Draw`.
+        dataset: Gives an `EncodedSample` for what `order` asks for.
         order: The batches of each epoch.
         collate: Makes a batch of samples.
         num_workers: Reading processes; 0 reads in this one. The batches are the same either way.
@@ -93,7 +108,7 @@ class ResumableLoader:
     def __init__(
         self,
         dataset: Dataset[EncodedSample],
-        order: EpochOrder,
+        order: Order,
         *,
         collate: Callable[[Sequence[EncodedSample]], CaptionBatch],
         num_workers: int = 0,
@@ -140,12 +155,12 @@ def own_words() -> Iterator[None]:
 class _OnePass:
     """The batch sampler torch's DataLoader iterates: the rest of one epoch."""
 
-    def __init__(self, order: EpochOrder) -> None:
+    def __init__(self, order: Order) -> None:
         self.order = order
         self.epoch = 0
         self.skip = 0
 
-    def __iter__(self) -> Iterator[list[Draw]]:
+    def __iter__(self) -> Iterator[list[Any]]:
         return self.order.batches(self.epoch, skip=self.skip)
 
     def __len__(self) -> int:

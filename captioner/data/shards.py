@@ -1,0 +1,231 @@
+"""How are image–caption pairs read from WebDataset tar shards? `Shards`, without an index of the whole set in memory.
+
+Kept are the shards' names and how many samples each holds. Training streams them (`captioner.data.shard_stream`);
+whoever asks for one sample, as validation does, gets it from the few shards that were asked for last.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import json
+import os
+import sys
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from captioner.data.draws import OnBad
+from captioner.data.samples import CaptionSample
+from captioner.data.shard_files import PIPE, ShardSample, find_shards, read_samples
+from captioner.errors import DataError, ImageError, UsageError
+from captioner.image.decode import Photo
+from captioner.reading import NamedPhoto, decode_named
+
+INDEX = "index.json"
+"""Beside the shards: how many samples each holds, in the form of webdataset's `wids`."""
+
+_KEPT = 4  # shards whose captions are kept for whoever asks for single samples
+_CAPTIONS = ("json", "txt")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSample:
+    """One sample of a shard.
+
+    Attributes:
+        name: Shard and member, for messages.
+        id: From its JSON, or else its key.
+        captions: As written.
+        photo: The photo's file, or None where it was not read or there is none.
+        place: Where the photo lies in the shard: offset and size in bytes; None where there is none.
+        fault: What is wrong with it, or None.
+    """
+
+    name: str
+    id: str
+    captions: tuple[str, ...]
+    photo: bytes | None
+    place: tuple[int, int] | None
+    fault: str | None
+
+
+class Shards:
+    """Samples of WebDataset shards: a photo beside `.json` with `captions` or `caption`, or `.txt` with a caption.
+
+    Args:
+        shards: Paths, patterns with braces or `*`, or `pipe:COMMAND`; one or several.
+        root: What paths are relative to.
+        on_bad: "stop" at a damaged shard or sample, or "skip" what cannot be read.
+
+    Attributes:
+        names: The shards.
+        starts: Number of each shard's first sample, and the number of all at the end.
+        on_bad: As given.
+
+    Raises:
+        DataError: A shard is missing, or damaged where `on_bad` is "stop"; or there is no sample.
+        UsageError: `on_bad` is neither.
+    """
+
+    def __init__(
+        self, shards: str | Sequence[str], *, root: Path | str = ".", on_bad: OnBad = "stop"
+    ) -> None:
+        if on_bad not in get_args(OnBad):
+            raise UsageError(f"data.on_bad={on_bad} must be stop or skip")
+        self.on_bad: OnBad = on_bad
+        self.names = find_shards(shards, folder=Path(root).expanduser())
+        counts = [self._count(name) for name in self.names]
+        self.starts = [0, *itertools.accumulate(counts)]
+        if not len(self):
+            raise DataError(
+                f"the {len(self.names)} shards from {self.names[0]} on hold no sample; make them again"
+            )
+        self._kept: OrderedDict[int, list[StoredSample]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return self.starts[-1]
+
+    def __getitem__(self, index: int) -> CaptionSample:
+        sample = self._sample(index)
+        return CaptionSample(sample.id, sample.captions, None)
+
+    def photo(self, index: int, *, min_size: tuple[int, int] | None = None) -> Photo:
+        """The decoded, upright photo at `index`.
+
+        Raises:
+            ImageError: Names shard and member.
+            UsageError: The shard is a pipe, which cannot be asked for one photo.
+        """
+        sample = self._sample(index)
+        shard = self.names[self.shard_of(index)]
+        if shard.startswith(PIPE):
+            raise UsageError(
+                f"{shard} is read from front to back alone; name files for validation and evaluation"
+            )
+        if sample.fault is not None or sample.place is None:
+            raise ImageError(sample.fault or f"{sample.name} has no photo")
+        with open(shard, "rb") as file:
+            content = os.pread(file.fileno(), sample.place[1], sample.place[0])
+        return decode_named(NamedPhoto(sample.name, content), min_size)
+
+    def shard_of(self, index: int) -> int:
+        """The number of the shard that holds a sample. Raises IndexError outside `[0, len)`."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"index {index} is outside the {len(self)} images")
+        return bisect.bisect_right(self.starts, index) - 1
+
+    def read(self, shard: int, *, photos: bool = True) -> Iterator[StoredSample]:
+        """The samples of a shard, as many as were counted; with `on_bad="skip"` what is damaged has a fault.
+
+        Raises:
+            DataError: The shard is damaged, or holds another number of samples than was counted.
+        """
+        name = self.names[shard]
+        count = self.starts[shard + 1] - self.starts[shard]
+        done = 0
+        fault = f"{name} holds {{}} samples, and {count} were counted; make its index again"
+        try:
+            for sample in read_samples(name, wanted=lambda suffix: photos or suffix in _CAPTIONS):
+                if done < count:
+                    yield self._stored(name, sample)
+                done += 1
+            if done != count:
+                raise DataError(fault.format(done))
+        except DataError as error:
+            if self.on_bad == "stop":
+                raise
+            for _ in range(done, count):
+                yield StoredSample(name, name, (), None, None, str(error))
+
+    def _sample(self, index: int) -> StoredSample:
+        shard = self.shard_of(index)
+        if shard not in self._kept:
+            while len(self._kept) >= _KEPT:
+                self._kept.popitem(last=False)
+            self._kept[shard] = list(self.read(shard, photos=False))
+        self._kept.move_to_end(shard)
+        return self._kept[shard][index - self.starts[shard]]
+
+    def _stored(self, shard: str, sample: ShardSample) -> StoredSample:
+        suffix = sample.photo
+        name = f"{shard}::{sample.key}" + (f".{suffix}" if suffix else "")
+        fault = None if suffix else f"{name} has no photo: it has {', '.join(sample.files)}"
+        identity, captions = sample.key, tuple[str, ...]()
+        try:
+            identity, captions = _captions(f"{shard}::{sample.key}", sample)
+        except DataError as error:
+            if self.on_bad == "stop":
+                raise
+            fault = str(error)
+        photo = sample.files[suffix] if suffix else None
+        return StoredSample(name, identity, captions, photo, sample.places.get(suffix or ""), fault)
+
+    def _count(self, shard: str) -> int:
+        counted = _from_index(shard)
+        if counted is not None:
+            return counted
+        count = 0
+        try:
+            for _ in read_samples(shard, wanted=lambda suffix: False):
+                count += 1
+        except DataError as error:
+            if self.on_bad == "stop":
+                raise
+            print(f"skipped: {error}; its first {count:,} samples are read", file=sys.stderr, flush=True)
+        return count
+
+
+def _captions(where: str, sample: ShardSample) -> tuple[str, tuple[str, ...]]:
+    """The id and the captions of a sample.
+
+    Raises:
+        DataError: Its JSON or text is malformed.
+    """
+    content = sample.files.get("json")
+    if content is not None:
+        try:
+            record = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{where}.json is not JSON: {error}; make the shard again") from error
+        found = record.get("captions", record.get("caption")) if isinstance(record, dict) else None
+        texts = [found] if isinstance(found, str) else found
+        if isinstance(texts, list) and all(isinstance(text, str) for text in texts):
+            return str(record.get("id", sample.key)), tuple(text for text in texts if text.strip())
+        if "txt" not in sample.files:
+            raise DataError(
+                f"{where}.json has no captions: a list of texts called captions, or a text called caption"
+            )
+    text = sample.files.get("txt")
+    if text is None:
+        raise DataError(f"{where} has no captions: no .json and no .txt")
+    try:
+        decoded = text.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}.txt is not UTF-8: {error}; make the shard again") from error
+    return sample.key, (decoded,) if decoded else ()
+
+
+_indexes: dict[Path, dict[str, dict[str, Any]]] = {}
+
+
+def _from_index(shard: str) -> int | None:
+    """How many samples the index beside a shard says it holds; None where there is none, or the shard has changed."""
+    path = Path(shard)
+    if shard.startswith(PIPE) or not (path.parent / INDEX).is_file():
+        return None
+    entries = _indexes.get(path.parent)
+    if entries is None or path.name not in entries:
+        try:
+            listed = json.loads((path.parent / INDEX).read_text(encoding="utf-8"))["shardlist"]
+            entries = _indexes[path.parent] = {entry["url"]: entry for entry in listed}
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{path.parent / INDEX} is damaged ({error}); delete it, and the shards are counted"
+            ) from error
+    entry = entries.get(path.name)
+    if entry is None or entry.get("filesize") != path.stat().st_size:
+        return None
+    return int(entry["nsamples"])

@@ -1,0 +1,146 @@
+"""How does any dataset become WebDataset tar shards, for data=shards?
+
+    python scripts/prepare_shards.py data=flickr8k data.root=DIR --out SHARDS [--splits train,val] [--per-shard 1000]
+                                     [--processes 2] [--check] [--on-bad skip]
+
+Writes SHARDS/train-000000.tar and so on, and SHARDS/index.json, which says how many samples each has. The bytes depend
+on the dataset alone. Shards that are there are kept: started again after a kill it writes what is missing; whether they
+are of the same dataset and size is checked by SHARDS/made-from.json. --check decodes every photo first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import json
+import multiprocessing
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from captioner.config import conf_dir, fail
+from captioner.data.open import open_split, split_names
+from captioner.data.samples import CaptionDataset
+from captioner.data.shard_writer import Written, write_index, write_shard
+from captioner.errors import CaptionerError, UsageError
+from captioner.files import json_text, output_folder, replace_file
+
+_opened: dict[str, CaptionDataset] = {}  # of this process
+
+
+def main() -> None:
+    arguments = parse()
+    try:
+        prepare(arguments)
+    except CaptionerError as error:
+        fail(error)
+    except (HydraException, OmegaConfBaseException) as error:
+        fail(UsageError(str(error).splitlines()[0]))
+    except OSError as error:
+        fail(UsageError(f"{error.filename}: {error.strerror}; check --out and the disk"))
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--splits", default="", help="by commas; all by default")
+    parser.add_argument("--per-shard", type=int, default=1000, help="samples of a shard")
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--check", action="store_true", help="decode every photo")
+    parser.add_argument("--on-bad", choices=("stop", "skip"), default="stop")
+    parser.add_argument("overrides", nargs="*", help="data=NAME data.root=DIR and the like")
+    return parser.parse_args()
+
+
+def prepare(arguments: argparse.Namespace) -> None:
+    for name in ("per_shard", "processes"):
+        if getattr(arguments, name) < 1:
+            raise UsageError(f"--{name.replace('_', '-')} {getattr(arguments, name)} must be at least 1")
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        data = compose("train", arguments.overrides).data
+    if missing := OmegaConf.missing_keys(data):
+        raise UsageError(f"data.{min(missing)} has no value; give data.{min(missing)}=...")
+    splits = [split for split in arguments.splits.split(",") if split] or split_names(data)
+    folder = output_folder(arguments.out)
+    settings: Any = OmegaConf.to_container(data, resolve=True)
+    start, written = time.monotonic(), []
+    # New interpreters: a fork of one whose libraries have threads may hang.
+    with concurrent.futures.ProcessPoolExecutor(
+        arguments.processes, multiprocessing.get_context("spawn")
+    ) as pool:
+        for split in splits:
+            size = len(_open(settings, split))
+            keep_origin(folder, split, settings, size, arguments.per_shard)
+            job = partial(
+                _write,
+                settings,
+                folder,
+                split,
+                per_shard=arguments.per_shard,
+                check=arguments.check,
+                on_bad=arguments.on_bad,
+            )
+            numbers = range(-(-size // arguments.per_shard))
+            for shard in pool.map(job, numbers) if arguments.processes > 1 else map(job, numbers):
+                written.append(shard)
+                for fault in shard.faults:
+                    print(f"skipped: {fault}", file=sys.stderr)
+                print(f"{shard.name}: {shard.samples:,} samples, {shard.size / 1e6:.1f} MB", file=sys.stderr)
+    write_index(folder, written)
+    samples, seconds = sum(shard.samples for shard in written), time.monotonic() - start
+    left_out = sum(len(shard.faults) for shard in written)
+    print(
+        f"{samples:,} samples in {len(written):,} shards, {sum(s.size for s in written) / 1e9:.2f} GB, "
+        f"{left_out:,} photos left out; {samples / seconds:.0f} photos/s: {folder}"
+    )
+
+
+def keep_origin(folder: Path, split: str, settings: dict[str, Any], size: int, per_shard: int) -> None:
+    """Refuse to go on with shards of other data."""
+    path = folder / "made-from.json"
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    # Reading settings say nothing about which samples there are.
+    reading = ("num_workers", "batch_size", "captions_per_image")
+    data = {key: value for key, value in settings.items() if key not in reading}
+    own = json.loads(json_text({"data": data, "images": size, "per_shard": per_shard}))
+    if kept.get(split, own) != own:
+        raise UsageError(
+            f"{folder} holds {split} shards of other data or another --per-shard; choose another --out, or delete them"
+        )
+    text = json_text({**kept, split: own}, indent=1) + "\n"
+    replace_file(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
+
+
+def _open(settings: dict[str, Any], split: str) -> CaptionDataset:
+    if split not in _opened:
+        data = OmegaConf.create(settings)
+        assert isinstance(data, DictConfig)
+        _opened[split] = open_split(data, split)
+    return _opened[split]
+
+
+def _write(
+    settings: dict[str, Any],
+    folder: Path,
+    split: str,
+    number: int,
+    *,
+    per_shard: int,
+    check: bool,
+    on_bad: str,
+) -> Written:
+    dataset = _open(settings, split)
+    return write_shard(dataset, folder, split, number, per_shard=per_shard, check=check, on_bad=on_bad)
+
+
+if __name__ == "__main__":
+    main()
