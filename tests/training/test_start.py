@@ -160,7 +160,9 @@ def test_the_command_says_it_in_one_line(
     assert "give init_from=FILE" in done.err
 
 
-def test_two_processes_learn_what_one_learns_from_stored_features(tmp_path: Path, tiny_model: Path) -> None:
+def test_two_processes_learn_what_one_learns_from_stored_features(
+    tmp_path: Path, tiny_model: Path, command: Callable[..., Finished]
+) -> None:
     """What is drawn for an image is the same wherever it is drawn, so whole batches have the same gradient."""
     settings = [
         *TINY,
@@ -169,10 +171,11 @@ def test_two_processes_learn_what_one_learns_from_stored_features(tmp_path: Path
         *("model.decoder.dropout=0", "encoder.trainable=none", "cache=features"),
         *(f"cache.folder={tmp_path / 'features'}", f"init_from={tiny_model}"),
     ]
-    fit(compose("train", *settings, "data.batch_size=8", f"output_dir={tmp_path / 'one'}"))
-    command = [sys.executable, "-W", "ignore", "-m", "captioner.train", *settings, "data.batch_size=4"]
-    command += ["trainer=ddp_cpu", "trainer.precision=32-true", f"output_dir={tmp_path / 'two'}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    alone = command("train", *settings, "data.batch_size=8", f"output_dir={tmp_path / 'one'}")
+    assert alone.status == 0, alone.err
+    words = [sys.executable, "-W", "ignore", "-m", "captioner.train", *settings, "data.batch_size=4"]
+    words += ["trainer=ddp_cpu", "trainer.precision=32-true", f"output_dir={tmp_path / 'two'}"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     one, two = (
         torch.load(tmp_path / name / "last.ckpt", weights_only=True)["state_dict"] for name in ("one", "two")
