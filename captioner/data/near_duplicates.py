@@ -21,8 +21,6 @@ MAX_COLOUR = 12.0
 """And their mean colours by at most so much on average, of 255."""
 
 _BITS = 256
-_BATCH = 1 << 20  # pairs compared at once
-_ONES = np.array([number.bit_count() for number in range(1 << 16)], dtype=np.uint8)
 
 
 def group_photos(fingerprints: Sequence[Fingerprint]) -> list[list[int]]:
@@ -77,22 +75,22 @@ def _near_pairs(prints: Sequence[Fingerprint]) -> list[tuple[int, int]]:
     packed = np.frombuffer(b"".join(p.bits or b"" for p in prints), dtype=np.uint8).reshape(len(prints), -1)
     colours = np.frombuffer(b"".join(p.colours or b"" for p in prints), dtype=np.uint8)
     colours = colours.reshape(len(prints), -1)
-    words = np.ascontiguousarray(packed).view(np.uint16)  # [N, 16]
+    words = np.ascontiguousarray(packed).view(np.uint64)  # [N, 4]
     found: set[tuple[int, int]] = set()
     for keys in _bands(np.unpackbits(packed, axis=1)):
         order = np.argsort(keys, kind="stable")
-        ordered = keys[order]
+        ordered, first = keys[order], words[order, 0]
         starts = np.arange(len(prints) - 1)
         for step in range(1, len(prints)):
             starts = starts[starts < len(prints) - step]
             starts = starts[ordered[starts] == ordered[starts + step]]  # what a band shares lies together
             if not len(starts):
                 break
-            for begin in range(0, len(starts), _BATCH):
-                some = starts[begin : begin + _BATCH]
-                one, other = order[some], order[some + step]
-                near = _near(words, colours, one, other)
-                found |= set(zip(one[near].tolist(), other[near].tolist(), strict=True))
+            # Most pairs are told apart by the first quarter of their bits.
+            likely = starts[np.bitwise_count(first[starts] ^ first[starts + step]) <= MAX_BITS]
+            one, other = order[likely], order[likely + step]
+            near = _near(words, colours, one, other)
+            found |= set(zip(one[near].tolist(), other[near].tolist(), strict=True))
     return sorted(found)
 
 
@@ -106,15 +104,11 @@ def _bands(bits: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
 
 
 def _near(
-    words: NDArray[np.uint16], colours: NDArray[np.uint8], one: NDArray[np.intp], other: NDArray[np.intp]
+    words: NDArray[np.uint64], colours: NDArray[np.uint8], one: NDArray[np.intp], other: NDArray[np.intp]
 ) -> NDArray[np.intp]:
     """Which of the pairs (one, other) are nearly the same."""
-    half = words.shape[1] // 2
-    # Most pairs are told apart by half of their bits.
-    near = np.flatnonzero(_ONES[words[one, :half] ^ words[other, :half]].sum(1, dtype=np.int32) <= MAX_BITS)
-    one, other = one[near], other[near]
-    close = np.flatnonzero(_ONES[words[one] ^ words[other]].sum(1, dtype=np.int32) <= MAX_BITS)
-    near, one, other = near[close], one[close], other[close]
-    apart = np.abs(colours[one].astype(np.int16) - colours[other]).mean(1)
+    bits = np.bitwise_count(words[one] ^ words[other]).sum(1, dtype=np.int32)
+    near = np.flatnonzero(bits <= MAX_BITS)
+    apart = np.abs(colours[one[near]].astype(np.int16) - colours[other[near]]).mean(1)
     alike: NDArray[np.intp] = near[apart <= MAX_COLOUR]
     return alike

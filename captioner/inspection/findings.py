@@ -25,6 +25,8 @@ Kind = Literal[
     "common",
 ]
 
+_NAMED = 4  # photos of one finding that a line names
+
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
@@ -146,5 +148,7 @@ class Finding:
     @property
     def text(self) -> str:
         """One line."""
-        names = ", ".join(f"{subject.split}: {subject.name}" for subject in self.subjects)
+        names = ", ".join(f"{subject.split}: {subject.name}" for subject in self.subjects[:_NAMED])
+        if len(self.subjects) > _NAMED:
+            names += f" and {len(self.subjects) - _NAMED:,} more"
         return " — ".join(part for part in (names, self.detail) if part)
