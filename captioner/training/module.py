@@ -17,6 +17,7 @@ from captioner.errors import CaptionerError, UsageError
 from captioner.models.captioner import Captioner, Memory
 from captioner.objectives.cross_entropy import CrossEntropy
 from captioner.objectives.objective import Lesson, Objective
+from captioner.training.ranks import share_of_words
 
 
 class CaptionModule(lightning.LightningModule):
@@ -82,12 +83,15 @@ class CaptionModule(lightning.LightningModule):
         )
         terms = losses.terms
         loss = torch.stack(list(terms.values())).sum()
+        several = self.trainer.world_size > 1
+        if several:  # each rank's mean by its share of the words, so that ranks give what one process would
+            loss = loss * share_of_words(batch.tokens, pad_id=self.pad_id)
         if not torch.isfinite(loss):
             raise CaptionerError(
                 f"the loss is {loss.item()} at step {self.global_step} (batch {batch_idx} of epoch "
                 f"{self.current_epoch}); the last checkpoint is intact: lower optim.lr or use trainer.precision=32-true"
             )
-        self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=False)
+        self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=False, sync_dist=several)
         if len(terms) > 1:
             self.log_dict({f"train/{name}": term for name, term in terms.items()})
         for name, value in losses.shown.items():
