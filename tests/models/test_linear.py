@@ -87,3 +87,23 @@ def test_layers_within_a_model_keep_their_names_and_weights() -> None:
     assert [type(part) for part in model.modules() if isinstance(part, nn.Linear)] == [Linear, Linear]
     with torch.no_grad():
         torch.testing.assert_close(model(x), wanted)
+
+
+def test_a_shorter_copy_is_kept_while_the_weight_stays_as_it_is() -> None:
+    layer, x = Linear(24, 40), torch.randn(3, 24)
+
+    def plain() -> torch.Tensor:
+        parts = (part.detach().bfloat16() for part in (x, layer.weight, layer.bias))
+        return F.linear(*parts)
+
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(layer(x), plain())
+        assert linears._kept(layer.weight, torch.bfloat16) is linears._kept(layer.weight, torch.bfloat16)
+        before = layer(x)
+        layer.weight.mul_(2)  # as an optimizer's step does
+        assert torch.equal(layer(x), plain())
+        assert not torch.equal(layer(x), before)
+        layer.weight.data = torch.ones(40, 24)  # as another device does
+        assert torch.equal(layer(x), plain())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(x).requires_grad
