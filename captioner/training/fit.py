@@ -40,10 +40,13 @@ from captioner.training.map_health import MapHealth
 from captioner.training.module import CaptionModule
 from captioner.training.precision import choose_precision
 from captioner.training.progress import Progress
+from captioner.training.recompute import recompute_activations
 from captioner.training.sample_overlays import SampleOverlays
 from captioner.training.skipped import SkippedPhotos
 from captioner.training.start import model_from_file, new_model
 from captioner.version import __version__
+
+_SHARDED = ("fsdp", "deepspeed", "model_parallel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,8 @@ def fit(cfg: DictConfig) -> FitResult | None:
         start = model_from_file(cfg, train_set, given=_given(), output_dir=output_dir)
     model, tokenizer, transform = start.captioner, start.tokenizer, start.transform
     encoder = model.encoder
+    if cfg.recompute_encoder:
+        recompute_activations(encoder)
     data = CaptionDataModule(
         train_set,
         val_set,
@@ -137,7 +142,7 @@ def fit(cfg: DictConfig) -> FitResult | None:
         callbacks.append(EarlyStopping(cfg.monitor, mode=cfg.monitor_mode, patience=cfg.patience))
     if cfg.ema is not None:
         callbacks.append(
-            WeightAverage(cfg.ema)
+            WeightAverage(cfg.ema, started=start.origin is not None)
         )  # the last but for the checkpoint, which Lightning writes last
     trainer = _make_trainer(cfg, trainer_settings, callbacks, output_dir)
     if trainer.is_global_zero:
@@ -173,6 +178,11 @@ def _checkpoint(resume: str | None) -> str | None:
 
 def _trainer_settings(cfg: DictConfig) -> dict[str, Any]:
     settings: dict[str, Any] = OmegaConf.to_container(cfg.trainer, resolve=True)  # type: ignore[assignment]
+    if any(name in str(settings["strategy"]) for name in _SHARDED):
+        raise UsageError(
+            f"trainer.strategy={settings['strategy']} splits the weights, and validation captions with whole ones; "
+            "take strategy=ddp, or strategy=lean where memory is short"
+        )
     settings["precision"] = choose_precision(str(settings["precision"]), str(settings["accelerator"]))
     return settings
 
