@@ -1,11 +1,14 @@
 """What if the last step went astray? An exponential moving average of the weights, which is what is kept.
 
-    ā ← d ā + (1 - d) w,   d = min(decay, (1 + n) / (10 + n)) at the n-th step
+    ā ← d ā + (1 - d) w
 
-The smaller decay of the first steps lets the average forget the weights that training started from.
+From random weights, d = min(decay, (1 + n) / (10 + n)) at the n-th step: the smaller decay of the first steps lets the
+average forget them. From a model that is trained already, d = decay, and that model keeps its share in the average:
+between the old weights and the new ones often lie better ones than either.
 
 Sources: Polyak & Juditsky 1992 (averaging); Tarvainen & Valpola 2017 (its exponential form in deep learning); the
-rising decay is TensorFlow's `ExponentialMovingAverage`.
+rising decay is TensorFlow's `ExponentialMovingAverage`; Wortsman et al. 2022, "Robust fine-tuning of zero-shot models"
+(between old weights and new ones).
 """
 
 from __future__ import annotations
@@ -33,15 +36,17 @@ class WeightAverage(Callback):
 
     Args:
         decay: Weight of the average so far, above 0 and below 1.
+        started: Whether training starts from a trained model.
 
     Raises:
         UsageError: If `decay` is out of range.
     """
 
-    def __init__(self, decay: float) -> None:
+    def __init__(self, decay: float, *, started: bool = False) -> None:
         if not 0 < decay < 1:
             raise UsageError(f"ema={decay} must be above 0 and below 1, such as 0.999; null for none")
         self.decay = decay
+        self.started = started
         self._average: AveragedModel | None = None
         self._step = 0
         self._loaded: dict[str, Any] | None = None
@@ -55,6 +60,7 @@ class WeightAverage(Callback):
         """Begin the average, or go on with that of the checkpoint."""
         assert isinstance(pl_module, CaptionModule)
         self._average = AveragedModel(pl_module.captioner, multi_avg_fn=self._mix, use_buffers=True)
+        self._average.n_averaged.fill_(1)  # the weights that training starts from are the first
         if self._loaded is not None:
             self._average.load_state_dict(self._loaded)
             self._loaded = None
@@ -104,9 +110,9 @@ class WeightAverage(Callback):
     @torch.no_grad()
     def _mix(self, average: _Tensors, current: _Tensors, number: Tensor | int) -> None:
         """Move the averages, all of one type, towards the current values; `number` counts steps from 1."""
-        n = int(number)
+        decay = self.decay if self.started else min(self.decay, (1 + int(number)) / (10 + int(number)))
         if average[0].is_floating_point():
-            torch._foreach_lerp_(average, current, 1 - min(self.decay, (1 + n) / (10 + n)))
+            torch._foreach_lerp_(average, current, 1 - decay)
         else:  # what counts batches
             torch._foreach_copy_(average, current)
 

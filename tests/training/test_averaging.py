@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel
 
 from captioner.bundle import load
 from captioner.data.datamodule import CaptionDataModule
@@ -19,23 +17,40 @@ from captioner.training.fit import fit
 from tests.conftest import TINY, compose
 
 
-def test_the_average_is_the_formulas() -> None:
-    torch.manual_seed(0)
-    module = nn.BatchNorm1d(3)
-    average = AveragedModel(module, multi_avg_fn=WeightAverage(0.4)._mix, use_buffers=True)
-    expected: torch.Tensor | None = None
-    for n in range(12):
-        with torch.no_grad():
-            module.weight.normal_()
-        module(torch.randn(8, 3))  # moves the running statistics
-        average.update_parameters(module)
-        now = torch.cat([module.weight, module.bias, module.running_mean, module.running_var]).detach()
-        decay = 0.0 if expected is None else min(0.4, (1 + n) / (10 + n))
-        expected = now if expected is None else decay * expected + (1 - decay) * now
-        kept = average.module
-        found = torch.cat([kept.weight, kept.bias, kept.running_mean, kept.running_var])
-        torch.testing.assert_close(found, expected)
-    assert int(average.module.num_batches_tracked) == 12
+@pytest.mark.parametrize("started", [False, True])
+def test_the_average_is_the_formulas(tmp_path: Path, tiny_model: Path, started: bool) -> None:
+    """Against runs of one, two and three steps: their weights, averaged by hand from those of the start on."""
+    settings = [
+        *TINY,
+        "trainer.max_epochs=1",
+        "optim.warmup=0",
+        "optim.final_lr=1",
+        "optim.lr=1e-3",
+        "ema=0.4",
+    ]
+    settings += [f"init_from={tiny_model}"] * started
+
+    def run(steps: int) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        folder = tmp_path / str(steps)
+        every = f"+trainer.val_check_interval={steps}"
+        fit(compose("train", *settings, f"+trainer.max_steps={steps}", every, f"output_dir={folder}"))
+        kept = torch.load(folder / "last.ckpt", weights_only=True)
+        return kept["state_dict"], kept["callbacks"]["WeightAverage"]["average"]
+
+    (one, first), (two, _), (three, found) = map(run, (1, 2, 3))
+    for name, value in found.items():
+        if not name.startswith("module.") or not value.is_floating_point():
+            continue
+        key = "captioner." + name.removeprefix("module.")
+        # A new model's start is no file; what the first step left of it in the average tells it.
+        decays = (0.4, 0.4, 0.4) if started else (2 / 11, 3 / 12, 4 / 13)
+        expected = first[name]
+        if started:
+            start = load(tiny_model).captioner.state_dict()[key.removeprefix("captioner.")]
+            torch.testing.assert_close(expected, 0.4 * start + 0.6 * one[key], atol=1e-6, rtol=1e-5, msg=name)
+        for decay, weights in zip(decays[1:], (two, three), strict=True):
+            expected = decay * expected + (1 - decay) * weights[key]
+        torch.testing.assert_close(value, expected, atol=1e-6, rtol=1e-5, msg=name)
 
 
 def test_the_average_is_validated_and_written_and_the_weights_go_on(tmp_path: Path) -> None:
