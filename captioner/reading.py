@@ -67,7 +67,7 @@ class PhotoReader:
     def __init__(self, transforms: Sequence[ImageTransform], *, small: bool = False) -> None:
         self.transforms = tuple(transforms)
         self.small = small
-        sizes = [transform.size for transform in transforms]
+        sizes = [transform.largest_size for transform in transforms]
         least = (2 * max(rows for rows, _ in sizes), 2 * max(cols for _, cols in sizes))
         self.min_size = least if small else None
 

@@ -9,11 +9,12 @@ import lightning
 import torch
 
 from captioner.data.batch import CaptionBatch, collate
-from captioner.data.draws import Covered, Encoded, OnBad, Photos, Pictures
+from captioner.data.draws import Covered, Encoded, OnBad, Photos, Pictures, input_sizes
 from captioner.data.feature_cache import FeatureCache, StoredFeatures
 from captioner.data.feature_writer import write_features
 from captioner.data.loader import EpochOrder, ResumableLoader
 from captioner.data.samples import CaptionDataset
+from captioner.data.shape_order import ShapeOrder
 from captioner.data.shard_stream import ShardOrder, Streamed
 from captioner.data.shards import Shards
 from captioner.errors import DataError, UsageError
@@ -90,6 +91,11 @@ class CaptionDataModule(lightning.LightningDataModule):
             raise UsageError(f"data.num_workers={num_workers} must not be negative")
         if on_bad not in get_args(OnBad):
             raise UsageError(f"data.on_bad={on_bad} must be stop or skip")
+        if transform.fit == "native" and isinstance(train, Shards):
+            raise UsageError(
+                "image.fit=native needs batches of one shape, and data=shards is read as it comes; "
+                "take image.fit=crop, pad or squash"
+            )
         for split, dataset in (("training", train), ("validation", val)):
             if len(dataset) == 0:
                 raise DataError(f"the {split} split has no images; check data.root and the split lists")
@@ -109,6 +115,7 @@ class CaptionDataModule(lightning.LightningDataModule):
         self.name = name
         self.shuffle_buffer = shuffle_buffer
         self._stored: dict[str, StoredFeatures] = {}
+        self._shapes: dict[str, list[tuple[int, int]]] = {}
         self._place: dict[str, int] = {"epoch": 0, "done": 0}
 
     def setup(self, stage: str) -> None:
@@ -162,15 +169,28 @@ class CaptionDataModule(lightning.LightningDataModule):
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         if train and isinstance(dataset, Shards) and split not in self._stored:
             return self._stream(dataset, rank, world_size)
-        order = EpochOrder(
-            len(dataset),
-            self.batch_size,
-            seed=self.seed,
-            shuffle=train,
-            drop_last=train,
-            rank=rank,
-            world_size=world_size,
-        )
+        order: EpochOrder | ShapeOrder
+        if self.transform.fit == "native":
+            if split not in self._shapes:
+                self._shapes[split] = input_sizes(dataset, self.transform, range(len(dataset)))
+            order = ShapeOrder(
+                self._shapes[split],
+                self.batch_size,
+                seed=self.seed,
+                shuffle=train,
+                rank=rank,
+                world_size=world_size,
+            )
+        else:
+            order = EpochOrder(
+                len(dataset),
+                self.batch_size,
+                seed=self.seed,
+                shuffle=train,
+                drop_last=train,
+                rank=rank,
+                world_size=world_size,
+            )
         special = self.tokenizer
         stored = self._stored.get(split)
         pictures: Pictures = stored or Photos(dataset, self.transform, augment)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from captioner.data.samples import CaptionDataset
 from captioner.errors import ImageError
 from captioner.image.augment import TrainingAugment, may_flip
 from captioner.image.cover import cover
+from captioner.image.decode import photo_size
 from captioner.image.transforms import ImageTransform
 from captioner.text.tokenizer import Tokenizer
 
@@ -43,7 +45,7 @@ class Pictures(Protocol):
         """Pixels float32 `[3, rows, cols]` or features float32 `[N, D]`. Raises `ImageError` naming the file."""
         ...
 
-    def blank(self) -> Tensor:
+    def blank(self, draw: Draw | None = None) -> Tensor:
         """What stands for a photo that cannot be read."""
         ...
 
@@ -67,7 +69,7 @@ class Photos:
         self.augment = augment
         # So much more than the input that reducing adds no blur, not even to the smallest crop.
         margin = 2.0 if augment is None else max(2.0, augment.scale[0] ** -0.5)
-        rows, cols = transform.size
+        rows, cols = transform.largest_size
         self.min_size = (math.ceil(margin * rows), math.ceil(margin * cols))
 
     def __call__(self, draw: Draw, generator: torch.Generator) -> Tensor:
@@ -78,9 +80,12 @@ class Photos:
         flip = may_flip(self.dataset[draw.index].captions)
         return self.augment(photo, generator=generator, may_flip=flip)
 
-    def blank(self) -> Tensor:
-        """The mean colour, float32 `[3, rows, cols]`."""
-        return torch.zeros(3, *self.transform.size)
+    def blank(self, draw: Draw | None = None) -> Tensor:
+        """The mean colour, float32 `[3, rows, cols]`, of the size that goes with a draw's batch."""
+        (size,) = (
+            [self.transform.size] if draw is None else input_sizes(self.dataset, self.transform, [draw.index])
+        )
+        return torch.zeros(3, *size)
 
 
 class Covered:
@@ -99,9 +104,9 @@ class Covered:
         """Pixels float32 `[3, rows, cols]` of one draw."""
         return cover(self.pictures(draw, generator), self.chance, generator)
 
-    def blank(self) -> Tensor:
+    def blank(self, draw: Draw | None = None) -> Tensor:
         """As of the other pictures."""
-        return self.pictures.blank()
+        return self.pictures.blank(draw)
 
 
 class Encoded(Dataset[EncodedSample]):
@@ -148,11 +153,31 @@ class Encoded(Dataset[EncodedSample]):
         except ImageError as error:
             if self.on_bad == "stop":
                 raise
-            return EncodedSample(self.pictures.blank(), (), draw.index, str(error))
+            return EncodedSample(self.pictures.blank(draw), (), draw.index, str(error))
         if not draw.counts:
             captions = ()
         ids = self.tokenizer.encode_batch(captions)
         return EncodedSample(image, tuple(tuple(caption[: self.max_words]) for caption in ids), draw.index)
+
+
+def input_sizes(
+    dataset: CaptionDataset, transform: ImageTransform, indices: Sequence[int]
+) -> list[tuple[int, int]]:
+    """The (rows, cols) of the inputs of some photos; files are opened, not decoded, and that only where it matters.
+
+    What cannot be opened counts as a photo of the transform's own size: it is refused or replaced when its turn comes.
+    """
+    if transform.fit != "native":
+        return [transform.size] * len(indices)
+    sizes = []
+    for index in indices:
+        path = dataset[index].path
+        try:
+            size = dataset.photo(index).size if path is None else photo_size(path)
+            sizes.append(transform.input_size(*size))
+        except ImageError:
+            sizes.append(transform.size)
+    return sizes
 
 
 def generator_of(draw: Draw, *, seed: int) -> torch.Generator:

@@ -97,7 +97,13 @@ class FeatureCache:
         Raises:
             DataError: If the folder holds other features than its name says.
             CaptionerError: If the folder cannot be written.
+            UsageError: If every photo has a grid of its own.
         """
+        if transform.fit == "native":
+            raise UsageError(
+                "cache=features stores grids of one size, and with image.fit=native they follow the photo; "
+                "set cache=none, or image.fit=crop, pad or squash"
+            )
         views = 1 if augment is None else self.views
         description = {
             "format": _FORMAT,
@@ -198,7 +204,7 @@ class StoredFeatures:
             )
         return features
 
-    def blank(self) -> Tensor:
+    def blank(self, draw: Draw | None = None) -> Tensor:
         """What stands for an image that could not be read: float32 `[N, D]`."""
         return torch.zeros_like(self.like.features[0])
 

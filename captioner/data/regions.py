@@ -58,7 +58,7 @@ class Regions:
         cells: Where on the input the grid lies, as in `ImageTokens`.
 
     Raises:
-        UsageError: If the dataset knows no boxes.
+        UsageError: If the dataset knows no boxes, or every photo has a grid of its own.
     """
 
     def __init__(
@@ -74,6 +74,11 @@ class Regions:
             raise UsageError(
                 "objective.attention_supervision needs boxes of what words name, and this dataset has none; "
                 "take data=scenes, or objective.attention_supervision=0"
+            )
+        if transform.fit == "native":
+            raise UsageError(
+                "objective.attention_supervision needs one grid for all photos; with image.fit=native it follows the "
+                "photo; take image.fit=crop, pad or squash"
             )
         self.dataset = dataset
         self.tokenizer = tokenizer

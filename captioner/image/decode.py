@@ -7,6 +7,7 @@ allocated.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
@@ -119,6 +120,23 @@ def read_photo(
             return _from_stream(stream, str(path), path, max_pixels, min_size)
     except (OSError, ValueError) as error:  # no permission, name too long, NUL byte in the name
         raise ImageError(f"cannot read {str(path)!r}: {_reason(error)}") from error
+
+
+def photo_size(path: Path) -> tuple[int, int]:
+    """The (rows, cols) of the upright photo in a file, from its header; nothing is decoded where the header tells.
+
+    Raises:
+        ImageError: As `read_photo`.
+    """
+    with contextlib.suppress(*_DAMAGE), path.open("rb") as stream:
+        kind = sniff(stream.read(512))
+        stream.seek(0)
+        if kind in _DECODERS:
+            with _DECODERS[kind](stream, None) as image:
+                cols, rows = image.size
+                _check_size(rows, cols, str(path), MAX_PIXELS)
+                return (cols, rows) if swaps_axes(_orientation(image)) else (rows, cols)
+    return read_photo(path).size  # or what is wrong with it
 
 
 def _from_stream(

@@ -168,7 +168,7 @@ class ImageTransform:
 
     def spec(self) -> dict[str, object]:
         """The transform as JSON values; `from_spec` makes it again."""
-        spec = {
+        spec: dict[str, object] = {
             "size": list(self.size),
             "fit": self.fit,
             "mean": list(self.mean),

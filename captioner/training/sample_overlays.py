@@ -11,11 +11,12 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
+from captioner.caption import Caption
 from captioner.data.samples import CaptionDataset
 from captioner.decoding import make_search
 from captioner.errors import ImageError
 from captioner.explain.describe import describe
-from captioner.image.transforms import ImageTransform
+from captioner.image.transforms import ImageTransform, same_size
 from captioner.overlay.sheet import contact_sheet
 from captioner.text.tokenizer import Tokenizer
 from captioner.training.module import CaptionModule
@@ -62,17 +63,19 @@ class SampleOverlays(Callback):
         if not photos:
             return
         inputs = [self.transform(photo) for photo in photos]
-        images = torch.stack([pixels for pixels, _ in inputs]).to(pl_module.device)
-        captions = describe(
-            pl_module.captioner,
-            images,
-            [geometry for _, geometry in inputs],
-            tokenizer=self.tokenizer,
-            search=self.search,
-        )
+        found: dict[int, Caption] = {}
+        for places in same_size([pixels for pixels, _ in inputs]):
+            captions = describe(
+                pl_module.captioner,
+                torch.stack([inputs[place][0] for place in places]).to(pl_module.device),
+                [inputs[place][1] for place in places],
+                tokenizer=self.tokenizer,
+                search=self.search,
+            )
+            found |= zip(places, captions, strict=True)
         self.folder.mkdir(parents=True, exist_ok=True)
-        for number, (photo, caption) in enumerate(zip(photos, captions, strict=True), start=1):
-            sheet = contact_sheet(photo.pixels, caption)
+        for number, photo in enumerate(photos, start=1):
+            sheet = contact_sheet(photo.pixels, found[number - 1])
             sheet.save(self.folder / f"epoch-{trainer.current_epoch + 1:03d}-{number}.png")
             for logger in trainer.loggers:
                 if isinstance(logger, TensorBoardLogger):
@@ -80,4 +83,4 @@ class SampleOverlays(Callback):
                         f"samples/{number}", np.asarray(sheet), trainer.global_step, dataformats="HWC"
                     )
                 elif isinstance(logger, WandbLogger):
-                    logger.log_image(f"samples/{number}", [sheet], caption=[caption.text])
+                    logger.log_image(f"samples/{number}", [sheet], caption=[found[number - 1].text])

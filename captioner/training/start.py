@@ -15,6 +15,7 @@ from captioner.data.samples import CaptionDataset
 from captioner.errors import DataError, UsageError
 from captioner.image.transforms import ImageTransform
 from captioner.models.captioner import Captioner
+from captioner.models.native import native_step
 from captioner.text.tokenizer import Tokenizer
 
 _FREE = ("model.dropout", "model.decoder.dropout", "encoder.trainable")
@@ -51,7 +52,13 @@ def new_model(cfg: DictConfig, train_set: CaptionDataset) -> Start:
     spec = _spec(cfg, tokenizer)
     captioner = build_captioner(spec)
     encoder = captioner.encoder
-    transform = ImageTransform(encoder.image_size, fit=cfg.image.fit, mean=encoder.mean, std=encoder.std)  # type: ignore[arg-type]
+    transform = ImageTransform(
+        encoder.image_size,
+        fit=cfg.image.fit,
+        mean=encoder.mean,  # type: ignore[arg-type]
+        std=encoder.std,  # type: ignore[arg-type]
+        step=native_step(encoder) if cfg.image.fit == "native" else (1, 1),
+    )
     spec["encoder"] |= {"mean": list(encoder.mean), "std": list(encoder.std)}
     return Start(captioner, tokenizer, transform, spec)
 
