@@ -1,0 +1,169 @@
+"""How much faster is an epoch from stored features than from photos? Both with the same frozen encoder and decoder.
+
+    python scripts/bench_cache.py data=flickr8k data.root=DIR encoder.weights=FILE [--photos 256] [setting=value ...]
+
+Settings are those of `captioner.train`, its recipe included: with image.augment each photo is varied, decoded and
+encoded anew in every epoch, and the cache holds several views. Epochs from photos and from features take turns, in one
+process and thread, and are told in processor time, as are their parts, so that a busy machine disturbs little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from torch import nn
+from torch.optim import AdamW
+
+from captioner.allocator import keep_freed_memory
+from captioner.config import build, conf_dir
+from captioner.data.batch import CaptionBatch, collate
+from captioner.data.draws import Encoded, Photos
+from captioner.data.feature_cache import FeatureCache
+from captioner.data.feature_rows import Kept
+from captioner.data.feature_writer import write_features
+from captioner.data.loader import EpochOrder, ResumableLoader
+from captioner.data.open import open_split
+from captioner.data.samples import CaptionSample
+from captioner.explain.teacher_forcing import special_tokens
+from captioner.image.augment import TrainingAugment
+from captioner.image.decode import Photo
+from captioner.objectives.objective import Course, Lesson
+from captioner.training.start import new_model
+
+
+class First:
+    """The first photos of a dataset."""
+
+    def __init__(self, dataset: Any, count: int) -> None:
+        self.dataset = dataset
+        self.count = min(count, len(dataset))
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> CaptionSample:
+        sample: CaptionSample = self.dataset[index]
+        return sample
+
+    def photo(self, index: int, *, min_size: tuple[int, int] | None = None) -> Photo:
+        photo: Photo = self.dataset.photo(index, min_size=min_size)
+        return photo
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--photos", type=int, default=256)
+    parser.add_argument("--epochs", type=int, default=2, help="of each kind")
+    parser.add_argument("--views", type=int, default=2)
+    parser.add_argument("--kept", nargs="+", default=["fp16", "int8"], choices=["fp16", "int8"])
+    parser.add_argument("settings", nargs="*")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("train", overrides=chosen.settings)
+    torch.manual_seed(0)
+    whole = open_split(cfg.data, "train")
+    start = new_model(cfg, whole)
+    photos = First(whole, chosen.photos)
+    transform, tokenizer, captioner = start.transform, start.tokenizer, start.captioner
+    augment = TrainingAugment(transform, **cfg.image.augment) if cfg.image.augment else None
+    plain = Photos(photos, transform, augment)
+    objective = build(cfg.objective)
+    course = Course(
+        captioner, photos, tokenizer, special_tokens(tokenizer), transform, augmented=augment is not None
+    )
+    objective.prepare(course)
+    optimizer = AdamW([p for p in captioner.parameters() if p.requires_grad], lr=1e-4)
+    captioner.to(memory_format=torch.channels_last).train()
+
+    def loader(pictures: Any, like: Any) -> ResumableLoader:
+        dataset = Encoded(
+            photos,
+            pictures,
+            tokenizer,
+            captions_per_image=cfg.data.captions_per_image,
+            max_tokens=captioner.decoder.max_length,
+            seed=0,
+        )
+
+        def stack(samples: Any) -> CaptionBatch:
+            special = {"bos_id": tokenizer.bos_id, "eos_id": tokenizer.eos_id, "pad_id": tokenizer.pad_id}
+            return collate(samples, **special, like=like)
+
+        order = EpochOrder(len(photos), cfg.data.batch_size, drop_last=True)
+        return ResumableLoader(dataset, order, collate=stack)
+
+    with tempfile.TemporaryDirectory() as scratch:
+        loaders = {"photos": loader(plain, None)}
+        for kept in chosen.kept:
+            cache = FeatureCache(
+                captioner.encoder, folder=Path(scratch), views=chosen.views, dtype=_kept(kept)
+            )
+            stored = cache.store("bench", photos, transform=transform, augment=augment)
+            write_features(stored, plain, captioner.encoder, device=torch.device("cpu"))
+            loaders[f"features as {kept}"] = loader(stored, stored.like)
+        times: dict[str, list[dict[str, float]]] = defaultdict(list)
+        for _ in range(chosen.epochs):
+            for name, batches in loaders.items():
+                captioner.train()
+                times[name].append(epoch(batches, captioner, objective, optimizer))
+    rows, cols = transform.size
+    print(
+        f"\n{len(photos)} photos at {rows} x {cols} px, {captioner.encoder.grid} cells of {captioner.encoder.dim}"
+    )
+    best = {name: min(of, key=lambda parts: sum(parts.values())) for name, of in times.items()}
+    usual = sum(best["photos"].values())
+    print(
+        f"{'seconds of processor time an epoch':36}{'read':>8}{'encode':>8}{'decoder':>9}{'update':>8}{'all':>8}"
+    )
+    for name, parts in best.items():
+        seconds = "".join(f"{parts[part]:{width}.2f}" for part, width in PARTS.items())
+        print(f"{name:36}{seconds}{sum(parts.values()):8.2f}{usual / sum(parts.values()):7.1f} x")
+
+
+PARTS = {"read": 8, "encode": 8, "decoder": 9, "update": 8}
+
+
+def epoch(
+    batches: ResumableLoader, captioner: Any, objective: nn.Module, optimizer: AdamW
+) -> dict[str, float]:
+    """Seconds of processor time of each part of one epoch."""
+    spent = dict.fromkeys(PARTS, 0.0)
+    source: Iterator[CaptionBatch] = iter(batches)
+    last = time.process_time()
+
+    def stop(part: str) -> None:
+        nonlocal last
+        now = time.process_time()
+        spent[part] += now - last
+        last = now
+
+    while (batch := next(source, None)) is not None:
+        stop("read")
+        if isinstance(batch.images, torch.Tensor):
+            batch.images = captioner.encoder(batch.images)
+        stop("encode")
+        losses = objective(captioner, Lesson(batch, step=0, progress=0.0))
+        torch.stack(list(losses.terms.values())).sum().backward()
+        stop("decoder")
+        optimizer.step()
+        optimizer.zero_grad()
+        stop("update")
+    return spent
+
+
+def _kept(name: str) -> Kept:
+    return "int8" if name == "int8" else "fp16"
+
+
+if __name__ == "__main__":
+    main()
