@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=256)
     parser.add_argument("--epochs", type=int, default=2, help="of each kind")
     parser.add_argument("--views", type=int, default=2)
-    parser.add_argument("--kept", nargs="+", default=["fp16", "int8"], choices=["fp16", "int8"])
+    parser.add_argument("--kept", action="append", choices=["fp16", "int8"], help="by default both")
     parser.add_argument("settings", nargs="*")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
@@ -104,7 +104,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as scratch:
         loaders = {"photos": loader(plain, None)}
-        for kept in chosen.kept:
+        for kept in chosen.kept or ("fp16", "int8"):
             cache = FeatureCache(
                 captioner.encoder, folder=Path(scratch), views=chosen.views, dtype=_kept(kept)
             )
