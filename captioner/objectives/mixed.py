@@ -63,4 +63,5 @@ class Mixed:
         return Losses(
             {name: weight * term for weight, found in losses for name, term in found.terms.items()},
             {name: value for _, found in losses for name, value in found.shown.items()},
+            {name: count for _, found in losses for name, count in found.counts.items()},
         )

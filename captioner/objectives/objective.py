@@ -68,10 +68,12 @@ class Losses:
     Attributes:
         terms: Scalars by name, weighted; their sum is the loss.
         shown: Scalars by name that a user wants to see, without gradient.
+        counts: Of each term, how many words or images it is the mean of: scalars.
     """
 
     terms: Mapping[str, Tensor]
     shown: Mapping[str, Tensor]
+    counts: Mapping[str, Tensor]
 
 
 class Objective(Protocol):

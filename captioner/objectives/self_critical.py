@@ -147,7 +147,8 @@ class SelfCritical:
             "advantage_sd": _mean((advantage - _mean(advantage, known)).square(), known).sqrt(),
             **_habits(judged, known),
         }
-        return Losses({"self_critical": policy_gradient(logprob, advantage, known)}, shown)
+        loss = policy_gradient(logprob, advantage, known)
+        return Losses({"self_critical": loss}, shown, {"self_critical": known.sum()})
 
     @torch.no_grad()
     def _draw(

@@ -139,7 +139,8 @@ class TeacherForcing:
             regions=self._regions(lesson.batch.indices, targets) if self._regions else None,
             choice=output.choice,
         )
-        return Losses(terms, shown)
+        words = (targets != self._special.pad).sum()
+        return Losses(terms, shown, dict.fromkeys(terms, words))
 
     def terms(
         self,

@@ -17,7 +17,7 @@ from captioner.errors import CaptionerError, UsageError
 from captioner.models.captioner import Captioner, Memory
 from captioner.objectives.cross_entropy import CrossEntropy
 from captioner.objectives.objective import Lesson, Objective
-from captioner.training.ranks import share_of_words
+from captioner.training.ranks import shares
 
 
 class CaptionModule(lightning.LightningModule):
@@ -82,10 +82,14 @@ class CaptionModule(lightning.LightningModule):
             ),
         )
         terms = losses.terms
-        loss = torch.stack(list(terms.values())).sum()
         several = self.trainer.world_size > 1
-        if several:  # each rank's mean by its share of the words, so that ranks give what one process would
-            loss = loss * share_of_words(batch.tokens, pad_id=self.pad_id)
+        if (
+            several
+        ):  # each rank's mean by its share of what it is over, so that ranks give what one process would
+            terms = {
+                name: term * share for (name, term), share in zip(terms.items(), shares(losses), strict=True)
+            }
+        loss = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(loss):
             raise CaptionerError(
                 f"the loss is {loss.item()} at step {self.global_step} (batch {batch_idx} of epoch "
