@@ -78,7 +78,7 @@ def test_a_slip_ends_the_process_with_one_sentence_and_status_2(tmp_path: Path) 
         ("evaluate", [], "these settings need a value: model; add model=..."),
         ("train", ["nonsense=1"], "Could not override 'nonsense'"),
         ("train", ["optim.learning_rate=1"], "Could not override 'optim.learning_rate'"),
-        ("train", ["data=imagenet"], "Could not find 'data/imagenet'; Available options in 'data': coco; flickr8k"),
+        ("train", ["data=imagenet"], "Could not find 'data/imagenet'; Available options in 'data': coco; flickr30k"),
         ("train", ["logger=null"], "logger=null names no option of the group logger; choose from csv, tensorboard"),
         ("train", ["encodr=resnet50"], "Could not override 'encodr'"),
         ("train", ["optim.lr"], "optim.lr"),

@@ -63,13 +63,16 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, training: b
         product: Tensor = handle_torch_function(linear, (x, weight), x, weight, bias)
         return product
     gradients = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
-    if not gradients and torch.is_autocast_enabled(x.device.type) and not torch.compiler.is_compiling():
-        low = torch.get_autocast_dtype(x.device.type)
+    device = x.device.type
+    # A network that is only looked through computes on "meta", which knows no autocast.
+    lowered = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    if not gradients and lowered and not torch.compiler.is_compiling():
+        low = torch.get_autocast_dtype(device)
         return F.linear(x.to(low), _kept(weight, low), None if bias is None else _kept(bias, low))
     if (
         x.dtype is not torch.float32
         or weight.dtype is not torch.float32
-        or x.device.type != "cpu"
+        or device != "cpu"
         or not MKL_IS_SLOW
         or torch.is_autocast_enabled("cpu")
         or torch.compiler.is_exporting()

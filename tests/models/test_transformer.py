@@ -92,7 +92,7 @@ def test_weights_are_those_of_the_caption_layer_and_head_they_are_said_to_be() -
     tokens, memory = inputs()
     weights = model(tokens, memory, need_weights=True).cross_attention
     # A hand-made pass of image 1, caption 2 alone, layer by layer.
-    x = model._embed(tokens[1:2, 2:3], 0)
+    x = model._embed(tokens[1:2, 2:3], torch.arange(L))
     for number, (layer, image) in enumerate(zip(model.layers, model.project_image(memory[1:2]), strict=True)):
         h = layer.self_norm(x)[0]
         h, _ = layer.self_attention(h, layer.self_attention.project(h), causal=True)

@@ -27,7 +27,7 @@ def run(folder: Path, *overrides: str) -> dict[str, float]:
 
 
 def cached(tmp_path: Path, views: int = 2) -> tuple[str, ...]:
-    return "cache=features", "image.cover=0", f"cache.folder={tmp_path / 'features'}", f"cache.views={views}"
+    return "cache=features", f"cache.folder={tmp_path / 'features'}", f"cache.views={views}"
 
 
 def test_the_first_epochs_are_those_of_photos(tmp_path: Path) -> None:

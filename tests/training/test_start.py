@@ -168,7 +168,7 @@ def test_two_processes_learn_what_one_learns_from_stored_features(
         *TINY,
         *("objective=self_critical", "objective.kl=0.1", "objective.samples=3"),
         *("data.captions_per_image=null", "trainer.max_epochs=1", "optim.lr=1e-3", "model.dropout=0"),
-        *("model.decoder.dropout=0", "encoder.trainable=none", "cache=features", "image.cover=0"),
+        *("model.decoder.dropout=0", "encoder.trainable=none", "cache=features"),
         *(f"cache.folder={tmp_path / 'features'}", f"init_from={tiny_model}"),
     ]
     alone = command("train", *settings, "data.batch_size=8", f"output_dir={tmp_path / 'one'}")
