@@ -7,6 +7,8 @@ import shlex
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, RangeSweep
 
 from tests.conftest import compose
 
@@ -25,11 +27,25 @@ def test_there_are_commands() -> None:
     assert len(COMMANDS) > 10
 
 
+def first_value(override: str) -> str:
+    """A setting that is searched, as the first value it may take."""
+    (parsed,) = OverridesParser.create().parse_overrides([override])
+    value = parsed.value()
+    return (
+        f"{parsed.get_key_element()}={value.start}"
+        if isinstance(value, IntervalSweep | RangeSweep)
+        else override
+    )
+
+
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python -m captioner.")])
 def test_the_settings_of_each_command_exist(command: str) -> None:
     _, _, module, *overrides = shlex.split(command)
     assert (ROOT / f"{module.replace('.', '/')}.py").is_file()
-    overrides = [o for o in overrides if not o.startswith("-")]
+    overrides = [o for o in overrides if "=" in o]
+    if module == "captioner.search":
+        compose("train", *(first_value(o) for o in overrides))
+        return
     # A sweep's values are split by the command itself; brackets hold a list.
     overrides = [o if "=[" in o else o.split(",")[0] for o in overrides]
     compose(module.removeprefix("captioner."), *overrides)
