@@ -40,6 +40,7 @@ from captioner.training.map_health import MapHealth
 from captioner.training.module import CaptionModule
 from captioner.training.precision import choose_precision
 from captioner.training.progress import Progress
+from captioner.training.ranks import part
 from captioner.training.recompute import recompute_activations
 from captioner.training.sample_overlays import SampleOverlays
 from captioner.training.skipped import SkippedPhotos
@@ -150,6 +151,7 @@ def fit(cfg: DictConfig) -> FitResult | None:
         if start.origin is not None:
             print(f"starts from {start.origin}", file=sys.stderr)
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    part()
     if not trainer.is_global_zero:
         return None
     scores = {

@@ -1,4 +1,4 @@
-"""What must ranks agree on, so that several train as one would? How much of a step each has.
+"""What must ranks agree on, so that several train as one would? How much of a step each has, and when to part.
 
 Data-parallel training averages the gradients of the ranks' mean losses; captions differ in length and photos may be
 skipped, so that the mean of means is not the mean over all. Weighted by its share of the words or images that a loss is
@@ -23,3 +23,13 @@ def shares(losses: Losses) -> Tensor:
     total = own.clone()
     distributed.all_reduce(total)
     return own * distributed.get_world_size() / total.clamp(min=1)
+
+
+def part() -> None:
+    """Leave the group of ranks, all together, if there is one.
+
+    Its threads would otherwise still run while the interpreter ends, which now and then aborts a finished process.
+    """
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
