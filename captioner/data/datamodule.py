@@ -193,11 +193,13 @@ class CaptionDataModule(lightning.LightningDataModule):
             )
         special = self.tokenizer
         stored = self._stored.get(split)
-        pictures: Pictures = stored or Photos(dataset, self.transform, augment)
+        pictures = stored or _pictures(
+            dataset, transform=self.transform, augment=augment, cover=self.cover if train else 0.0
+        )
         return ResumableLoader(
             Encoded(
                 dataset,
-                Covered(pictures, self.cover) if train and self.cover else pictures,
+                pictures,
                 self.tokenizer,
                 captions_per_image=self.captions_per_image if train else None,
                 max_tokens=self.max_tokens,
