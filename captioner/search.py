@@ -104,12 +104,11 @@ def search(settings: Sequence[str], *, trials: int, seed: int, folder: Path) -> 
         try:
             value = _train([*fixed, *drawn, f"output_dir={place}"], cfg.monitor)
         except CaptionerError as error:
-            if not isinstance(error, UsageError):
-                study.tell(trial, state=optuna.trial.TrialState.FAIL)
-                print(f"error: trial {trial.number} gave no score: {error}", file=sys.stderr)
-                continue
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
-            raise
+            if isinstance(error, UsageError):
+                raise
+            print(f"error: trial {trial.number} gave no score: {error}", file=sys.stderr)
+            continue
         study.tell(trial, value)
         _write(study, cfg.monitor, folder)
     scored = [trial for trial in _finished(study) if trial.value is not None]
