@@ -86,18 +86,12 @@ class _Opened:
             self.file: zipfile.ZipFile | tarfile.TarFile = zipfile.ZipFile(self.archive)
             infos = self.file.infolist()
             return self._zipped(self.file, infos), sum(info.file_size for info in infos)
+        if self.archive.is_file():
+            _hold_to_checksum(self.archive)
         if not self.archive.is_file() or not tarfile.is_tarfile(self.archive):
             raise DataError(
                 f"{self.archive} is no zip or tar file; is it an error page? delete it and start again"
             )
-        with self.archive.open("rb") as packed:
-            if packed.read(2) == b"\x1f\x8b":
-                packed.seek(0)
-                with gzip.GzipFile(
-                    fileobj=packed
-                ) as stream:  # its checksum comes last: hold it to that first
-                    while stream.read(1 << 20):
-                        pass
         self.file = tarfile.open(self.archive)
         return self._tarred(self.file), 0  # a compressed one tells its size only when all is read
 
@@ -125,6 +119,17 @@ class _Opened:
                     f"{self.archive}: {info.name!r} is a link or no file; this archive is not used"
                 )
             yield _Member(info.name, info.size, lambda stream=stream: stream)  # type: ignore[misc]
+
+
+def _hold_to_checksum(archive: Path) -> None:
+    """Read a gzip file to its end, where its checksum is: damage must be found before its first member is trusted."""
+    with archive.open("rb") as packed:
+        if packed.read(2) != b"\x1f\x8b":
+            return
+        packed.seek(0)
+        with gzip.GzipFile(fileobj=packed) as stream:
+            while stream.read(1 << 20):
+                pass
 
 
 def _write(member: _Member, path: Path) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import io
-import os
+import random
 import tarfile
 import zipfile
 from pathlib import Path
@@ -75,14 +76,22 @@ def test_links_and_devices_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pack", [zipped, tarred])
-def test_damage_is_named(tmp_path: Path, pack: object) -> None:
-    archive = pack(tmp_path / "archive", {"a": os.urandom(100_000)})  # type: ignore[operator]
+@pytest.mark.parametrize("place", [60, 5000, 20_000, 90_000])  # the header of a tar, stored and coded blocks
+@pytest.mark.parametrize("seed", range(5))
+def test_damage_is_named(tmp_path: Path, pack: object, place: int, seed: int) -> None:
+    contents = random.Random(seed).randbytes(100_000)
+    archive = pack(tmp_path / "archive", {"a": contents})  # type: ignore[operator]
     data = bytearray(archive.read_bytes())
-    data[5000:5100] = bytes(100)
+    data[place : place + 100] = bytes(100)
     archive.write_bytes(data)
     with pytest.raises(DataError, match=r"archive is damaged"):
         unpack(archive, tmp_path / "out")
     assert not (tmp_path / "out" / "a").exists()
-    archive.write_text("<html>")
-    with pytest.raises(DataError, match=r"archive is no zip or tar file; is it an error page\?"):
-        unpack(archive, tmp_path / "out")
+
+
+def test_an_error_page_is_no_archive(tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    for page in (b"<html>", gzip.compress(b"<html>")):
+        archive.write_bytes(page)
+        with pytest.raises(DataError, match=r"archive is no zip or tar file; is it an error page\?"):
+            unpack(archive, tmp_path / "out")
