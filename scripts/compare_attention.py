@@ -1,11 +1,12 @@
 """Which attention, in which decoder? Trains each under one budget on one frozen encoder and prints the README's table.
 
-    python scripts/compare_attention.py scenes --encoder runs/quickstart/model.safetensors
-    python scripts/compare_attention.py flickr8k --root DIR --weights FILE
+    python scripts/compare_attention.py scenes --encoder runs/quickstart/model.safetensors --page README.md
+    python scripts/compare_attention.py flickr8k --root DIR --weights FILE --coco DIR --page README.md
     python scripts/compare_attention.py scenes --only transformer/sparsemax lstm/hard
 
 The encoder's features are stored once and all runs read them, so that only the decoders differ. A run that has its
-scores is not repeated; what is stopped goes on where it was. Leaves `table.md` and `table.json` beside the runs.
+scores is not repeated; what is stopped goes on where it was. Each dataset leaves `rows.json` beside its runs; the table
+is of all datasets that have one, and goes into a page between two marks.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -35,6 +36,7 @@ ATTENTION = {
     "sparsemax": "normaliser=sparsemax",
     "1.5-entmax": "normaliser=entmax15",
     "softmax off by one": "normaliser=off_by_one",
+    "sink": "normaliser=sink",
     "visual sentinel": "sentinel=true",
 }
 DECODERS: dict[str, dict[str, str]] = {
@@ -61,6 +63,7 @@ BUDGETS: dict[str, list[str]] = {
         "cache.views=2",
     ],
 }
+MARKS = ("<!-- attention by decoder -->", "<!-- end of attention by decoder -->")
 SEARCH = {"scenes": ["length_penalty=0", "limit=500"], "flickr8k": ["split=val"]}
 
 
@@ -72,6 +75,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--encoder", help="scenes: a model file that gives the trained encoder")
     parser.add_argument("--root", help="flickr8k: its folder")
     parser.add_argument("--weights", help="flickr8k: the weights of the encoder")
+    parser.add_argument("--coco", help="flickr8k: COCO photos with instances.json, to see where nouns look")
+    parser.add_argument("--page", type=Path, help="a page with the table's marks, to put it into")
     parser.add_argument("--output", default="runs/compare", help="folder of the runs")
     parser.add_argument("--seeds", type=int, help="runs of each row; scenes: 3, flickr8k: 1")
     parser.add_argument("--only", nargs="+", help="rows such as transformer/sparsemax")
@@ -91,24 +96,54 @@ def main(arguments: Sequence[str]) -> None:
     folder = Path(args.output) / args.data
     train = [f"data={args.data}", *root, f"encoder.weights={weights}", *BUDGETS[args.data], *args.set]
     test = [f"data={args.data}", *root, *SEARCH[args.data], *args.test]
+    pointing = None
+    if args.coco is not None:
+        pointing = [
+            "data=coco",
+            f"data.root={args.coco}",
+            "data.test.split=all",
+            "split=test",
+            "grounding=true",
+            *args.test,
+        ]
     rows: list[dict[str, Any]] = []
     for decoder, names in DECODERS.items():
         for name, change in names.items():
             if args.only and f"{decoder}/{name}" not in args.only:
                 continue
-            changes = [f"decoder={decoder}", "model.decoder.sentinel=false", f"model.decoder.{change}"]
             runs = []
             for seed in range(args.seeds or (3 if args.data == "scenes" else 1)):
                 place = folder / f"{decoder}-{name.replace(' ', '-')}-{seed}"
-                runs.append(scores(place, [*train, *changes, f"seed={seed}"], test))
+                settings = [*train, *changes(decoder, change), f"seed={seed}"]
+                runs.append(scores(place, settings, test, pointing))
             rows.append({"decoder": decoder, "attention": name, "runs": runs})
-            table = markdown(rows, pointing=args.data == "scenes")
-            (folder / "table.json").write_text(json.dumps(rows, indent=2) + "\n")
-            (folder / "table.md").write_text(table)
+            (folder / "rows.json").write_text(json.dumps(rows, indent=2) + "\n")
+    found = {data: folder.parent / data / "rows.json" for data in BUDGETS}
+    table = markdown({data: json.loads(path.read_text()) for data, path in found.items() if path.exists()})
+    if args.page is not None:
+        args.page.write_text(placed(table, args.page.read_text()))
     print(table)
 
 
-def scores(place: Path, train: Sequence[str], test: Sequence[str]) -> dict[str, float]:
+def changes(decoder: str, change: str) -> list[str]:
+    """What a row sets of `captioner.train`: nothing of one attention is left in another's run."""
+    return [f"decoder={decoder}", "model.decoder.sentinel=false", f"model.decoder.{change}"]
+
+
+def placed(table: str, page: str) -> str:
+    """A page with what stands between its marks replaced by the table."""
+    before, begin, rest = page.partition(f"{MARKS[0]}\n")
+    _, end, after = rest.partition(MARKS[1])
+    if not begin or not end:
+        raise SystemExit(
+            f"the page has no place for the table: {MARKS[0]} and {MARKS[1]}, each on a line of its own"
+        )
+    return f"{before}{begin}{table}{end}{after}"
+
+
+def scores(
+    place: Path, train: Sequence[str], test: Sequence[str], pointing: Sequence[str] | None
+) -> dict[str, float]:
     """The figures of one run; it is trained and scored unless they are there."""
     kept = place / "figures.json"
     if not kept.exists():
@@ -117,7 +152,9 @@ def scores(place: Path, train: Sequence[str], test: Sequence[str]) -> dict[str, 
         start = time.monotonic()
         with (place / "log.txt").open("w") as log, contextlib.redirect_stdout(log):
             figures = train_and_score(place, train, test)
-        figures["images_per_core_second"] = speed(place / "model.safetensors")
+            if pointing is not None:
+                figures |= small_things(place, pointing)
+        figures["images_per_core_second"] = speed(place / "model.safetensors", test)
         kept.write_text(json.dumps(figures, indent=2) + "\n")
         print(f"{time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
     known: dict[str, float] = json.loads(kept.read_text())
@@ -156,15 +193,43 @@ def train_and_score(place: Path, train: Sequence[str], test: Sequence[str]) -> d
     return figures
 
 
-def speed(model: Path, images: int = 64, times: int = 3) -> float:
+def small_things(place: Path, pointing: Sequence[str]) -> dict[str, float]:
+    """Where nouns look that name something smaller than a quarter of its photo; beside it the centre of the photo."""
+    from captioner.evaluate import evaluate
+
+    folder = place / "pointing"
+    evaluate(
+        composed(
+            "evaluate",
+            *pointing,
+            f"model={place / 'model.safetensors'}",
+            f"output_dir={folder}",
+            "page=0",
+            "metrics=[BLEU]",
+            "novelty=false",
+        )
+    )
+    found = json.loads((folder / "scores.json").read_text())["grounding"]
+    peaks = {
+        row["method"]: 100 * row["peak_in_box"]["value"] for row in found["rows"] if row["words"] == "small"
+    }
+    return {
+        "pointing_game": peaks["attention"],
+        "pointing_of_centre": peaks["centre of the photo"],
+        "pointing_nouns": found["counts"]["small"],
+    }
+
+
+def speed(model: Path, test: Sequence[str], images: int = 64, times: int = 3) -> float:
     """Images captioned and mapped a second of one core: the best of a few times, by the CPU's clock."""
-    from captioner.data.scenes import Scenes
+    from captioner.data.open import open_split
     from captioner.pipeline import load
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    pipeline, scenes = load(model), Scenes("test", size=images)
-    photos = [scenes.photo(index) for index in range(images)]
+    settings = composed("evaluate", *test, f"model={model}")
+    pipeline, dataset = load(model), open_split(settings.data, settings.split)
+    photos = [dataset.photo(index) for index in range(images)]
     spent = []
     for _ in range(times):
         start = time.process_time()
@@ -180,31 +245,42 @@ def composed(name: str, *overrides: str) -> Any:
         return compose(name, list(overrides))
 
 
-def markdown(rows: Sequence[Mapping[str, Any]], *, pointing: bool) -> str:
-    """The table: mean, and the standard deviation where there are several seeds."""
-    columns: list[tuple[str, Callable[[Mapping[str, float]], float], int]] = [
-        ("BLEU-4", lambda one: one["BLEU-4"], 1),
-        ("CIDEr-D", lambda one: one["CIDEr-D"], 1),
-        ("visual mass of nouns, %", lambda one: one["visual_mass_of_nouns"], 0),
-        ("of function words, %", lambda one: one["visual_mass_of_function_words"], 0),
-        ("images/s of a core", lambda one: one["images_per_core_second"], 0),
+COLUMNS = (
+    ("BLEU-4", "BLEU-4", 1),
+    ("CIDEr-D", "CIDEr-D", 1),
+    ("true_captions", "true", 1),
+    ("pointing_game", "pointing", 1),
+    ("visual_mass_of_nouns", "mass of nouns", 0),
+    ("visual_mass_of_function_words", "of function words", 0),
+    ("images_per_core_second", "images/s", 0),
+)
+"""Figure of a run, its title, and digits behind the point."""
+
+
+def markdown(of_data: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """One table of all datasets: the mean over seeds, with the standard deviation where there are several."""
+    columns = [
+        (data, key, f"{data}: {title}", digits)
+        for data, rows in of_data.items()
+        for key, title, digits in COLUMNS
+        if any(key in run for row in rows for run in row["runs"])
     ]
-    if pointing:
-        columns[2:2] = [
-            ("true, %", lambda one: one["true_captions"], 1),
-            ("pointing game, %", lambda one: one["pointing_game"], 1),
-        ]
+    found = {
+        (row["decoder"], row["attention"], data): row["runs"]
+        for data, rows in of_data.items()
+        for row in rows
+    }
     lines = [
-        "| decoder | attention | " + " | ".join(title for title, _, _ in columns) + " |",
+        "| decoder | attention | " + " | ".join(title for _, _, title, _ in columns) + " |",
         "|---|---|" + "---:|" * len(columns),
     ]
-    for row in rows:
+    for decoder, attention in dict.fromkeys((decoder, attention) for decoder, attention, _ in found):
         cells = []
-        for _, value, digits in columns:
-            values = [value(one) for one in row["runs"]]
+        for data, key, _, digits in columns:
+            values = [run[key] for run in found.get((decoder, attention, data), ())]
             spread = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
-            cells.append(f"{mean(values):.{digits}f}{spread}")
-        lines.append(f"| {row['decoder']} | {row['attention']} | " + " | ".join(cells) + " |")
+            cells.append(f"{mean(values):.{digits}f}{spread}" if values else "")
+        lines.append(f"| {decoder} | {attention} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
