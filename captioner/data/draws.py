@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -53,7 +52,8 @@ class Pictures(Protocol):
 class Photos:
     """Pixels of a dataset's photos, varied anew in each epoch if there is an augmentation.
 
-    Large JPEGs are decoded at a reduced scale, but to at least twice the pixels of the input a side.
+    Large JPEGs are decoded at a reduced scale: to at least twice the pixels of the input a side, and where photos are
+    varied to at least as many as the input has of the crop that was drawn.
 
     Args:
         dataset: Gives the photos.
@@ -67,18 +67,18 @@ class Photos:
         self.dataset = dataset
         self.transform = transform
         self.augment = augment
-        # So much more than the input that reducing adds no blur, not even to the smallest crop.
-        margin = 2.0 if augment is None else max(2.0, augment.scale[0] ** -0.5)
+        # So much more than the input that reducing does not show: every epoch sees the same pixels.
         rows, cols = transform.largest_size
-        self.min_size = (math.ceil(margin * rows), math.ceil(margin * cols))
+        self.min_size = (2 * rows, 2 * cols)
 
     def __call__(self, draw: Draw, generator: torch.Generator) -> Tensor:
         """Pixels float32 `[3, rows, cols]` of one draw."""
-        photo = self.dataset.photo(draw.index, min_size=self.min_size)
         if self.augment is None:
-            return self.transform(photo)[0]
+            return self.transform(self.dataset.photo(draw.index, min_size=self.min_size))[0]
+        variation = self.augment.draw(generator)
+        photo = self.dataset.photo(draw.index, min_size=self.augment.least_size(variation))
         flip = may_flip(self.dataset[draw.index].captions)
-        return self.augment(photo, generator=generator, may_flip=flip)
+        return self.augment.vary(photo, variation, may_flip=flip)
 
     def blank(self, draw: Draw | None = None) -> Tensor:
         """The mean colour, float32 `[3, rows, cols]`, of the size that goes with a draw's batch."""

@@ -28,6 +28,24 @@ def may_flip(captions: Iterable[str]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Variation:
+    """One draw of all that is varied.
+
+    Attributes:
+        shares: Height and width of the crop, as shares of what the transform would show; where above 1, as far as the
+            photo goes.
+        place: Where the crop lies in the room that is left, down and across, 0–1.
+        mirrored: Whether it is mirrored, where captions allow it.
+        colour: Three values 0–1, for brightness, contrast and saturation.
+    """
+
+    shares: tuple[float, float]
+    place: tuple[float, float]
+    mirrored: bool
+    colour: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingAugment:
     """Varies a photo and makes the model's input from it. The transform's own fit, size and colours are kept.
 
@@ -71,24 +89,39 @@ class TrainingAugment:
         Returns:
             float32 `[3, rows, cols]`, normalised.
         """
+        return self.vary(photo, self.draw(generator), may_flip=may_flip)
+
+    def draw(self, generator: torch.Generator) -> Variation:
+        """How the next photo is varied, whatever it shows."""
         area, stretch, down, across, mirror, *colour = torch.rand(8, generator=generator).tolist()
-        height, width = photo.pixels.shape[:2]
-        size = self.transform.input_size(*photo.size)
-        rows, cols = self.transform.seen_size(height, width)
         side = math.sqrt(_between(self.scale, area))
         # Drawn on a log scale, so that stretching and its opposite are equally likely.
         aspect = math.exp(_between((math.log(self.ratio[0]), math.log(self.ratio[1])), stretch) / 2)
-        rows = min(height, max(1, round(rows * side / aspect)))
-        cols = min(width, max(1, round(cols * side * aspect)))
+        return Variation((side / aspect, side * aspect), (down, across), mirror < self.flip, tuple(colour))
+
+    def least_size(self, variation: Variation) -> tuple[int, int]:
+        """The (rows, cols) from which on a photo's crop has the pixels of the input: a larger one shows no more."""
+        enlarged = 1 / min(1.0, *variation.shares)
+        rows, cols = self.transform.largest_size
+        return math.ceil(enlarged * rows), math.ceil(enlarged * cols)
+
+    def vary(self, photo: Photo, variation: Variation, *, may_flip: bool) -> Tensor:
+        """Make the model input float32 `[3, rows, cols]` of a variation that was drawn."""
+        height, width = photo.pixels.shape[:2]
+        size = self.transform.input_size(*photo.size)
+        rows, cols = self.transform.seen_size(height, width)
+        rows = min(height, max(1, round(rows * variation.shares[0])))
+        cols = min(width, max(1, round(cols * variation.shares[1])))
+        down, across = variation.place
         top, left = int(down * (height - rows + 1)), int(across * (width - cols + 1))
         crop = photo.pixels[top : top + rows, left : left + cols]
         image = self.transform.resize(crop, self.transform.inner_size(rows, cols, size))
-        if may_flip and mirror < self.flip:
+        if may_flip and variation.mirrored:
             image = image.flip(-1)
         planes = image.float().contiguous()
         if not self.jitter:
             return self.transform.finish(planes, size)
-        brightness, contrast, saturation = (1 + self.jitter * (2 * value - 1) for value in colour)
+        brightness, contrast, saturation = (1 + self.jitter * (2 * value - 1) for value in variation.colour)
         return self.transform.finish_mixed(planes, size, *_jitter(planes, brightness, contrast, saturation))
 
 

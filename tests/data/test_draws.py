@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from captioner.data.draws import Draw, Photos, generator_of
@@ -60,10 +59,19 @@ def test_large_photos_are_decoded_at_a_reduced_scale(tmp_path: Path, fit: str, v
     assert set(whole.decoded) == {(900, 1200)}
 
 
-def test_small_crops_are_not_blurred(tmp_path: Path) -> None:
-    transform = ImageTransform((48, 64), fit="crop", mean=GREY, std=GREY)
-    dataset = Large(tmp_path / "a.jpg")
-    photos = Photos(dataset, transform, TrainingAugment(transform, scale=(0.04, 1.0)))
-    photos(Draw(0, 0), torch.Generator())
-    # A twenty-fifth of the area is a fifth of each side: 48 x 64 pixels of 240 x 320.
-    assert min(dataset.decoded[0][0] / 240, dataset.decoded[0][1] / 320) > 0.9
+@pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
+def test_no_crop_is_enlarged(tmp_path: Path, fit: str) -> None:
+    transform = ImageTransform((48, 64), fit=fit, mean=GREY, std=GREY)  # type: ignore[arg-type]
+    dataset, augment = Large(tmp_path / "a.jpg"), TrainingAugment(transform, scale=(0.04, 1.0))
+    photos = Photos(dataset, transform, augment)
+    for epoch in range(20):
+        draw = Draw(epoch, 0)
+        photos(draw, generator_of(draw, seed=0))
+        height, width = dataset.decoded[-1]
+        shares = augment.draw(generator_of(draw, seed=0)).shares
+        for share, seen, needed in zip(
+            shares, transform.seen_size(height, width), transform.size, strict=True
+        ):
+            assert round(min(1.0, share) * seen) >= needed
+    assert {(900, 1200), (450, 600), (225, 300), (113, 150)} >= set(dataset.decoded)
+    assert len(set(dataset.decoded)) > 1  # large crops take fewer pixels
