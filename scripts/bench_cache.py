@@ -4,7 +4,11 @@
 
 Settings are those of `captioner.train`, its recipe included: with image.augment each photo is varied, decoded and
 encoded anew in every epoch, and the cache holds several views. Epochs from photos and from features take turns, in one
-process and thread, and are told in processor time, as are their parts, so that a busy machine disturbs little.
+process and thread, in the number format that training would take, and are told in processor time, as are their parts,
+so that a busy machine disturbs little.
+
+The decoder learns all the same, so the fewer captions a photo has in an epoch (data.captions_per_image=1), the more is
+saved.
 """
 
 from __future__ import annotations
@@ -36,6 +40,7 @@ from captioner.explain.teacher_forcing import special_tokens
 from captioner.image.augment import TrainingAugment
 from captioner.image.decode import Photo
 from captioner.objectives.objective import Course, Lesson
+from captioner.training.precision import choose_precision
 from captioner.training.start import new_model
 
 
@@ -112,13 +117,16 @@ def main() -> None:
             write_features(stored, plain, captioner.encoder, device=torch.device("cpu"))
             loaders[f"features as {kept}"] = loader(stored, stored.like)
         times: dict[str, list[dict[str, float]]] = defaultdict(list)
+        precision = choose_precision(str(cfg.trainer.precision), "cpu")
         for _ in range(chosen.epochs):
             for name, batches in loaders.items():
                 captioner.train()
-                times[name].append(epoch(batches, captioner, objective, optimizer))
+                with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
+                    times[name].append(epoch(batches, captioner, objective, optimizer))
     rows, cols = transform.size
     print(
-        f"\n{len(photos)} photos at {rows} x {cols} px, {captioner.encoder.grid} cells of {captioner.encoder.dim}"
+        f"\n{len(photos)} photos at {rows} x {cols} px, {captioner.encoder.grid} cells of {captioner.encoder.dim}, "
+        f"{cfg.data.captions_per_image or 'all'} captions a photo, {precision}"
     )
     best = {name: min(of, key=lambda parts: sum(parts.values())) for name, of in times.items()}
     usual = sum(best["photos"].values())
