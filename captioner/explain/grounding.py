@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from captioner.explain.intervals import Bootstrap, Estimate
 from captioner.explain.target import THRESHOLDS, Fit, Target, fit
+from captioner.image.regrid import middle_grid, regrid
 
 Grid = tuple[int, int]
 
@@ -179,16 +180,24 @@ def _baselines(named: Sequence[Mention], method: str) -> dict[str, NDArray[np.fl
     for row, mention in zip(centre, named, strict=True):
         mask, box = mention.targets[mention.centre.shape[0], mention.centre.shape[1]]
         row[:2] = mask.centre, box.centre  # the very centre, not the cell next to it
-    mean = np.mean([_shares(mention.maps[method]) for mention in named], axis=0)
     chance = []
     for mention in named:
         mask, box = next(iter(mention.targets.values()))
         chance.append(np.tile([mask.area, box.area], 2 + len(THRESHOLDS)))
     return {
         CENTRE: centre,
-        AVERAGE: _scores(named, [mean.astype(np.float32)] * len(named)),
+        AVERAGE: _scores(named, _averages([mention.maps[method] for mention in named])),
         CHANCE: np.stack(chance),
     }
+
+
+def _averages(maps: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    """For each map the average of all on its own grid; photos in their own shapes have grids of their own."""
+    grids: list[Grid] = [(own.shape[0], own.shape[1]) for own in maps]
+    common = middle_grid(grids)
+    mean = np.mean([regrid(_shares(own), common) for own in maps], axis=0)
+    averages = {grid: regrid(mean, grid).astype(np.float32) for grid in set(grids)}
+    return [averages[grid] for grid in grids]
 
 
 def _shares(own: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from captioner.image.regrid import middle_grid, regrid
+
 SAME = 0.1
 """Two maps are nearly the same where less than this share of the attention lies elsewhere (total variation)."""
 SAME_MEAN = 0.05
@@ -127,23 +129,23 @@ def pulse(texts: Sequence[str], heads: NDArray[np.float32], *, nouns: Container[
         seen=seen,
         mean=maps.mean(axis=0).astype(np.float32),
         head_means=of_heads.mean(axis=0).astype(np.float32),
-        head_energy=(of_heads**2).sum(axis=(0, -2, -1)),
+        head_energy=_energy(of_heads).sum(axis=0),
     )
 
 
 def health(pulses: Sequence[Pulse]) -> Health:
-    """Put the captions of a run together."""
+    """Put the captions of a run together; where photos have grids of their own, on their middle grid."""
     if not pulses:
         nan = float("nan")
         return Health(0, nan, nan, nan, nan, [], 0, nan, nan)
     counts = np.array([one.words for one in pulses], dtype=np.float64)
     words = counts.sum()
-    means = np.stack([one.mean for one in pulses]).astype(np.float64)
+    grid = middle_grid([(one.mean.shape[0], one.mean.shape[1]) for one in pulses])
+    means = np.stack([regrid(one.mean, grid) for one in pulses])
     run = np.average(means, axis=0, weights=counts)
-    head_means = np.stack([one.head_means for one in pulses]).astype(np.float64)
-    head_run = np.average(head_means, axis=0, weights=counts)
-    energy = np.sum([one.head_energy for one in pulses], axis=0) / words
-    moving = 1 - (head_run**2).sum(axis=(-2, -1)) / np.maximum(energy, 1e-300)
+    head_run = np.average([regrid(one.head_means, grid) for one in pulses], axis=0, weights=counts)
+    energy = np.sum([_energy_on(grid, one) for one in pulses], axis=0) / words
+    moving = 1 - _energy(head_run) / np.maximum(energy, 1e-300)
     masses = {
         kind: tuple(map(sum, zip(*(one.seen[kind] for one in pulses), strict=True)))
         for kind in ("nouns", "function words")
@@ -182,6 +184,22 @@ def elsewhere(maps: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray
     """Share of the mass of maps `[..., rows, cols]` that lies elsewhere in `others` (total variation): 0–1."""
     distance: NDArray[np.float64] = np.abs(maps - others).sum(axis=(-2, -1)) / 2
     return distance
+
+
+def _energy(maps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum of the squared values of maps `[..., rows, cols]`: `[...]`."""
+    energy: NDArray[np.float64] = (maps**2).sum(axis=(-2, -1))
+    return energy
+
+
+def _energy_on(grid: tuple[int, int], one: Pulse) -> NDArray[np.float64]:
+    """The energy of a caption's heads on another grid: `[layers, heads]`.
+
+    Its words' maps are not kept: their energy is taken to change as their mean's does, which is exact for a still head.
+    """
+    own = one.head_means.astype(np.float64)
+    changes: NDArray[np.float64] = _energy(regrid(own, grid)) / np.maximum(_energy(own), 1e-300)
+    return one.head_energy * changes
 
 
 def _middle_quarter(rows: int, cols: int) -> NDArray[np.float64]:

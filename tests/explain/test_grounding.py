@@ -98,6 +98,21 @@ def test_the_average_map_is_that_of_the_first_method_over_the_run() -> None:
     assert row(ground(mentions), "all", AVERAGE).mass_in_box.value == pytest.approx(np.mean(inside), abs=1e-6)
 
 
+def test_photos_may_have_grids_of_their_own() -> None:
+    """The average is taken on one grid, and each word judges it on its own."""
+    mentions = []
+    for image, grid in (("a", (4, 4)), ("b", (2, 4)), ("c", (4, 4))):
+        heads = np.full((1, 1, *grid), 0.5 / (grid[0] * grid[1]), np.float32)
+        heads[..., : grid[0] // 2, :1] += 0.5 / (grid[0] // 2)  # half of it on the upper left eighth
+        seen = (target(region((0, 0, 20, 10)), PHOTO, grid),) * 2
+        own = {"attention": heads[0, 0]}
+        mentions.append(Mention(image, "dog", "dog", {grid: seen}, own, heads, centre_map(PHOTO, grid)))
+    found = ground(mentions)
+    for method in ("attention", AVERAGE):
+        assert row(found, "all", method).mass_in_box.value == pytest.approx(0.5 + 0.5 / 8, abs=1e-6)
+        assert row(found, "all", method).peak_in_box.value == 1
+
+
 def test_the_order_of_words_does_not_matter() -> None:
     one, other = ground(planted()), ground(planted()[::-1])
     assert one.counts == other.counts

@@ -66,6 +66,23 @@ def test_a_head_that_never_moves_is_found() -> None:
     assert found.warning() is None
 
 
+def test_photos_with_grids_of_their_own_are_compared_on_one() -> None:
+    """A head that looks at the left half, on any grid, never moves; one that looks elsewhere each time does."""
+    rng = np.random.default_rng(4)
+    pulses = []
+    for rows, cols in ((4, 6), (6, 4), (5, 8), (4, 6)):
+        maps = np.zeros((5, 1, 2, rows, cols))
+        maps[:, 0, 0, :, : cols // 2] = 2 / (rows * cols)
+        maps[np.arange(5), 0, 1, rng.integers(rows, size=5), rng.integers(cols, size=5)] = 1
+        pulses.append(one(maps))
+    found = health(pulses)
+    assert found.still_heads == [(1, 1)]
+    assert (found.num_heads, found.warning()) == (2, None)
+    assert found.same_in_run == 0
+    alike = health([one(np.full((3, *grid), 1.0) * np.arange(1, 1 + grid[1])) for grid in ((4, 8), (8, 8))])
+    assert alike.same_in_run == 1
+
+
 def test_the_order_of_captions_does_not_matter() -> None:
     rng = np.random.default_rng(1)
     pulses = [one(rng.random((k + 1, 2, 2, 3, 3))) for k in range(5)]
