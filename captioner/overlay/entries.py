@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +14,9 @@ from PIL import Image
 
 from captioner.caption import Caption
 from captioner.image.geometry import Box
-from captioner.overlay.shown import Shown, show
+from captioner.overlay.page_maps import method_data
 
 _WIDEST, _TALLEST = 640, 1280  # pixels of a photo in the page
-# Of a photo: beyond this the maps of single heads, then of single layers, are left out. With it a page of one photo has
-# less than 150 KB beside the photo.
-_MOST_MAP_BYTES = 60_000
 _FUNCTION_WORDS = """
 a an the this that these those his her its their some is are was were be being been has have and or but of in on
 at to by with from for as it he she they there
@@ -45,14 +43,14 @@ class PageEntry:
     boxes: Mapping[int, Sequence[Box]] = field(default_factory=dict)
 
 
-def entry_data(entry: PageEntry) -> dict[str, object]:
+def entry_data(entry: PageEntry) -> dict[str, Any]:
     """What the viewer needs to know of an entry, besides the photo itself, as JSON values."""
     caption = entry.caption
     rows, cols = caption.geometry.size
     lengths = np.array([rows, cols, rows, cols])
     gaps, tail = _gaps(caption)
     return {
-        "methods": _methods(caption),
+        "methods": method_data(caption),
         # Shares of the photo's height and width, so that the photo may be shown at any size.
         "view": _places(caption.geometry.view, lengths),
         "cells": _places(caption.geometry.cells_view, lengths),
@@ -88,53 +86,6 @@ def jpeg_uri(photo: NDArray[np.uint8]) -> tuple[str, int, int]:
 
 def _places(box: Sequence[float], lengths: NDArray[np.int64]) -> list[float]:
     return [round(float(share), 6) for share in np.divide(box, lengths)]
-
-
-def _methods(caption: Caption) -> list[dict[str, object]]:
-    """What each method shows, as bytes, and what it counts. Attention comes last where it was not asked for."""
-    methods = []
-    room = _MOST_MAP_BYTES - sum(maps.size for maps in caption.explanations.values())
-    for name in dict.fromkeys([*caption.explanations, "attention"]):
-        shown = show(caption, name)
-        maps, layers, heads = (
-            _with_heads(caption, shown.maps, room) if name == "attention" else (shown.maps, 0, 0)
-        )
-        methods.append({**_packed(maps), "layers": layers, "heads": heads, "name": name, **_named(shown)})
-    return methods
-
-
-def _named(shown: Shown) -> dict[str, object]:
-    return {"title": shown.title[:1].upper() + shown.title[1:], "unit": shown.unit}
-
-
-def _packed(maps: NDArray[np.float32]) -> dict[str, object]:
-    """Maps `[n, rows, cols]` as bytes: 0 to 255 for 0 to a map's peak; where some are negative, 1 to 255 around 128."""
-    peaks = np.abs(maps).max(axis=(1, 2), initial=0.0)
-    shares = maps / np.maximum(peaks, 1e-12)[:, None, None]
-    signed = bool(maps.size) and float(maps.min()) < 0
-    levels = np.rint(shares * 127 + 128 if signed else shares * 255).astype(np.uint8)
-    return {
-        "grid": list(maps.shape[1:]),
-        "signed": signed,
-        "maps": base64.b64encode(levels.tobytes()).decode("ascii"),
-        "peaks": [float(f"{peak:.4g}") for peak in peaks],
-    }
-
-
-def _with_heads(
-    caption: Caption, own: NDArray[np.float32], room: int
-) -> tuple[NDArray[np.float32], int, int]:
-    """For each word its own map, then those of its heads: `[words · (1 + layers · heads), rows, cols]`."""
-    if not caption.words:
-        return np.zeros((0, 1, 1), np.float32), 0, 0
-    single = caption.maps  # [words, layers, heads, rows, cols]
-    if single.size > room:
-        single = single.mean(axis=2, keepdims=True)
-    if single.size > room:
-        single = single[:, :0]
-    words, layers, heads, rows, cols = single.shape
-    together = np.concatenate([own[:, None], single.reshape(words, layers * heads, rows, cols)], axis=1)
-    return together.reshape(-1, rows, cols), layers, heads
 
 
 def _gaps(caption: Caption) -> tuple[list[str], str]:

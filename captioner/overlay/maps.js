@@ -7,7 +7,8 @@ const NINTHS = ["upper left", "top", "upper right", "left", "centre", "right", "
 class Maps {
   constructor(entry, method) {
     this.entry = entry;
-    Object.assign(this, method); // name, title, unit, signed, grid, layers, heads, peaks
+    Object.assign(this, method); // name, title, unit, signed, grid, layers, heads, peaks, left_out, pooled
+    this.each = Math.max(this.heads, 1); // maps of a layer: those of its heads, or their mean
     this.cells = this.grid[0] * this.grid[1];
     this.bytes = Uint8Array.from(atob(method.maps), (character) => character.charCodeAt(0));
   }
@@ -21,14 +22,14 @@ class Maps {
 
   // The map of a word at the layer and head in view, [rows * cols].
   of(word) {
-    const { layers, heads } = this;
-    const first = word * (1 + layers * heads);
+    const { layers, heads, each } = this;
+    const first = word * (1 + layers * each);
     const layer = Math.min(view.layer, layers);
     if (layer === 0) return this.one(first);
-    const start = first + 1 + (layer - 1) * heads;
-    if (view.head > 0) return this.one(start + Math.min(view.head, heads) - 1);
+    const start = first + 1 + (layer - 1) * each;
+    if (view.head > 0 && heads > 0) return this.one(start + Math.min(view.head, heads) - 1);
     const mean = new Float32Array(this.cells);
-    for (let h = 0; h < heads; h++) this.one(start + h).forEach((value, i) => (mean[i] += value / heads));
+    for (let h = 0; h < each; h++) this.one(start + h).forEach((value, i) => (mean[i] += value / each));
     return mean;
   }
 
@@ -42,8 +43,16 @@ class Maps {
   shownName() {
     if (!this.layers || !view.layer) return this.title;
     const layer = Math.min(view.layer, this.layers);
-    const head = view.head ? `head ${Math.min(view.head, this.heads)}` : "mean of its heads";
+    const head = view.head && this.heads ? `head ${Math.min(view.head, this.heads)}` : "mean of its heads";
     return `${this.title}, layer ${layer}, ${head}`;
+  }
+
+  // What of it the page does not hold, in sentences.
+  missing() {
+    const told = [];
+    if (this.left_out && view.layer) told.push(leftOut(this.left_out));
+    if (this.pooled) told.push(`Drawn on ${this.grid.join(" × ")} cells of ${this.pooled.join(" × ")}, to keep the page small.`);
+    return told;
   }
 
   // Shares of what a map shows in each ninth of the photo, [9]; negative numbers count as nothing.
@@ -70,6 +79,10 @@ class Maps {
     if (parts[most] < 1.5 / 9) return `spread over the photo, most at the ${NINTHS[most]} (${share})`;
     return `strongest at the ${NINTHS[most]} (${share})`;
   }
+}
+
+function leftOut(what) {
+  return `Single ${what === "heads" ? "heads" : "layers and heads"} were left out to keep the page small.`;
 }
 
 // Where cells begin and end along one axis, as in geometry.py: those at the border reach to the ends of what was seen.

@@ -9,7 +9,7 @@ function options(methods) {
   const first = methods.find(({ layers }) => layers) ?? methods[0]; // attention
   const method = choice(methods.map(({ name, title }) => [name, title]));
   const layer = choice([[0, "All"], ...numbered(first.layers)]);
-  const head = choice([[0, "Mean"], ...numbered(first.heads)]);
+  const head = choice([[0, "Mean of its heads"], ...numbered(first.heads)]);
   const allow = () => {
     layer.disabled = !methods.find(({ name }) => name === method.value).layers;
     head.disabled = layer.disabled || layer.value === "0";
@@ -34,6 +34,10 @@ function options(methods) {
   if (methods.length > 1) form.append(element("label", {}, "Method", method));
   form.append(element("label", {}, "Layer", layer), element("label", {}, "Head", head), scale);
   form.append(element("label", {}, "Opacity", opacity), element("label", {}, cells, "Show cells"));
+  if (first.left_out) {
+    const some = first.left_out === "heads" ? first.heads : first.layers; // other photos have them
+    form.append(element("p", { className: "note", textContent: (some ? "Of some photos: " : "") + leftOut(first.left_out) }));
+  }
   const details = element("details", { className: "options" }, element("summary", { textContent: "Display options" }), form);
   const wide = matchMedia("(min-width: 60rem)"); // as in viewer.css: there the options have no summary to open them
   const unfold = () => (details.open = wide.matches);

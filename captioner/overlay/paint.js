@@ -77,6 +77,7 @@ function legend(maps, top) {
   if (maps.unit === "attention") notes.push(`${name}: share on ${cells}. The mark is an even spread, ${percent(even)}.`);
   else if (maps.unit === "nats") notes.push(`${name}: nats of the word’s log-probability due to ${cells}.`);
   else notes.push(`${name}: relevance of ${cells}, without a unit.`);
+  notes.push(...maps.missing());
   if (maps.signed) notes.push("Orange speaks for the word, blue against it.");
   const [above, left, below, right] = maps.entry.view;
   if (Math.max(above, left, 1 - below, 1 - right) > 0.001) notes.push("Hatched parts were cropped away and not seen.");

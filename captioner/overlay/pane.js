@@ -37,7 +37,8 @@ class Pane {
     }
     const map = maps.of(active);
     const word = owner.entry.words[active];
-    this.canvas.setAttribute("aria-label", `${maps.shownName()} of “${word.text}”: ${maps.where(map)}`);
+    const label = `${maps.shownName()} of “${word.text}”: ${maps.where(map)}`;
+    this.canvas.setAttribute("aria-label", [label, ...maps.missing()].join(". "));
     this.move(map.map((value) => value / top), maps, word.boxes);
   }
 

@@ -59,17 +59,39 @@ def test_methods_come_in_the_order_asked_for_and_attention_always(make_caption: 
     np.testing.assert_allclose(own, mean / mean.max(), atol=0.003)
 
 
-@pytest.mark.parametrize(("grid", "kept"), [((14, 14), (6, 16)), ((16, 16), (6, 1)), ((80, 80), (0, 1))])
+@pytest.mark.parametrize(("grid", "kept"), [((14, 14), (6, 16)), ((16, 16), (6, 0)), ((80, 80), (0, 0))])
 def test_single_heads_then_layers_are_left_out_where_they_would_weigh_too_much(
     make_caption: MakeCaption, grid: tuple[int, int], kept: tuple[int, int]
 ) -> None:
     entry = PageEntry(PHOTO, make_caption("a dog runs", grid=grid, layers=6, heads=16), "x")
     (data,) = methods(entry)
     assert (data["layers"], data["heads"]) == kept
-    words = np.frombuffer(base64.b64decode(data["maps"]), np.uint8).reshape(3, 1 + kept[0] * kept[1], *grid)
-    if kept == (6, 1):
+    assert data["left_out"] == {6: {16: "", 0: "heads"}, 0: {0: "layers"}}[kept[0]][kept[1]]
+    assert data["pooled"] is None
+    words = np.frombuffer(base64.b64decode(data["maps"]), np.uint8).reshape(3, -1, *grid)
+    assert words.shape[1] == {16: 1 + 96, 0: 1 + kept[0]}[kept[1]]
+    if kept == (6, 0):
         mean = entry.caption.maps[1, 4].mean(axis=0)
         np.testing.assert_allclose(words[1, 5] / 255, mean / mean.max(), atol=0.003)
+
+
+def test_grids_too_fine_become_coarser_with_their_mass_kept(make_caption: MakeCaption) -> None:
+    rng = np.random.default_rng(5)
+    caption = make_caption("a dog runs", grid=(120, 180))
+    fine = rng.normal(size=(3, 180, 120)).astype(np.float32)
+    coarse = rng.random((3, 7, 7)).astype(np.float32)
+    caption = replace(caption, explanations={"occlusion": fine, "grad_cam": coarse})
+    first, second, attention = methods(PageEntry(PHOTO, caption, "x"))
+    assert (second["grid"], second["pooled"]) == ([7, 7], None)
+    for data, own in ((first, fine), (attention, caption.maps.mean(axis=(1, 2)))):
+        assert data["pooled"] == list(own.shape[1:])
+        assert max(data["grid"]) < 180
+        assert (data["grid"][0] < data["grid"][1]) == (own.shape[1] < own.shape[2])
+        zero, steps = (128, 127) if data["signed"] else (0, 255)
+        stored = np.frombuffer(base64.b64decode(data["maps"]), np.uint8).astype(float).reshape(3, -1)
+        maps = (stored - zero) / steps * np.array(data["peaks"])[:, None]
+        limit = max(data["peaks"]) / steps * np.sqrt(maps.shape[1])  # rounding of so many cells
+        np.testing.assert_allclose(maps.sum(axis=1), own.sum(axis=(1, 2)), atol=limit)
 
 
 def test_alternatives_and_other_captions_are_given_on(make_caption: MakeCaption) -> None:

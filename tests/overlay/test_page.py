@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from captioner.caption import Caption
+from captioner.caption import Alternative, Caption
 from captioner.errors import UsageError
 from captioner.overlay.entries import PageEntry
 from captioner.overlay.page import SCRIPTS, asset, script_json, write_page
@@ -17,6 +17,7 @@ from captioner.overlay.page import SCRIPTS, asset, script_json, write_page
 MakeCaption = Callable[..., Caption]
 
 PHOTO = np.zeros((60, 80, 3), np.uint8)
+METHODS = ("attention", "rollout", "gradient_attention", "grad_cam", "integrated_gradients", "occlusion")
 EVIL = "</script><img src=x onerror=alert(1)><!--"
 
 
@@ -116,16 +117,24 @@ def test_names_that_are_no_text_are_written(make_caption: MakeCaption, tmp_path:
     assert "caf?.jpg</h2>" in path.read_text(encoding="utf-8")
 
 
-def test_a_page_of_one_photo_has_little_beside_it(make_caption: MakeCaption, tmp_path: Path) -> None:
-    """However many heads and methods: at most 150 KB beside the photo."""
-    text = " ".join(f"word{i}" for i in range(14))
-    for grid, layers, heads in (((7, 7), 3, 8), ((14, 14), 3, 8), ((37, 37), 6, 8)):
-        caption = make_caption(text, grid=grid, layers=layers, heads=heads)
-        one = np.stack([word.map for word in caption.words])
-        caption = replace(
-            caption, explanations={"attention": one, "occlusion": one - one.mean(), "grad_cam": one}
-        )
-        write_page(tmp_path / "page.html", [PageEntry(PHOTO, caption, "x", (text,) * 5)], title="x")
-        page = (tmp_path / "page.html").read_text(encoding="utf-8")
-        beside = len(re.sub(r"data:image/jpeg;base64,[^\"]+", "", page).encode())
-        assert beside < (150_000 if grid != (37, 37) else 180_000)
+@pytest.mark.parametrize("words", [14, 29])
+@pytest.mark.parametrize(
+    ("grid", "layers", "heads"), [((7, 7), 3, 8), ((14, 14), 12, 12), ((37, 37), 6, 8), ((90, 20), 1, 1)]
+)
+def test_a_page_of_one_photo_has_little_beside_it(
+    make_caption: MakeCaption, tmp_path: Path, words: int, grid: tuple[int, int], layers: int, heads: int
+) -> None:
+    """Whatever the grid, however many heads and methods: under 150 KB beside the photo."""
+    text = " ".join(f"word{i}" for i in range(words))
+    caption = make_caption(text, grid=grid, layers=layers, heads=heads)
+    one = np.stack([word.map for word in caption.words])
+    also = tuple(Alternative(f"word{i}", -0.1234 * i) for i in range(5))
+    caption = replace(
+        caption,
+        words=tuple(replace(word, alternatives=also) for word in caption.words),
+        others=tuple(Alternative(text, -i) for i in range(4)),
+        explanations={name: one - one.mean() * (name == "occlusion") for name in (*METHODS, "attention:max")},
+    )
+    write_page(tmp_path / "page.html", [PageEntry(PHOTO, caption, "x", (text,) * 5)], title="x")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert len(re.sub(r"data:image/jpeg;base64,[^\"]+", "", page).encode()) < 150_000

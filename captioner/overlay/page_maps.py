@@ -1,0 +1,118 @@
+"""Which maps does a page hold of a photo, and how small are they made? Bounded, whatever the grid and the methods.
+
+A page is to stay under 150 KB beside one photo. Each method's map of each word is always there, on a coarser grid where
+all of them together would weigh too much; the maps of single heads, else of single layers, are there if there is room.
+What was left out, and which grid became coarser, is told on the page.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from captioner.caption import Caption
+from captioner.image.regrid import regrid
+from captioner.overlay.shown import Shown, show
+
+Grid = tuple[int, int]
+
+MOST = 80_000
+"""Characters that a photo's maps may take in the page; the viewer itself takes 55,000."""
+_OF_A_PEAK = 10
+
+
+def method_data(caption: Caption) -> list[dict[str, Any]]:
+    """What each method shows, as bytes, and what it counts. Attention comes last where it was not asked for.
+
+    `layers` and `heads` say how many have maps of their own: 0 heads beside some layers are their heads' means.
+    """
+    shown = {name: show(caption, name) for name in dict.fromkeys([*caption.explanations, "attention"])}
+    grids = _bounded([_grid(one.maps) for one in shown.values()], words=len(caption.words))
+    room = MOST - len(caption.words) * sum(map(_cost, grids))
+    methods = []
+    for (name, one), grid in zip(shown.items(), grids, strict=True):
+        pooled = _grid(one.maps) if caption.words and grid != _grid(one.maps) else None
+        maps = _on(one.maps, grid)
+        layers = heads = 0
+        left_out = ""
+        if name == "attention" and caption.words:
+            maps, layers, heads, left_out = _with_heads(caption, maps, grid, room)
+        methods.append(
+            {
+                **{**_packed(maps), **_named(one), "name": name, "layers": layers, "heads": heads},
+                **{"left_out": left_out, "pooled": pooled and list(pooled)},
+            }
+        )
+    return methods
+
+
+def _bounded(grids: Sequence[Grid], *, words: int) -> list[Grid]:
+    """The grids, the finest made coarser until one map a word and method fits."""
+    bounded = list(grids)
+    for side in range(max(max(grid) for grid in grids), 0, -1):
+        bounded = [_within(grid, side) for grid in grids]
+        if words * sum(map(_cost, bounded)) <= MOST:
+            break
+    return bounded
+
+
+def _within(grid: Grid, side: int) -> Grid:
+    """A grid of the same shape with no side longer than `side`."""
+    longest = max(grid)
+    if longest <= side:
+        return grid
+    return -(-grid[0] * side // longest), -(-grid[1] * side // longest)
+
+
+def _cost(grid: Grid) -> int:
+    """Characters of one map on a grid, as base64 and with its peak."""
+    return -(-grid[0] * grid[1] * 4 // 3) + _OF_A_PEAK
+
+
+def _with_heads(
+    caption: Caption, own: NDArray[np.float32], grid: Grid, room: int
+) -> tuple[NDArray[np.float32], int, int, str]:
+    """For each word its own map, then those of its heads: `[words · (1 + layers · heads), rows, cols]`.
+
+    Returns:
+        The maps, how many layers and heads have one, and what was left out: "heads", "layers" or nothing.
+    """
+    words, layers, heads = caption.maps.shape[:3]
+    single, left_out = caption.maps, ""
+    if words * layers * heads * _cost(grid) > room:
+        single, heads, left_out = single.mean(axis=2, keepdims=True), 0, "heads"
+    if heads == 0 and words * layers * _cost(grid) > room:
+        single, layers, left_out = single[:, :0], 0, "layers"
+    of_heads = _on(single, grid).reshape(words, -1, *grid)
+    together = np.concatenate([own[:, None], of_heads], axis=1)
+    return together.reshape(-1, *grid), layers, heads, left_out
+
+
+def _named(shown: Shown) -> dict[str, object]:
+    return {"title": shown.title[:1].upper() + shown.title[1:], "unit": shown.unit}
+
+
+def _packed(maps: NDArray[np.float32]) -> dict[str, object]:
+    """Maps `[n, rows, cols]` as bytes: 0 to 255 for 0 to a map's peak; where some are negative, 1 to 255 around 128."""
+    peaks = np.abs(maps).max(axis=(1, 2), initial=0.0)
+    shares = maps / np.maximum(peaks, 1e-12)[:, None, None]
+    signed = bool(maps.size) and float(maps.min()) < 0
+    levels = np.rint(shares * 127 + 128 if signed else shares * 255).astype(np.uint8)
+    return {
+        "grid": list(maps.shape[1:]),
+        "signed": signed,
+        "maps": base64.b64encode(levels.tobytes()).decode("ascii"),
+        "peaks": [float(f"{peak:.4g}") for peak in peaks],
+    }
+
+
+def _on(maps: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
+    return regrid(maps, grid).astype(np.float32)
+
+
+def _grid(maps: NDArray[np.float32]) -> Grid:
+    return maps.shape[-2], maps.shape[-1]

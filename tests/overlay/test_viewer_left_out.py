@@ -1,0 +1,60 @@
+"""Does a page say truly what it shows where it does not hold everything? In a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from captioner.caption import Caption
+from captioner.overlay.colour import colours_of
+from captioner.overlay.entries import PageEntry
+from tests.overlay.browser import Browser
+
+MakeCaption = Callable[..., Caption]
+PHOTO = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+
+
+def label(browser: Browser, entry: int = 0) -> str:
+    script = "return document.querySelectorAll('.stage canvas')[arguments[0]].getAttribute('aria-label')"
+    return str(browser.run(script, entry))
+
+
+def offered(browser: Browser, select: str) -> list[str]:
+    script = """
+    const labels = [...document.querySelectorAll('.options label')];
+    const select = labels.find((node) => node.textContent.startsWith(arguments[0])).querySelector('select');
+    return [...select.options].map((option) => option.textContent);"""
+    return list(browser.run(script, select))
+
+
+def test_a_mean_of_heads_is_called_so_where_single_heads_were_left_out(
+    browser: Browser, make_caption: MakeCaption
+) -> None:
+    caption = make_caption("a dog runs", grid=(16, 16), layers=6, heads=16)
+    browser.open(PageEntry(PHOTO, caption, "x"))
+    assert offered(browser, "Head") == ["Mean of its heads"]
+    said = "Single heads were left out to keep the page small."
+    assert browser.text(".options .note") == said
+    assert said not in browser.text(".bar")  # the mean over all layers lacks nothing
+    browser.set("Layer", 2)
+    mean = caption.maps[1, 1].mean(axis=0)
+    assert "Attention, layer 2, mean of its heads: share on one of 16 × 16 cells" in browser.text(".bar")
+    assert said in browser.text(".bar")
+    assert label(browser).startswith("Attention, layer 2, mean of its heads of “dog”: ")
+    assert label(browser).endswith(said)
+    shown = browser.canvas()
+    levels = caption.geometry.to_original(mean, size=shown.shape[:2])
+    top = max(float(of_word[1].mean(axis=0).max()) for of_word in caption.maps)
+    expected = colours_of(levels / top, signed=False).astype(int)
+    assert (np.abs(shown[..., :3].astype(int) - expected) <= 10).mean() > 0.98
+
+
+def test_a_grid_that_became_coarser_is_told(browser: Browser, make_caption: MakeCaption) -> None:
+    caption = make_caption("a dog runs", grid=(200, 200), layers=1, heads=1)
+    browser.open(PageEntry(PHOTO, caption, "x"))
+    told = browser.text(".bar")
+    sides = told.split("Drawn on ")[1].split(" cells")[0].split(" × ")
+    assert int(sides[0]) < 200
+    assert f"Drawn on {sides[0]} × {sides[1]} cells of 200 × 200, to keep the page small." in told
+    assert f"share on one of {sides[0]} × {sides[1]} cells" in told
