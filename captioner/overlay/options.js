@@ -1,6 +1,7 @@
 // The controls that hold for all photos of a page.
 "use strict";
 
+// methods: name and title of each, with the most layers and heads of any photo, and what some photo's maps lack.
 function options(methods) {
   const redraw = () => shown.forEach((entry) => entry.draw());
   const on = (node, kind, change) => node.addEventListener(kind, () => (change(node), redraw()));

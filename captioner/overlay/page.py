@@ -12,13 +12,15 @@ import html
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from captioner.errors import UsageError
 from captioner.overlay.colour import AGAINST, COLOURS, FOR, OPACITY, UNSEEN, UNSEEN_LINE, UNSEEN_STEP, Scale
 from captioner.overlay.entries import PageEntry, entry_data, jpeg_uri
+from captioner.overlay.page_maps import merge_choices
 
 SCRIPTS = ("view", "maps", "paint", "pane", "facts", "download", "viewer", "options", "report")
 """The viewer's parts, in the order in which they need each other; the last is for a written page only."""
@@ -39,16 +41,21 @@ def write_page(path: Path, entries: Iterable[PageEntry], *, title: str, scale: S
     Raises:
         UsageError: The file cannot be written.
     """
-    head, tail = _frame(title, scale)
+    head, tail = asset("page.html").split("{{entries}}")
+    values = _values(title)
     unfinished = path.with_name(f".{path.name}.unfinished")
     count = 0
+    choices: dict[str, dict[str, Any]] = {}
     try:
         # Names from disk may hold bytes that are no text; they become question marks.
         with unfinished.open("w", encoding="utf-8", errors="replace", newline="\n") as page:
-            page.write(head)
+            page.write(_fill(head, values))
             for count, entry in enumerate(entries, start=1):
-                page.write(_section(entry, count))
-            page.write(tail)
+                data = entry_data(entry)
+                merge_choices(choices, data["methods"])
+                page.write(_section(entry, data, count))
+            settings = script_json(viewer_settings(scale, list(choices.values())))
+            page.write(_fill(tail, values | {"settings": settings}))
         os.replace(unfinished, path)
     except OSError as error:
         raise UsageError(f"cannot write the page {path}: {error.strerror}") from error
@@ -57,9 +64,17 @@ def write_page(path: Path, entries: Iterable[PageEntry], *, title: str, scale: S
     return count
 
 
-def viewer_settings(scale: Scale = "caption") -> dict[str, object]:
-    """What the viewer needs to know once per page, as JSON values."""
+def viewer_settings(
+    scale: Scale = "caption", methods: Sequence[Mapping[str, object]] = ()
+) -> dict[str, object]:
+    """What the viewer needs to know once per page, as JSON values.
+
+    Args:
+        scale: What the lightest colour stands for at first.
+        methods: What can be chosen on the page, as `merge_choices` gathers it.
+    """
     return {
+        "methods": list(methods),
         "colours": [table.tobytes().hex() for table in (COLOURS, FOR, AGAINST)],
         "opacity": OPACITY,
         "unseen": [UNSEEN, UNSEEN_LINE, UNSEEN_STEP],
@@ -73,27 +88,22 @@ def script_json(value: object) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _frame(title: str, scale: Scale) -> tuple[str, str]:
-    """The page before and after its entries."""
+def _values(title: str) -> dict[str, str]:
+    """What stands in the page besides its entries and the settings, which depend on these."""
     style = asset("viewer.css")
     script = "".join(asset(f"{part}.js") for part in SCRIPTS)
     policy = (
         f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    values = {
-        "policy": policy,
-        "title": html.escape(title),
-        "style": style,
-        "script": script,
-        "settings": script_json(viewer_settings(scale)),
-    }
-    head, tail = asset("page.html").split("{{entries}}")
-    fill = re.compile(r"\{\{(\w+)\}\}")
-    return fill.sub(lambda match: values[match[1]], head), fill.sub(lambda match: values[match[1]], tail)
+    return {"policy": policy, "title": html.escape(title), "style": style, "script": script}
 
 
-def _section(entry: PageEntry, number: int) -> str:
+def _fill(template: str, values: Mapping[str, str]) -> str:
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)
+
+
+def _section(entry: PageEntry, data: Mapping[str, object], number: int) -> str:
     uri, width, height = jpeg_uri(entry.photo)
     text, name = html.escape(entry.caption.text), html.escape(entry.name)
     image = (
@@ -103,7 +113,7 @@ def _section(entry: PageEntry, number: int) -> str:
 <h2 id="photo-{number}">{name}</h2>
 <div class="stage">{image}</div>
 <p class="sentence" dir="auto">{text}</p>
-<script type="application/json">{script_json(entry_data(entry))}</script>
+<script type="application/json">{script_json(data)}</script>
 </section>
 """
 

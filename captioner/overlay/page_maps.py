@@ -8,7 +8,7 @@ What was left out, and which grid became coarser, is told on the page.
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ Grid = tuple[int, int]
 MOST = 80_000
 """Characters that a photo's maps may take in the page; the viewer itself takes 55,000."""
 _OF_A_PEAK = 10
+_LESS = ("", "heads", "layers")  # what may be left out, from nothing to most
 
 
 def method_data(caption: Caption) -> list[dict[str, Any]]:
@@ -48,6 +49,23 @@ def method_data(caption: Caption) -> list[dict[str, Any]]:
             }
         )
     return methods
+
+
+def merge_choices(choices: dict[str, dict[str, Any]], methods: Iterable[Mapping[str, Any]]) -> None:
+    """Add what can be chosen of a photo to what can be chosen on its page.
+
+    Args:
+        choices: By the name of a method: its name and title, the most layers and heads of any photo so far, and the
+            most that was left out of one.
+        methods: What `method_data` gives of the photo.
+    """
+    for method in methods:
+        known = choices.setdefault(
+            method["name"], {key: method[key] for key in ("name", "title", "layers", "heads", "left_out")}
+        )
+        known["layers"] = max(known["layers"], method["layers"])
+        known["heads"] = max(known["heads"], method["heads"])
+        known["left_out"] = max(known["left_out"], method["left_out"], key=_LESS.index)
 
 
 def _bounded(grids: Sequence[Grid], *, words: int) -> list[Grid]:

@@ -51,7 +51,7 @@
 
   const first = data(sections[0]);
   const top = document.querySelector(".top");
-  top.after(options(first.methods));
+  top.after(options(settings.methods));
   if (pages > 1) {
     document.querySelector("main").before(pager("Pages of photos"));
     document.querySelector("main").after(pager("Pages of photos, below"));

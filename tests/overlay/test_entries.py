@@ -14,6 +14,7 @@ from PIL import Image
 from captioner.caption import Alternative, Caption, Word
 from captioner.image.geometry import Box
 from captioner.overlay.entries import PageEntry, entry_data, jpeg_uri
+from captioner.overlay.page_maps import merge_choices
 
 MakeCaption = Callable[..., Caption]
 
@@ -92,6 +93,24 @@ def test_grids_too_fine_become_coarser_with_their_mass_kept(make_caption: MakeCa
         maps = (stored - zero) / steps * np.array(data["peaks"])[:, None]
         limit = max(data["peaks"]) / steps * np.sqrt(maps.shape[1])  # rounding of so many cells
         np.testing.assert_allclose(maps.sum(axis=1), own.sum(axis=(1, 2)), atol=limit)
+
+
+def test_a_page_offers_what_any_photo_has(make_caption: MakeCaption) -> None:
+    choices: dict[str, Any] = {}
+    captions = [
+        make_caption(""),
+        make_caption("a dog", layers=2, heads=3),
+        make_caption("a cat", layers=1, heads=4),
+    ]
+    for caption in captions:
+        merge_choices(choices, methods(PageEntry(PHOTO, caption, "x")))
+    assert choices == {
+        "attention": {"name": "attention", "title": "Attention", "layers": 2, "heads": 4, "left_out": ""}
+    }
+    merge_choices(
+        choices, methods(PageEntry(PHOTO, make_caption("a", layers=6, heads=16, grid=(40, 40)), "x"))
+    )
+    assert (choices["attention"]["layers"], choices["attention"]["left_out"]) == (6, "heads")
 
 
 def test_alternatives_and_other_captions_are_given_on(make_caption: MakeCaption) -> None:

@@ -50,6 +50,22 @@ def test_a_mean_of_heads_is_called_so_where_single_heads_were_left_out(
     assert (np.abs(shown[..., :3].astype(int) - expected) <= 10).mean() > 0.98
 
 
+def test_a_head_that_one_photo_lacks_is_not_named_there(browser: Browser, make_caption: MakeCaption) -> None:
+    whole = make_caption("a dog runs", layers=6, heads=16)
+    lacking = make_caption("a cat sits", grid=(16, 16), layers=6, heads=16)
+    browser.open(PageEntry(PHOTO, whole, "x"), PageEntry(PHOTO, lacking, "y"))
+    assert browser.text(".options .note").startswith("Of some photos: Single heads were left out")
+    browser.set("Layer", 2)
+    browser.set("Head", 5)
+    assert label(browser, 0).startswith("Attention, layer 2, head 5 of “dog”: ")
+    assert "left out" not in label(browser, 0)
+    browser.run("document.querySelectorAll('section')[1].scrollIntoView()")
+    browser.until(lambda: len(browser.words(1)) == 3)
+    browser.words(1)[1].click()
+    assert label(browser, 1).startswith("Attention, layer 2, mean of its heads of “cat”: ")
+    assert "Single heads were left out" in label(browser, 1)
+
+
 def test_a_grid_that_became_coarser_is_told(browser: Browser, make_caption: MakeCaption) -> None:
     caption = make_caption("a dog runs", grid=(200, 200), layers=1, heads=1)
     browser.open(PageEntry(PHOTO, caption, "x"))
@@ -58,3 +74,17 @@ def test_a_grid_that_became_coarser_is_told(browser: Browser, make_caption: Make
     assert int(sides[0]) < 200
     assert f"Drawn on {sides[0]} × {sides[1]} cells of 200 × 200, to keep the page small." in told
     assert f"share on one of {sides[0]} × {sides[1]} cells" in told
+
+
+def test_a_first_photo_without_words_takes_no_choice_from_the_others(
+    browser: Browser, make_caption: MakeCaption
+) -> None:
+    browser.open(PageEntry(PHOTO, make_caption(""), "x"), PageEntry(PHOTO, make_caption("a dog"), "y"))
+    assert offered(browser, "Layer") == ["All", "1", "2"]
+    assert offered(browser, "Head") == ["Mean of its heads", "1", "2", "3"]
+    browser.run("document.querySelectorAll('section')[1].scrollIntoView()")
+    browser.until(lambda: len(browser.words(1)) == 2)
+    browser.set("Layer", 2)
+    browser.set("Head", 3)
+    browser.words(1)[1].click()
+    assert label(browser, 1).startswith("Attention, layer 2, head 3 of “dog”: ")
