@@ -240,8 +240,10 @@ class CaptionPipeline:
             self.images_of([photo.inputs[0] for photo in photos]),
             [photo.geometry for photo in photos],
             tokenizer=self.model.tokenizer,
-            search=self.joined(search.for_images([photo.index for photo in photos]), memories),
+            search=search.for_images([photo.index for photo in photos]),
             methods=methods,
+            others=[(one.captioner.decoder, own) for one, own in zip(self.ensemble, memories, strict=True)],
+            average=self.average,
             bf16=self.bf16,
         )
 

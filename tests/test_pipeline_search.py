@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 import captioner
@@ -50,6 +52,51 @@ def test_a_model_with_itself_is_that_model(random_model: Bundle, tmp_path: Path)
     for a, b in zip(alone, joined.caption(pictures(3), max_length=9), strict=True):
         assert a.text == b.text
         assert a.score == pytest.approx(b.score, abs=1e-4)
+
+
+def other_model(model: Bundle) -> Bundle:
+    """A second model with the same words and other opinions."""
+    captioner = copy.deepcopy(model.captioner)
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for parameter in captioner.decoder.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return replace(model, captioner=captioner)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("average", [None, "logprobs", "probs"])
+def test_a_word_has_the_probability_it_has_among_its_alternatives(
+    random_model: Bundle, precision: str, average: str | None
+) -> None:
+    ensemble = [other_model(random_model)] if average else []
+    pipeline = CaptionPipeline(random_model, ensemble=ensemble, average=average or "logprobs")
+    pipeline.bf16 = precision == "bf16"  # this processor need not be quick at it
+    captions = pipeline.caption(pictures(8), beam_size=2, max_length=9)
+    found = 0
+    for caption in captions:
+        for word in caption.words:
+            own = [other.logprob for other in word.alternatives if other.text == word.text]
+            assert own == pytest.approx([word.logprob] * len(own), abs=1e-4)
+            found += len(own)
+            assert sum(np.exp(other.logprob) for other in word.alternatives) <= 1 + 1e-5
+        if precision == "fp32":  # then it is the search's too
+            length = len(caption.words) + 1
+            assert caption.score == pytest.approx(caption.logprob / length**0.7, abs=1e-4)
+    assert found > 8
+
+
+def test_what_an_ensemble_thinks_of_a_word_is_not_what_its_first_model_thinks(random_model: Bundle) -> None:
+    other = other_model(random_model)
+    (joined,) = CaptionPipeline(random_model, ensemble=[other]).caption(pictures(1), max_length=9)
+    alone = [CaptionPipeline(one).explain(pictures(1)[0], joined.text) for one in (random_model, other)]
+    apart = max(abs(a.logprob - b.logprob) for a, b in zip(joined.words, alone[0].words, strict=True))
+    assert apart > 0.01
+    # Maps are the first model's.
+    np.testing.assert_allclose(joined.maps, alone[0].maps, atol=1e-5)
+    # At each place the averaged log-probabilities differ from the mean of both by what normalises them.
+    for word, first, second in zip(joined.words, alone[0].words, alone[1].words, strict=True):
+        assert word.logprob >= (first.logprob + second.logprob) / 2 - 1e-4
 
 
 def test_models_of_other_vocabularies_are_not_joined(random_model: Bundle) -> None:

@@ -6,7 +6,7 @@ from captioner.decoding.beam import BeamSearch
 from captioner.decoding.constraints import Banned, Constraint, MinLength, NoRepeatedNgrams, NoTrailing, Prefix
 from captioner.decoding.contrastive import ContrastiveSearch
 from captioner.decoding.diverse_beam import DiverseBeamSearch
-from captioner.decoding.ensemble import EnsembleDecoder, EnsembleSearch
+from captioner.decoding.ensemble import EnsembleDecoder, EnsembleSearch, averaged_logprobs
 from captioner.decoding.greedy import GreedySearch
 from captioner.decoding.hypotheses import Hypotheses, Search, SpecialTokens, StepCache, StepDecoder
 from captioner.decoding.length import LengthNorm
@@ -38,6 +38,7 @@ __all__ = [
     "SpecialTokens",
     "StepCache",
     "StepDecoder",
+    "averaged_logprobs",
     "make_required",
     "make_search",
     "word_constraints",

@@ -84,22 +84,34 @@ class EnsembleDecoder:
         each = []
         for i, decoder in enumerate(self._decoders):
             logits, cache.members[i] = decoder.step(tokens, cache.members[i])
-            each.append(logits.float().log_softmax(dim=-1))
-        sizes = [logprobs.shape[-1] for logprobs in each]
-        if len(set(sizes)) > 1:
-            raise UsageError(
-                f"the models of the ensemble have vocabularies of {', '.join(map(str, sizes))} tokens; join models "
-                "that were trained with one tokenizer"
-            )
-        together = torch.stack(each)
-        if self._average == "probs":
-            averaged = together.logsumexp(dim=0) - math.log(len(each))
-        else:
-            averaged = together.mean(dim=0)
+            each.append(logits)
+        averaged = averaged_logprobs(each, average=self._average)
         hidden = [getattr(member, "hidden", None) for member in cache.members]
         states = [F.normalize(state.float(), dim=-1) for state in hidden if state is not None]
         cache.hidden = torch.cat(states, dim=-1) if len(states) == len(hidden) else None
         return averaged, cache
+
+
+def averaged_logprobs(logits: Sequence[Tensor], *, average: str) -> Tensor:
+    """What models say together: log-probabilities `[..., V]` in float32, of `logprobs` up to a constant.
+
+    Args:
+        logits: `[..., V]` of each.
+        average: As in `EnsembleDecoder`.
+
+    Raises:
+        UsageError: If the vocabularies are not of one size.
+    """
+    sizes = [of_model.shape[-1] for of_model in logits]
+    if len(set(sizes)) > 1:
+        raise UsageError(
+            f"the models of the ensemble have vocabularies of {', '.join(map(str, sizes))} tokens; join models "
+            "that were trained with one tokenizer"
+        )
+    together = torch.stack([of_model.float().log_softmax(dim=-1) for of_model in logits])
+    if average == "probs":
+        return together.logsumexp(dim=0) - math.log(len(logits))
+    return together.mean(dim=0)
 
 
 class EnsembleSearch:

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from captioner.caption import Alternative, Caption, Word
-from captioner.decoding import Hypotheses, Search, SpecialTokens
+from captioner.decoding import EnsembleSearch, Search, SpecialTokens
 from captioner.errors import UsageError
 from captioner.explain.attention import Attention, on_grid
 from captioner.explain.methods import Method
-from captioner.explain.teacher_forcing import CaptionedBatch, Unit, special_tokens, teacher_force
+from captioner.explain.teacher_forcing import CaptionedBatch, Others, Unit, special_tokens, teacher_force
 from captioner.image.geometry import ImageGeometry
-from captioner.models.captioner import Captioner, Memory
+from captioner.models.captioner import Captioner
 from captioner.text.tokenizer import Tokenizer, WordSpan
 
 NUM_ALTERNATIVES = 5
@@ -36,6 +36,8 @@ def describe(
     tokenizer: Tokenizer,
     search: Search,
     methods: Sequence[Method] = _DEFAULT,
+    others: Others = (),
+    average: str = "logprobs",
     bf16: bool = False,
 ) -> list[Caption]:
     """Caption a batch: encode, search, then read the maps of the winners.
@@ -47,7 +49,10 @@ def describe(
         tokenizer: The model's own.
         search: How captions are chosen.
         methods: How they are explained; the first gives `Word.map`. They do not change the captions.
-        bf16: Encode and search in bfloat16; words are judged and explained in float32 nevertheless.
+        others: Further models that decide on each word, and judge it, with this one. Maps are this one's.
+        average: How they are averaged, as in `EnsembleDecoder`.
+        bf16: Encode and search in bfloat16. Words are judged and explained in float32 nevertheless: of what is given,
+            only scores are the search's.
 
     Returns:
         The best caption of each image, in order.
@@ -55,13 +60,19 @@ def describe(
     special = special_tokens(tokenizer)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
         memory = captioner.encode(images)
-        found = search(captioner.decoder, memory.features, special)
-    memory = replace(memory, features=memory.features.float()) if bf16 else memory
-    captions = _explained(captioner, images, memory, found, tokenizer, geometries, methods)
-    others = zip(found.tokens[:, 1:].tolist(), found.scores[:, 1:].tolist(), strict=True)
+        joined = EnsembleSearch(search, others, average=average) if others else search
+        found = joined(captioner.decoder, memory.features, special)
+    if bf16:
+        memory = replace(memory, features=memory.features.float())
+        others = [(decoder, features.float()) for decoder, features in others]
+    tokens = _winners(found.tokens, special)
+    forced = teacher_force(captioner, memory, tokens, special, others=others, average=average)
+    batch = CaptionedBatch(captioner, images, memory, tokens[:, 0], special, forced)
+    captions = _explained(batch, found.scores[:, 0], tokenizer, geometries, methods)
+    further = zip(found.tokens[:, 1:].tolist(), found.scores[:, 1:].tolist(), strict=True)
     return [
-        replace(caption, others=other_captions(caption.text, tokens, scores, tokenizer))
-        for caption, (tokens, scores) in zip(captions, others, strict=True)
+        replace(caption, others=other_captions(caption.text, ids, scores, tokenizer))
+        for caption, (ids, scores) in zip(captions, further, strict=True)
     ]
 
 
@@ -89,9 +100,9 @@ def describe_given(
         [[row + [special.pad] * (longest - len(row))] for row in rows], device=images.device
     )
     memory = captioner.encode(images)
-    logprobs = teacher_force(captioner, memory, tokens, special).token_logprobs
-    given = Hypotheses(tokens, logprobs.sum(dim=-1), logprobs)
-    return _explained(captioner, images, memory, given, tokenizer, geometries, methods)
+    forced = teacher_force(captioner, memory, tokens, special)
+    batch = CaptionedBatch(captioner, images, memory, tokens[:, 0], special, forced)
+    return _explained(batch, forced.token_logprobs[:, 0].sum(dim=-1), tokenizer, geometries, methods)
 
 
 def _ids(text: str, tokenizer: Tokenizer, max_length: int) -> list[int]:
@@ -114,27 +125,25 @@ def _ids(text: str, tokenizer: Tokenizer, max_length: int) -> list[int]:
     return [*ids, tokenizer.eos_id]
 
 
+def _winners(tokens: Tensor, special: SpecialTokens) -> Tensor:
+    """The first caption `[B, 1, L]` of each image of `[B, K, L]`, without padding that all of them have."""
+    longest = int((tokens[:, 0] != special.pad).sum(dim=-1).max())
+    return tokens[:, :1, :longest]
+
+
 def _explained(
-    captioner: Captioner,
-    images: Tensor,
-    memory: Memory,
-    found: Hypotheses,
+    batch: CaptionedBatch,
+    scores: Tensor,
     tokenizer: Tokenizer,
     geometries: Sequence[ImageGeometry],
     methods: Sequence[Method],
 ) -> list[Caption]:
-    """The first caption of each image with its words and maps."""
-    special = special_tokens(tokenizer)
-    longest = int((found.tokens[:, 0] != special.pad).sum(dim=-1).max())
-    tokens = found.tokens[:, :1, :longest]
-    forced = teacher_force(captioner, memory, tokens, special)
-    batch = CaptionedBatch(captioner, images, memory, tokens[:, 0], special, forced)
+    """The captions of a batch with their words and maps, all from its one teacher-forced pass; scores are `[B]`."""
+    forced, memory = batch.forced, batch.memory
     maps = {method.name: method(batch).float().cpu().numpy() for method in methods}
     attention = on_grid(forced.attention[:, 0], memory.grid).cpu().numpy()
-    alternatives = _alternatives(forced.logits[:, 0], special, tokenizer)
-    rows = zip(
-        tokens[:, 0].tolist(), found.scores[:, 0].tolist(), found.token_logprobs[:, 0].tolist(), strict=True
-    )
+    alternatives = _alternatives(forced.logits[:, 0], batch.special, tokenizer)
+    rows = zip(batch.tokens.tolist(), scores.tolist(), forced.token_logprobs[:, 0].tolist(), strict=True)
     return [
         _caption(
             tokenizer.words(of_caption),

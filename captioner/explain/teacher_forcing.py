@@ -8,7 +8,7 @@ Axis letters: `B` images, `K` captions per image, `L` tokens, `H` heads, `N` ima
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -17,10 +17,14 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from captioner.decoding import SpecialTokens
+from captioner.decoding import SpecialTokens, averaged_logprobs
 from captioner.models.captioner import Captioner, Memory
+from captioner.models.lstm import LstmDecoder
+from captioner.models.transformer import TransformerDecoder
 from captioner.text.tokenizer import Tokenizer
 
+Others = Sequence[tuple[TransformerDecoder | LstmDecoder, Tensor]]
+"""The further models of an ensemble: their decoders, each with its own memory `[B, N, D]` of the images."""
 Unit = Literal["attention", "nats", "relevance"]
 """What a map's values are: shares of attention, 0–1; nats of a word's log-probability; or relevance, without a unit."""
 
@@ -32,7 +36,7 @@ class TeacherForced:
     Attributes:
         token_logprobs: `[B, K, L]` nats of the hypotheses' tokens; 0 where padded.
         attention: `[B, K, L, layers, H, N]`: the cross-attention with which each token was predicted.
-        logits: `[B, K, L, V]` in the place of each token.
+        logits: `[B, K, L, V]` in the place of each token. Of an ensemble, its averaged log-probabilities.
     """
 
     token_logprobs: Tensor
@@ -75,11 +79,30 @@ def special_tokens(tokenizer: Tokenizer) -> SpecialTokens:
 
 @torch.no_grad()
 def teacher_force(
-    captioner: Captioner, memory: Memory, tokens: Tensor, special: SpecialTokens
+    captioner: Captioner,
+    memory: Memory,
+    tokens: Tensor,
+    special: SpecialTokens,
+    *,
+    others: Others = (),
+    average: str = "logprobs",
 ) -> TeacherForced:
-    """Run the captions `tokens` `[B, K, L]` (EOS-terminated, padded) through the decoder with weights."""
-    output = captioner.decoder(_inputs(tokens, special), memory.features, need_weights=True)
+    """Run the captions `tokens` `[B, K, L]` (EOS-terminated, padded) through the decoder with weights.
+
+    Args:
+        captioner: The model whose weights are read.
+        memory: What it made of the images.
+        tokens: The captions.
+        special: The ids that are no words.
+        others: The further models of an ensemble, which judge the tokens with it.
+        average: Of an ensemble, as in `EnsembleDecoder`.
+    """
+    inputs = _inputs(tokens, special)
+    output = captioner.decoder(inputs, memory.features, need_weights=True)
     logits = output.logits.float()
+    if others:
+        each = [decoder(inputs, features).logits for decoder, features in others]
+        logits = averaged_logprobs([logits, *each], average=average)
     return TeacherForced(_of_tokens(logits, tokens, special), output.cross_attention.float(), logits)
 
 
