@@ -79,7 +79,9 @@ class GroundingJudge:
         objects = [one.objects for one in kept if one.objects is not None]
         found = ground(mentions)
         heads = judge_heads(mentions)
+        source = self._truth.source
         summary: dict[str, Any] = {
+            "annotations": "" if source is None else str(source),
             "annotated_images": len(kept),
             "images_without_annotations": len(findings) - len(kept),
         }

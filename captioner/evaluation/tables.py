@@ -47,6 +47,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def grounding_lines(summary: Mapping[str, Any]) -> list[str]:
     """The tables of grounding, in percent with 95 % intervals."""
     rows = summary["rows"]
+    if not summary["annotated_images"]:
+        return [
+            "",
+            f"grounding: none of the {summary['images_without_annotations']} photos is annotated in "
+            f"{summary['annotations']}, which seems to belong to other images; name the right one by annotations=",
+        ]
     if not rows:
         return ["", "grounding: no caption names anything that is marked in its photo", *_notes(summary)]
     lines = []

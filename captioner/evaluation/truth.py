@@ -36,6 +36,11 @@ class Known:
 class Truth(Protocol):
     """Knows what photos show."""
 
+    @property
+    def source(self) -> Path | None:
+        """The file or folder of annotations; None where there is none."""
+        ...
+
     def about(self, case: Case) -> Known | None:
         """What is known about a photo and its caption; None where nothing is."""
         ...
@@ -47,6 +52,8 @@ class Truth(Protocol):
 
 class SceneTruth:
     """Scenes know everything."""
+
+    source = None
 
     def __init__(self, scenes: Scenes) -> None:
         self._scenes = scenes
@@ -67,10 +74,12 @@ class CocoTruth:
 
     Args:
         instances: What is marked in the photos; None where nothing is known about them.
+        source: The file of these.
     """
 
-    def __init__(self, instances: CocoInstances | None = None) -> None:
+    def __init__(self, instances: CocoInstances | None = None, *, source: Path | None = None) -> None:
         self._instances = instances
+        self.source = source
 
     def about(self, case: Case) -> Known | None:
         """The photo's instances and the caption's names."""
@@ -87,10 +96,12 @@ class EntityTruth:
 
     Args:
         entities: The boxes and phrases.
+        source: Their folder.
     """
 
-    def __init__(self, entities: Flickr30kEntities) -> None:
+    def __init__(self, entities: Flickr30kEntities, *, source: Path) -> None:
         self._entities = entities
+        self.source = source
 
     def about(self, case: Case) -> Known | None:
         """The photo's boxes and the words that its phrases end with; of a malformed file, nothing but a report."""
@@ -130,7 +141,7 @@ def open_truth(dataset: CaptionDataset, data: Any, annotations: str | None) -> T
     if annotations is not None:
         path = Path(annotations).expanduser()
         if path.is_dir():
-            return EntityTruth(Flickr30kEntities(path))
+            return EntityTruth(Flickr30kEntities(path), source=path)
         return _instances(path)
     candidates = [place for source in _sources(dataset, data) for place in usual_instances(source)]
     for candidate in dict.fromkeys(candidates):
@@ -146,7 +157,7 @@ def open_truth(dataset: CaptionDataset, data: Any, annotations: str | None) -> T
 def _instances(path: Path) -> CocoTruth:
     instances = CocoInstances(path)
     print(f"{path}: {instances.report.summary()}", file=sys.stderr)
-    return CocoTruth(instances)
+    return CocoTruth(instances, source=path)
 
 
 def _sources(dataset: CaptionDataset, data: Any) -> list[Path]:

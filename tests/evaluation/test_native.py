@@ -6,14 +6,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import pytest
-from PIL import Image
-
 from captioner.training.fit import fit
 from tests.conftest import Finished, compose
 
-SIZES = ((64, 64), (96, 48), (40, 80))  # cols, rows
 TRAINING = (
     "data=coco",
     "data.train.split=all",
@@ -38,37 +33,15 @@ TRAINING = (
 )
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Photos of three shapes with a captions and an instances file in COCO's layout."""
-    folder = tmp_path / "coco"
-    (folder / "images").mkdir(parents=True)
-    images, captions, objects = [], [], []
-    for number in range(6):
-        cols, rows = SIZES[number % 3]
-        noise = np.random.default_rng(number).integers(0, 256, (rows, cols, 3), dtype=np.uint8)
-        Image.fromarray(noise).save(folder / "images" / f"{number}.png")
-        images.append({"id": number, "file_name": f"{number}.png", "height": rows, "width": cols})
-        captions.append({"id": number, "image_id": number, "caption": "a dog and a cat"})
-        box = [0, 0, cols // 2, rows // 2]
-        objects.append({"id": number, "image_id": number, "category_id": 18, "bbox": box, "iscrowd": 0})
-    (folder / "captions.json").write_text(json.dumps({"images": images, "annotations": captions}))
-    categories = [{"id": 18, "name": "dog", "supercategory": "animal"}]
-    (folder / "instances.json").write_text(
-        json.dumps({"images": images, "annotations": objects, "categories": categories})
-    )
-    return folder
-
-
 def test_grids_of_many_shapes_are_judged_together(
-    root: Path, tmp_path: Path, command: Callable[..., Finished]
+    coco_like: Path, tmp_path: Path, command: Callable[..., Finished]
 ) -> None:
-    trained = fit(compose("train", *TRAINING, f"data.root={root}", f"output_dir={tmp_path / 'run'}"))
+    trained = fit(compose("train", *TRAINING, f"data.root={coco_like}", f"output_dir={tmp_path / 'run'}"))
     assert trained is not None
     done = command(
         "evaluate",
         f"model={trained.model_file}",
-        *("data=coco", f"data.root={root}", "data.test.split=all", "novelty=false", "page=2"),
+        *("data=coco", f"data.root={coco_like}", "data.test.split=all", "novelty=false", "page=2"),
         *("grounding=true", "faithfulness=true", "explain=all", "constraints.required=[dog]", "max_length=6"),
         f"output_dir={tmp_path / 'out'}",
     )

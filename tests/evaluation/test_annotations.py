@@ -1,0 +1,59 @@
+"""Are annotations of other images told from captions that name nothing?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Finished
+
+
+def entities(folder: Path, name: str) -> Path:
+    """A folder of Flickr30k Entities that knows one photo, in which nothing is marked."""
+    (folder / "Annotations").mkdir(parents=True)
+    (folder / "Sentences").mkdir()
+    size = "<size><width>96</width><height>48</height></size>"
+    (folder / "Annotations" / f"{name}.xml").write_text(f"<annotation>{size}</annotation>")
+    (folder / "Sentences" / f"{name}.txt").write_text("A dog .")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["coco", "entities"])
+@pytest.mark.parametrize("belongs", [True, False])
+def test_annotations_of_other_images_are_told(
+    coco_like: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    command: Callable[..., Finished],
+    kind: str,
+    belongs: bool,
+) -> None:
+    if kind == "entities":
+        file = entities(tmp_path / "entities", "1" if belongs else "elsewhere")
+    else:
+        file = tmp_path / "instances_other.json"
+        content = json.loads((coco_like / "instances.json").read_text())
+        if not belongs:
+            for image in content["images"]:
+                image["id"] += 100
+            for thing in content["annotations"]:
+                thing["image_id"] += 100
+        file.write_text(json.dumps(content))
+    done = command(
+        "evaluate",
+        f"model={tiny_model}",
+        *("data=coco", f"data.root={coco_like}", "data.test.split=all", "novelty=false", "page=0"),
+        *("grounding=true", f"annotations={file}", "beam_size=1", "max_length=5"),
+        f"output_dir={tmp_path / 'out'}",
+    )
+    assert done.status == 0
+    said = (
+        f"grounding: none of the 6 photos is annotated in {file}, which seems to belong to other images; "
+        "name the right one by annotations="
+    )
+    assert (said in done.out.splitlines()) is not belongs
+    assert ("no caption names anything that is marked in its photo" in done.out) is belongs
+    assert json.loads((tmp_path / "out" / "scores.json").read_text())["grounding"]["annotations"] == str(file)
