@@ -37,10 +37,14 @@ class AnnotatedPhoto:
     Attributes:
         size: (rows, cols) of the photo that was annotated, in pixels.
         objects: Every object marked, crowds among them.
+        outside: Boxes that lie beyond the photo, or have no area, and are left out; where the reader tells it by photo.
+        clipped: Boxes that reached over the edge of the photo, and were cut there; likewise.
     """
 
     size: tuple[int, int]
     objects: tuple[AnnotatedObject, ...]
+    outside: int = 0
+    clipped: int = 0
 
     def mask(self, objects: Sequence[AnnotatedObject]) -> NDArray[np.bool_]:
         """The union of objects' masks, bool `[rows, cols]`; of their boxes where a mask is not known."""

@@ -27,6 +27,7 @@ class Flickr30kEntities:
 
     An object's names are the last words of all phrases of its chain ("a small brown dog" is a "dog"), in lower case;
     its kind is the chain's first type, such as "people". Chains without box (scenes, things not shown) are left out.
+    What lies beyond the photo is cut or left out, and counted.
     A sample's id is the photo's file name; `Flickr8k` reads Flickr30k's token file too.
 
     Args:
@@ -53,17 +54,26 @@ class Flickr30kEntities:
             return None
         size, boxes = _read_boxes(source)
         phrases = _read_phrases(self._phrases / f"{name}.txt")
-        objects = []
-        for chain, names, kind in phrases:
-            for box in boxes.get(chain, ()):
-                kept, _ = inside(box, size)
-                if kept is not None:
-                    objects.append(AnnotatedObject(names, kept, None, kind))
-        return AnnotatedPhoto(size, tuple(objects))
+        found: defaultdict[str, list[Box]] = defaultdict(list)
+        outside = clipped = 0
+        for chains, box in boxes:
+            kept, cut = inside(box, size)
+            if kept is None:
+                outside += 1
+                continue
+            clipped += cut
+            for chain in chains:
+                found[chain].append(kept)
+        objects = tuple(
+            AnnotatedObject(names, box, None, kind)
+            for chain, names, kind in phrases
+            for box in found.get(chain, ())
+        )
+        return AnnotatedPhoto(size, objects, outside, clipped)
 
 
-def _read_boxes(path: Path) -> tuple[tuple[int, int], dict[str, list[Box]]]:
-    """The photo's (rows, cols) and the boxes of each chain, half-open."""
+def _read_boxes(path: Path) -> tuple[tuple[int, int], list[tuple[list[str], Box]]]:
+    """The photo's (rows, cols), and each box, half-open, with the chains that it belongs to."""
     text = read_text(path)
     # Entities would let a small file grow without end; VOC's layout has no use for them.
     if len(text) > _LARGEST_XML or "<!DOCTYPE" in text or "<!ENTITY" in text:
@@ -73,7 +83,7 @@ def _read_boxes(path: Path) -> tuple[tuple[int, int], dict[str, list[Box]]]:
     try:
         root = ElementTree.fromstring(text)
         size = (_number(root, "size/height"), _number(root, "size/width"))
-        boxes: defaultdict[str, list[Box]] = defaultdict(list)
+        boxes: list[tuple[list[str], Box]] = []
         for thing in root.iterfind("object"):
             if thing.find("bndbox") is None:
                 continue
@@ -82,8 +92,7 @@ def _read_boxes(path: Path) -> tuple[tuple[int, int], dict[str, list[Box]]]:
             )
             # Pixels are counted from 1 and both ends belong to the box.
             box = (top - 1.0, left - 1.0, float(bottom), float(right))
-            for name in thing.iterfind("name"):
-                boxes[(name.text or "").strip()].append(box)
+            boxes.append(([(name.text or "").strip() for name in thing.iterfind("name")], box))
     except (ElementTree.ParseError, ValueError) as error:
         raise DataError(f"{path} is no annotation of Flickr30k Entities: {error}") from error
     if min(size) < 1:

@@ -29,11 +29,15 @@ class Kept:
         mentions: The words that name something.
         objects: What CHAIR counts; None where the names are not COCO's.
         seconds: By method.
+        outside: Boxes of the photo that lie beyond it.
+        clipped: Boxes of the photo that were cut at its edge.
     """
 
     mentions: Sequence[Mention]
     objects: NamedObjects | None
     seconds: Mapping[str, float]
+    outside: int
+    clipped: int
 
 
 class GroundingJudge:
@@ -70,7 +74,11 @@ class GroundingJudge:
             ],
         }
         objects = _chair_objects(known, case) if isinstance(self._truth, CocoTruth) else None
-        return Finding(figures, boxes, Kept(mentions, objects, case.seconds))
+        return Finding(
+            figures,
+            boxes,
+            Kept(mentions, objects, case.seconds, known.photo.outside, known.photo.clipped),
+        )
 
     def summary(self, findings: Sequence[Finding]) -> dict[str, Any]:
         """Tables of methods, baselines and heads; hallucinated objects; seconds."""
@@ -85,6 +93,13 @@ class GroundingJudge:
             "annotated_images": len(kept),
             "images_without_annotations": len(findings) - len(kept),
         }
+        # What COCO's boxes lack is told when they are read.
+        for name, count in (
+            ("boxes_outside", sum(one.outside for one in kept)),
+            ("boxes_cut", sum(one.clipped for one in kept)),
+        ):
+            if count:
+                summary[name] = count
         if objects:
             paper, marked = chair(objects), chair(objects, with_references=False)
             summary |= {

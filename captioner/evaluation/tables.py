@@ -138,6 +138,12 @@ def _notes(summary: Mapping[str, Any]) -> list[str]:
     notes = [f"{method}: {seconds:.3f} s a photo" for method, seconds in summary["seconds_per_image"].items()]
     if summary["images_without_annotations"]:
         notes.append(f"{summary['images_without_annotations']} photos have no annotations: not judged")
+    for key, what in (
+        ("boxes_outside", "boxes outside their photo left out"),
+        ("boxes_cut", "boxes cut at the edge of their photo"),
+    ):
+        if key in summary:
+            notes.append(f"{summary[key]:,} {what}")
     if summary["nouns_cropped_away"]:
         notes.append(
             f"{summary['nouns_cropped_away']} nouns name things that were cropped away before the model saw the photo: "

@@ -46,6 +46,20 @@ def test_boxes_have_the_names_and_kind_of_their_phrases(root: Path) -> None:
     assert Flickr30kEntities(root).photo("other.jpg") is None
 
 
+def test_boxes_beyond_the_photo_are_counted(root: Path) -> None:
+    """One box is cut; the other, of two chains, lies outside and counts once."""
+    xml = XML.replace("<xmax>110</xmax>", "<xmax>900</xmax>").replace("<xmin>301<", "<xmin>600<")
+    (root / "Annotations" / "36979.xml").write_text(xml.replace("<xmax>500<", "<xmax>700<"))
+    photo = Flickr30kEntities(root).photo("36979.jpg")
+    assert photo is not None
+    assert [(thing.box, thing.kind) for thing in photo.objects] == [((20, 10, 220, 500), "people")]
+    assert (photo.outside, photo.clipped) == (1, 1)
+    (root / "Annotations" / "36979.xml").write_text(XML)
+    whole = Flickr30kEntities(root).photo("36979.jpg")
+    assert whole is not None
+    assert (whole.outside, whole.clipped) == (0, 0)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [

@@ -57,3 +57,28 @@ def test_annotations_of_other_images_are_told(
     assert (said in done.out.splitlines()) is not belongs
     assert ("no caption names anything that is marked in its photo" in done.out) is belongs
     assert json.loads((tmp_path / "out" / "scores.json").read_text())["grounding"]["annotations"] == str(file)
+
+
+def test_boxes_beyond_their_photos_are_told_once(
+    coco_like: Path, tiny_model: Path, tmp_path: Path, command: Callable[..., Finished]
+) -> None:
+    folder = entities(tmp_path / "entities", "1")
+    corners = [(200, 300), (10, 300), (10, 40)]  # outside, cut, whole
+    boxes = "".join(
+        f"<object><name>1</name><bndbox><xmin>{left}</xmin><ymin>1</ymin><xmax>{right}</xmax><ymax>20</ymax>"
+        "</bndbox></object>"
+        for left, right in corners
+    )
+    size = "<size><width>96</width><height>48</height></size>"
+    (folder / "Annotations" / "1.xml").write_text(f"<annotation>{size}{boxes}</annotation>")
+    (folder / "Sentences" / "1.txt").write_text("[/EN#1/animals A dog] .")
+    done = command(
+        "evaluate",
+        f"model={tiny_model}",
+        *("data=coco", f"data.root={coco_like}", "data.test.split=all", "novelty=false", "page=0"),
+        *("grounding=true", "faithfulness=true", f"annotations={folder}", "beam_size=1", "max_length=5"),
+        f"output_dir={tmp_path / 'out'}",
+    )
+    assert done.status == 0
+    assert done.out.count("1 boxes outside their photo left out") == 1
+    assert done.out.count("1 boxes cut at the edge of their photo") == 1
