@@ -49,11 +49,14 @@ def predict(cfg: DictConfig) -> int:
 
     paths = find_photos(images, stdin=sys.stdin)
     pipeline, search = _load(cfg, cfg.device)
+    from captioner.explain.methods import make_methods
+
+    methods = make_methods(as_list(cfg.explain), pipeline.model.captioner, card=pipeline.card, warn=_warn)
     results = pipeline.stream(
         paths,
         search=search,
         batch_size=cfg.batch_size,
-        explain=as_list(cfg.explain),
+        explain=methods,
         readers=cfg.readers,
     )
     folder = output_folder(cfg.output_dir)
@@ -164,6 +167,10 @@ def _report(
             stem = f"{result.index + 1:05d}-{path.stem}"
             write_files(folder, stem, result.photo.pixels, caption, kinds=kinds, scale=scale, name=str(path))
         yield PageEntry(result.photo.pixels, caption, str(path))
+
+
+def _warn(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def _summarise(total: int, bad: int, folder: Path, overlays: list[str]) -> None:

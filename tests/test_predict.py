@@ -330,6 +330,19 @@ def test_wrong_usage_is_refused_in_one_sentence(
     assert not Path("out").exists()
 
 
+def test_a_method_that_the_encoder_cannot_support_is_left_out(
+    photos: Path, tiny_model: Path, command: Command
+) -> None:
+    asked = ("images=photos", "output_dir=out", "explain=rollout,attention,attention:layer9", "max_length=6")
+    done = command("predict", f"model={tiny_model}", *asked)
+    rollout, layer = (line for line in done.err.splitlines() if line.startswith("warning: "))
+    assert rollout.startswith("warning: explain=rollout needs an encoder whose self-attention")
+    assert rollout.endswith("; without it, explaining goes on by attention")
+    assert layer.startswith("warning: explain=attention:layer9: the decoder has no layer 9")
+    assert '"title":"Attention"' in Path("out/index.html").read_text(encoding="utf-8")
+    assert lines(Path("out/captions.jsonl"))
+
+
 def test_a_model_file_cut_short_is_refused(photos: Path, tiny_model: Path, command: Command) -> None:
     Path("short.safetensors").write_bytes(tiny_model.read_bytes()[:-1000])
     done = command("predict", "model=short.safetensors", "images=photos")

@@ -162,7 +162,12 @@ def _plan(cfg: DictConfig, team: Team) -> Plan:
         **cfg.decoding,
         **cfg.constraints,
     )
-    methods = make_methods(as_list(cfg.explain), pipeline.model.captioner, card=pipeline.card)
+    methods = make_methods(
+        as_list(cfg.explain),
+        pipeline.model.captioner,
+        card=pipeline.card,
+        warn=lambda message: None if team.rank else print(f"warning: {message}", file=sys.stderr),
+    )
     judges = judges_for(cfg, dataset, pipeline)
     if cfg.keep_best_head and not any(judge.name == GroundingJudge.name for judge in judges):
         raise UsageError("keep_best_head=true needs grounding=true, which finds the best head")

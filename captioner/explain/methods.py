@@ -31,6 +31,10 @@ from captioner.explain.teacher_forcing import CaptionedBatch, Unit
 from captioner.models.captioner import Captioner
 
 
+class NotForThisModelError(UsageError):
+    """A method that there is, and that this model cannot have."""
+
+
 class Method(Protocol):
     """A way to say which part of the photo a word comes from.
 
@@ -84,7 +88,7 @@ def _attention(choice: str, name: str, card: Mapping[str, Any]) -> Method:
 def _best_head(card: Mapping[str, Any]) -> tuple[int, int]:
     found = card.get("best_head")
     if found is None:
-        raise UsageError(
+        raise NotForThisModelError(
             "explain=attention:best needs to know which head points best, and this model's card does not say; "
             "captioner.evaluate with grounding=true finds it, and keep_best_head=true writes it there; or take "
             "explain=attention:layerN.headM"
@@ -152,6 +156,7 @@ def make_methods(
     captioner: Captioner,
     *,
     card: Mapping[str, Any] | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> tuple[Method, ...]:
     """The methods that a user asks for, each held against the model.
 
@@ -160,30 +165,49 @@ def make_methods(
             supports. What is named twice is computed once.
         captioner: The model to explain.
         card: Its training card.
+        warn: Told of each method that the model does not support, where another remains to go on with. None: such a
+            method is refused.
 
     Raises:
         UsageError: If there is no such method, the model does not support it, or none is named.
     """
     asked = [explain] if isinstance(explain, str) or not isinstance(explain, Iterable) else list(explain)
     methods: dict[str, Method] = {}
+    refused: list[NotForThisModelError] = []
     for item in asked:
         for part in item.split(",") if isinstance(item, str) else (item,):
             if part == "all":
                 methods.update((method.name, method) for method in _supported(captioner))
                 continue
-            method = make_method(part.strip(), card=card) if isinstance(part, str) else part
-            method.check(captioner)
+            try:
+                method = make_method(part.strip(), card=card) if isinstance(part, str) else part
+                _check(method, captioner)
+            except NotForThisModelError as error:
+                refused.append(error)
+                continue
             methods.setdefault(method.name, method)
+    if refused and (warn is None or not methods):
+        raise refused[0]
+    for one in refused:
+        assert warn is not None
+        warn(f"{one}; without it, explaining goes on by {', '.join(methods)}")
     if not methods:
         raise UsageError(f"explain names no method; choose from {', '.join(METHODS)}, or all")
     return tuple(methods.values())
+
+
+def _check(method: Method, captioner: Captioner) -> None:
+    try:
+        method.check(captioner)
+    except UsageError as error:
+        raise NotForThisModelError(str(error)) from error
 
 
 def _supported(captioner: Captioner) -> Iterable[Method]:
     for make, _ in METHODS.values():
         method = make()
         try:
-            method.check(captioner)
-        except UsageError:
+            _check(method, captioner)
+        except NotForThisModelError:
             continue
         yield method

@@ -86,6 +86,20 @@ def test_one_command_tells_all(
         assert "s a photo" in done.out
 
 
+def test_methods_that_the_model_cannot_have_are_left_out(
+    tiny_model: Path, tmp_path: Path, command: Callable[..., Finished]
+) -> None:
+    asked = ("grounding=true", "explain=rollout,attention:layer9,attention:max", f"output_dir={tmp_path}")
+    done = command("evaluate", f"model={tiny_model}", *FEW, *asked)
+    assert done.status == 0
+    rollout, layer = done.err.splitlines()
+    assert rollout.startswith("warning: explain=rollout needs an encoder")
+    assert layer.startswith("warning: explain=attention:layer9: the decoder has no layer 9")
+    assert layer.endswith("; without it, explaining goes on by attention:max")
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert list(scores["grounding"]["seconds_per_image"]) == ["attention:max"]
+
+
 def test_the_best_head_is_kept_in_the_model_file(tiny_model: Path, tmp_path: Path) -> None:
     own = tmp_path / "model.safetensors"
     own.write_bytes(tiny_model.read_bytes())

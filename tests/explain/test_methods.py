@@ -129,6 +129,45 @@ def test_what_the_model_does_not_support_is_refused_before_anything_runs(cnn: Ca
         make_methods([], cnn)
 
 
+@pytest.mark.parametrize(
+    ("asked", "left", "said"),
+    [
+        ("attention,rollout", ["attention"], ["explain=rollout needs an encoder"]),
+        ("rollout,grad_cam,occlusion", ["grad_cam", "occlusion"], ["explain=rollout needs an encoder"]),
+        ("attention:layer7,attention:head9,attention", ["attention"], ["no layer 7", "no head 9"]),
+        ("attention:best,attention", ["attention"], ["explain=attention:best needs to know"]),
+        ("attention", ["attention"], []),
+    ],
+)
+def test_where_a_method_remains_the_others_are_warned_of(
+    cnn: Captioner, asked: str, left: list[str], said: list[str]
+) -> None:
+    told: list[str] = []
+    assert [method.name for method in make_methods(asked, cnn, warn=told.append)] == left
+    assert len(told) == len(said)
+    for message, part in zip(told, said, strict=True):
+        assert part in message
+        assert message.endswith(f"; without it, explaining goes on by {', '.join(left)}")
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("rollout", "explain=rollout needs"),
+        ("rollout,attention:layer7", "explain=rollout needs"),
+        ("attention,magic", "explain=magic is no method"),
+        ("attention,attention:layer", "is not understood"),
+    ],
+)
+def test_where_none_remains_or_a_name_is_wrong_it_is_refused(
+    cnn: Captioner, asked: str, message: str
+) -> None:
+    told: list[str] = []
+    with pytest.raises(UsageError, match=message):
+        make_methods(asked, cnn, warn=told.append)
+    assert told == []
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_what_holds_for_every_method(vit: Captioner, name: str) -> None:
     """Shapes, units, and that an image's maps depend neither on its batch, nor on padding, nor on how one calls."""
