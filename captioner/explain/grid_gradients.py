@@ -2,6 +2,9 @@
 
 Sources: Selvaraju et al. 2017 (Grad-CAM); Sundararajan et al. 2017 (integrated gradients).
 
+captum has both, and the tests hold these to it. They are written out since captum takes one word at a time and encodes
+the photo for each: here it is encoded once, and Grad-CAM goes back for all words of a caption in one batched pass.
+
 Axis letters: `B` images, `W` words explained, `N` image tokens, `D` width of the encoder's features.
 """
 

@@ -2,7 +2,8 @@
 
 Each patch in turn is covered with the mean colour, which is also what padding is; the photo is encoded again and the
 caption is teacher-forced. The map says by how much each word's log-probability drops: all words in one pass, many
-patches in one batch.
+patches in one batch. captum's `Occlusion`, to which the tests hold it, explains one word at a time and would encode
+every covered photo again for each.
 
 Axis letters: `B` images, `P` patches, `L` tokens.
 """
