@@ -12,6 +12,7 @@ from captioner.errors import ImageError, UsageError
 from captioner.evaluation.judge import Case, Finding, Judge
 from captioner.evaluation.team import Team
 from captioner.evaluation.timing import TimedMethod
+from captioner.explain.attention import Attention
 from captioner.explain.methods import Method
 from captioner.image.decode import Photo
 from captioner.pipeline import CaptionPipeline
@@ -44,7 +45,10 @@ def caption_images(
     search: Search,
     methods: Sequence[Method],
 ) -> Iterator[Case]:
-    """Caption one batch of images; photos that cannot be read are reported and left out."""
+    """Caption one batch of images; photos that cannot be read are reported and left out.
+
+    Attention is always among what is judged, so it is always timed.
+    """
     readable: list[tuple[int, Photo]] = []
     for index in indices:
         try:
@@ -52,7 +56,8 @@ def caption_images(
         except ImageError as error:
             print(f"error: {error}", file=sys.stderr)
     photos = [photo for _, photo in readable]
-    timed = [TimedMethod(method) for method in methods]
+    attention = () if any(method.name == "attention" for method in methods) else (Attention(),)
+    timed = [TimedMethod(method) for method in (*methods, *attention)]
     numbered = search.for_images([index for index, _ in readable])
     results = pipeline.stream(photos, search=numbered, batch_size=max(1, len(photos)), explain=timed)
     for (index, photo), result in zip(readable, results, strict=True):

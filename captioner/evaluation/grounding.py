@@ -12,7 +12,7 @@ import numpy as np
 from captioner.data.annotated import AnnotatedPhoto
 from captioner.evaluation.judge import Case, Finding
 from captioner.evaluation.tables import grounding_lines, json_of
-from captioner.evaluation.truth import CocoTruth, Known, Truth
+from captioner.evaluation.truth import CocoTruth, Known, SceneTruth, Truth
 from captioner.explain.chair import NamedObjects, chair
 from captioner.explain.grounding import Mention, ground
 from captioner.explain.heads import judge_heads
@@ -27,7 +27,7 @@ class Kept:
 
     Attributes:
         mentions: The words that name something.
-        objects: What CHAIR counts; None where the names are not COCO's.
+        objects: What CHAIR counts; None where people's phrases alone say what is there.
         seconds: By method.
         outside: Boxes of the photo that lie beyond it.
         clipped: Boxes of the photo that were cut at its edge.
@@ -73,7 +73,11 @@ class GroundingJudge:
                 for mention in mentions
             ],
         }
-        objects = _chair_objects(known, case) if isinstance(self._truth, CocoTruth) else None
+        objects = None
+        if isinstance(self._truth, CocoTruth):
+            objects = _coco_objects(known, case)
+        elif isinstance(self._truth, SceneTruth):
+            objects = _scene_objects(known)
         return Finding(
             figures,
             boxes,
@@ -102,12 +106,9 @@ class GroundingJudge:
                 summary[name] = count
         if objects:
             paper, marked = chair(objects), chair(objects, with_references=False)
-            summary |= {
-                "CHAIR-i": paper.chair_i,
-                "CHAIR-s": paper.chair_s,
-                "CHAIR-i_marked_only": marked.chair_i,
-                "CHAIR-s_marked_only": marked.chair_s,
-            }
+            summary |= {"CHAIR-i": paper.chair_i, "CHAIR-s": paper.chair_s}
+            if isinstance(self._truth, CocoTruth):
+                summary |= {"CHAIR-i_marked_only": marked.chair_i, "CHAIR-s_marked_only": marked.chair_s}
         summary |= {
             "nouns_named_there": found.named,
             "nouns_named_absent": found.absent,
@@ -130,7 +131,16 @@ class GroundingJudge:
         return grounding_lines(summary)
 
 
-def _chair_objects(known: Known, case: Case) -> NamedObjects:
+def _scene_objects(known: Known) -> NamedObjects:
+    """Shapes are the categories, and all are marked; a shape of the wrong colour or size is absent, not made up."""
+    return NamedObjects(
+        names=tuple((named.kind,) for named in known.names),
+        marked=frozenset(name for thing in known.photo.objects for name in thing.names),
+        told=frozenset(),
+    )
+
+
+def _coco_objects(known: Known, case: Case) -> NamedObjects:
     said = [word.text for word in case.caption.words]
     told = [
         category

@@ -11,6 +11,7 @@ from captioner.evaluation.judge import Case, Finding
 from captioner.evaluation.tables import json_of
 from captioner.evaluation.truth import Truth, said
 from captioner.explain.health import Pulse, health, pulse
+from captioner.metrics.report import name_some
 
 
 class HealthJudge:
@@ -47,5 +48,11 @@ class HealthJudge:
         return as_json
 
     def report(self, summary: Mapping[str, Any], folder: Path) -> list[str]:
-        """A warning where maps have collapsed."""
-        return ["", f"warning: {summary['warning']}"] if summary["warning"] else []
+        """Which heads are still, and a warning where maps have collapsed."""
+        lines = []
+        if still := summary["which_are_still"]:
+            heads = name_some([f"layer {layer} head {head}" for layer, head in still], limit=20)
+            lines.append(f"heads that never move, {len(still)} of {summary['map_num_heads']}: {heads}")
+        if summary["warning"]:
+            lines.append(f"warning: {summary['warning']}")
+        return ["", *lines] if lines else []

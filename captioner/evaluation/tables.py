@@ -12,7 +12,13 @@ _TITLES = {
     "large": "things of a quarter of the photo or more",
     "with absent": "all nouns, those that name nothing in the photo as misses",
 }
-_MEANS = ("mass_in_mask", "mass_in_box", "iou_mask", "iou_box")
+_PEAKS = {"peak_in_mask": "peak in mask", "peak_in_box": "peak in box", "above_centre": "above centre"}
+_MEANS = {
+    "mass_in_mask": "mass in mask",
+    "mass_in_box": "mass in box",
+    "iou_mask": "IoU mask",
+    "iou_box": "IoU box",
+}
 
 
 def json_of(value: Any) -> Any:
@@ -32,6 +38,14 @@ def percent(estimate: Mapping[str, float | None]) -> str:
         return "-"
     value, low, high = (100 * (estimate[key] or 0.0) for key in ("value", "low", "high"))
     return f"{value:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def brief(estimate: Mapping[str, float | None]) -> str:
+    """The same in less room: "24.1 [13, 36]"."""
+    if estimate["value"] is None:
+        return "-"
+    value, low, high = (100 * (estimate[key] or 0.0) for key in ("value", "low", "high"))
+    return f"{value:.1f} [{low:.0f}, {high:.0f}]"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -63,24 +77,13 @@ def grounding_lines(summary: Mapping[str, Any]) -> list[str]:
             continue
         lines += ["", f"{title} ({summary['counts'][words]} nouns); percent, with 95 % intervals over photos"]
         lines += table(
-            [
-                "",
-                "peak in mask",
-                "peak in box",
-                "above centre",
-                "mass in mask",
-                "mass in box",
-                "IoU mask",
-                "IoU box",
-            ],
+            ["", *_PEAKS.values(), *_MEANS.values(), "s a photo"],
             [
                 [
                     row["method"],
-                    *(percent(row[key]) for key in ("peak_in_mask", "peak_in_box", "above_centre")),
-                    *(
-                        f"{100 * row[key]['value']:.1f}"
-                        for key in ("mass_in_mask", "mass_in_box", "iou_mask", "iou_box")
-                    ),
+                    *(percent(row[key]) for key in _PEAKS),
+                    *(brief(row[key]) for key in _MEANS),
+                    _seconds(summary["seconds_per_image"].get(row["method"])),
                 ]
                 for row in chosen
             ],
@@ -90,20 +93,25 @@ def grounding_lines(summary: Mapping[str, Any]) -> list[str]:
 
 def _class_lines(summary: Mapping[str, Any]) -> list[str]:
     classes = [words for words in summary["counts"] if words not in _TITLES]
-    peaks = {(row["words"], row["method"]): row["peak_in_box"]["value"] for row in summary["rows"]}
+    if not classes:
+        return []
+    rows = {(row["words"], row["method"]): row for row in summary["rows"]}
     methods = list(dict.fromkeys(row["method"] for row in summary["rows"]))
     names = {"tiny": "under 3 % of the photo", "medium": "3 to 25 % of the photo"}
-    cells = [
-        [
-            names.get(words, words),
-            str(summary["counts"][words]),
-            *(f"{100 * peaks[words, method]:.0f}" for method in methods),
+    lines = []
+    for key, title in (_PEAKS | _MEANS).items():
+        if key == "above_centre":  # the centre has a column here
+            continue
+        cells = [
+            [
+                names.get(words, words),
+                str(summary["counts"][words]),
+                *(brief(rows[words, method][key]) for method in methods),
+            ]
+            for words in classes
         ]
-        for words in classes
-    ]
-    return (
-        ["", "peak in box, by size and word class", *table(["", "nouns", *methods], cells)] if cells else []
-    )
+        lines += ["", f"{title}, by size and word class", *table(["", "nouns", *methods], cells)]
+    return lines
 
 
 def _head_lines(summary: Mapping[str, Any]) -> list[str]:
@@ -134,8 +142,12 @@ def _whole(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.0f}"
 
 
+def _seconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.3f}"
+
+
 def _notes(summary: Mapping[str, Any]) -> list[str]:
-    notes = [f"{method}: {seconds:.3f} s a photo" for method, seconds in summary["seconds_per_image"].items()]
+    notes = []
     if summary["images_without_annotations"]:
         notes.append(f"{summary['images_without_annotations']} photos have no annotations: not judged")
     for key, what in (
@@ -163,7 +175,7 @@ def faithfulness_lines(summary: Mapping[str, Any]) -> list[str]:
             percent(row["deletion_beats_random"]) if row["deletion_beats_random"] else "",
             f"{row['insertion']['value']:.3f}",
             percent(row["insertion_beats_random"]) if row["insertion_beats_random"] else "",
-            "" if row["seconds_per_image"] is None else f"{row['seconds_per_image']:.3f}",
+            _seconds(row["seconds_per_image"]),
         ]
         for row in summary["rows"]
     ]

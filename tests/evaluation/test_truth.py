@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,18 @@ import pytest
 from captioner.bundle import load as load_bundle
 from captioner.data.scenes import Scenes
 from captioner.evaluation.grounding import GroundingJudge
-from captioner.evaluation.judge import Case
+from captioner.evaluation.health import HealthJudge
+from captioner.evaluation.judge import Case, Finding
 from captioner.evaluation.split import evaluate_split
 from captioner.evaluation.tables import json_of, percent, table
-from captioner.evaluation.truth import SceneTruth
+from captioner.evaluation.truth import CocoTruth, SceneTruth
+from captioner.explain.health import pulse
 from captioner.explain.pointing import NamedBoxes, pointing_game
 from captioner.image.transforms import ImageTransform
 from tests.conftest import Finished, compose
 from tests.evaluation.test_scenes import some_caption
 
+BASELINES = ("centre of the photo", "average map", "chance")
 FEW = ("data.image_size=48", "limit=6", "novelty=false", "page=0", "beam_size=1", "max_length=12")
 
 
@@ -50,7 +54,50 @@ def test_scenes_are_judged_as_the_pointing_game_judges_them() -> None:
     json.dumps(summary, allow_nan=False)
     lines = judge.report(summary, Path())
     assert any(line.startswith("centre of the photo") for line in lines)
-    assert "attention: 0.500 s a photo" in lines
+    # What attention costs stands beside its scores, intervals beside all of them.
+    estimate = r"-?[0-9.]+ \[-?[0-9.]+, -?[0-9.]+\]"
+    (first, *_) = [line for line in lines if line.startswith("attention ")]
+    assert re.fullmatch(rf"attention(  +{estimate}){{7}}  +0\.500", first)
+    assert any(re.fullmatch(rf"average map(  +{estimate}){{7}} +", line) for line in lines)
+    for title in ("peak in mask", "peak in box", "mass in mask", "mass in box", "IoU mask", "IoU box"):
+        at = lines.index(f"{title}, by size and word class")
+        assert re.split("  +", lines[at + 1].strip()) == ["nouns", "attention", *BASELINES]
+        assert re.fullmatch(rf"[^ ].*? +[0-9]+(  +{estimate}){{4}}", lines[at + 2])
+
+
+def test_shapes_that_are_not_in_a_scene_are_made_up() -> None:
+    """A circle that is red where blue was said is absent, but no other object."""
+    test = Scenes("test", image_size=48)
+    transform = ImageTransform((48, 48), fit="squash", mean=(0.5,) * 3, std=(0.5,) * 3)
+    shapes = {thing.shape for thing in test.scene(0).objects}
+    there, gone = (
+        sorted(shapes)[0],
+        next(s for s in ("circle", "square", "triangle", "star") if s not in shapes),
+    )
+    colour = next(
+        c
+        for c in ("red", "blue", "green")
+        if c not in {t.colour for t in test.scene(0).objects if t.shape == there}
+    )
+    _, geometry = transform(test.photo(0))
+    judge = GroundingJudge(SceneTruth(test))
+    figures = []
+    for text in (f"a {there}", f"a {colour} {there}", f"a {there} and a {gone}"):
+        caption = some_caption(text, geometry, np.random.default_rng(0))
+        figures.append(judge.judge(Case(0, test[0], test.photo(0), caption)))
+    summary = judge.summary(figures)
+    assert (summary["CHAIR-i"], summary["CHAIR-s"]) == (1 / 4, 1 / 3)
+    assert (summary["nouns_named_there"], summary["nouns_named_absent"]) == (2, 2)
+    assert "CHAIR-i_marked_only" not in summary
+
+
+def test_still_heads_are_named() -> None:
+    maps = np.random.default_rng(0).random((6, 2, 3, 4, 4)) ** 12
+    maps[:, 1, 2] = maps[0, 1, 2]
+    felt = [pulse(["w"] * 3, maps[k : k + 3].astype(np.float32), nouns=()) for k in (0, 3)]
+    judge = HealthJudge(CocoTruth())
+    summary = judge.summary([Finding({}, kept=one) for one in felt])
+    assert judge.report(summary, Path()) == ["", "heads that never move, 1 of 6: layer 2 head 3"]
 
 
 def test_one_command_tells_all(
@@ -97,7 +144,22 @@ def test_methods_that_the_model_cannot_have_are_left_out(
     assert layer.startswith("warning: explain=attention:layer9: the decoder has no layer 9")
     assert layer.endswith("; without it, explaining goes on by attention:max")
     scores = json.loads((tmp_path / "scores.json").read_text())
-    assert list(scores["grounding"]["seconds_per_image"]) == ["attention:max"]
+    assert list(scores["grounding"]["seconds_per_image"]) == ["attention:max", "attention"]
+
+
+def test_attention_is_timed_where_it_was_not_asked_for(
+    tiny_model: Path, tmp_path: Path, command: Callable[..., Finished]
+) -> None:
+    asked = ("grounding=true", "faithfulness=true", "faithfulness_images=6", "explain=grad_cam")
+    search = ("beam_size=3", "constraints.required=[circle]")
+    done = command("evaluate", f"model={tiny_model}", *FEW, *asked, *search, f"output_dir={tmp_path}")
+    assert done.status == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["grounding"]["seconds_per_image"].keys() == {"grad_cam", "attention"}
+    assert scores["faithfulness"]["followed_nouns"] > 0
+    cost = {row["method"]: row["seconds_per_image"] for row in scores["faithfulness"]["rows"]}
+    assert cost.keys() == {"attention", "grad_cam", "random order"}
+    assert min(cost["attention"], cost["grad_cam"]) > 0
 
 
 def test_the_best_head_is_kept_in_the_model_file(tiny_model: Path, tmp_path: Path) -> None:
