@@ -36,8 +36,9 @@ function options(methods) {
   form.append(element("label", {}, "Layer", layer), element("label", {}, "Head", head), scale);
   form.append(element("label", {}, "Opacity", opacity), element("label", {}, cells, "Show cells"));
   if (first.left_out) {
-    const some = first.left_out === "heads" ? first.heads : first.layers; // other photos have them
-    form.append(element("p", { className: "note", textContent: (some ? "Of some photos: " : "") + leftOut(first.left_out) }));
+    const others = first.left_out === "heads" ? first.heads : first.layers; // other photos have them
+    const note = leftOut(first.left_out);
+    form.append(element("p", { className: "note", textContent: others ? note.replace("Single", "Of some photos single") : note }));
   }
   const details = element("details", { className: "options" }, element("summary", { textContent: "Display options" }), form);
   const wide = matchMedia("(min-width: 60rem)"); // as in viewer.css: there the options have no summary to open them

@@ -54,7 +54,7 @@ def test_a_head_that_one_photo_lacks_is_not_named_there(browser: Browser, make_c
     whole = make_caption("a dog runs", layers=6, heads=16)
     lacking = make_caption("a cat sits", grid=(16, 16), layers=6, heads=16)
     browser.open(PageEntry(PHOTO, whole, "x"), PageEntry(PHOTO, lacking, "y"))
-    assert browser.text(".options .note").startswith("Of some photos: Single heads were left out")
+    assert browser.text(".options .note").startswith("Of some photos single heads were left out")
     browser.set("Layer", 2)
     browser.set("Head", 5)
     assert label(browser, 0).startswith("Attention, layer 2, head 5 of “dog”: ")
