@@ -20,6 +20,11 @@ def label(browser: Browser, entry: int = 0) -> str:
     return str(browser.run(script, entry))
 
 
+def in_sight(browser: Browser, entries: int) -> None:
+    """Wait until so many photos are drawn, which a loaded machine does late."""
+    assert browser.until(lambda: browser.run("return shown.size >= arguments[0]", entries))
+
+
 def offered(browser: Browser, select: str) -> list[str]:
     script = """
     const labels = [...document.querySelectorAll('.options label')];
@@ -33,6 +38,7 @@ def test_a_mean_of_heads_is_called_so_where_single_heads_were_left_out(
 ) -> None:
     caption = make_caption("a dog runs", grid=(16, 16), layers=6, heads=16)
     browser.open(PageEntry(PHOTO, caption, "x"))
+    in_sight(browser, 1)
     assert offered(browser, "Head") == ["Mean of its heads"]
     said = "Single heads were left out to keep the page small."
     assert browser.text(".options .note") == said
@@ -54,6 +60,7 @@ def test_a_head_that_one_photo_lacks_is_not_named_there(browser: Browser, make_c
     whole = make_caption("a dog runs", layers=6, heads=16)
     lacking = make_caption("a cat sits", grid=(16, 16), layers=6, heads=16)
     browser.open(PageEntry(PHOTO, whole, "x"), PageEntry(PHOTO, lacking, "y"))
+    in_sight(browser, 1)
     assert browser.text(".options .note").startswith("Of some photos single heads were left out")
     browser.set("Layer", 2)
     browser.set("Head", 5)
@@ -69,6 +76,7 @@ def test_a_head_that_one_photo_lacks_is_not_named_there(browser: Browser, make_c
 def test_a_grid_that_became_coarser_is_told(browser: Browser, make_caption: MakeCaption) -> None:
     caption = make_caption("a dog runs", grid=(200, 200), layers=1, heads=1)
     browser.open(PageEntry(PHOTO, caption, "x"))
+    in_sight(browser, 1)
     told = browser.text(".bar")
     sides = told.split("Drawn on ")[1].split(" cells")[0].split(" × ")
     assert int(sides[0]) < 200
