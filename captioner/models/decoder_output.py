@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from captioner.errors import UsageError
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Choice:
@@ -37,3 +39,16 @@ class DecoderOutput:
     logits: Tensor
     cross_attention: Tensor | None
     choice: Choice | None = None
+
+
+def check_request(*, need_weights: bool, real: Tensor | None) -> None:
+    """Refuse to show where words looked while the padding is left out: there is no rectangle to show it in.
+
+    Raises:
+        UsageError: If both are asked for.
+    """
+    if need_weights and real is not None:
+        raise UsageError(
+            "need_weights=True asks for the attention of all places, and real leaves those of the padding out; "
+            "give one of the two"
+        )

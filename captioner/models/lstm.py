@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from captioner.errors import UsageError
 from captioner.models.attention import MultiHeadAttention
 from captioner.models.cache import LstmState
-from captioner.models.decoder_output import Choice, DecoderOutput
+from captioner.models.decoder_output import Choice, DecoderOutput, check_request
 from captioner.models.hard_attention import HardChoice
 from captioner.models.linear import Linear, linear
 from captioner.models.packing import Packing
@@ -140,13 +140,14 @@ class LstmDecoder(nn.Module):
         Args:
             tokens: int64 `[B, C, L]`, starting with BOS.
             memory: `[B, N, D]`.
-            need_weights: Also return the attention, of one layer.
+            need_weights: Also return the attention, of one layer; not together with `real`.
             real: bool `[B, C, L]`, False where a token is padding: its logits are left out, and those of the `M`
                 others are given in their order, `[M, V]`.
 
         Raises:
-            UsageError: If `L` exceeds `max_length`.
+            UsageError: If `L` exceeds `max_length`, or `need_weights` meets `real`.
         """
+        check_request(need_weights=need_weights, real=real)
         _, C, L = tokens.shape
         if self.max_length < L:
             raise UsageError(

@@ -20,7 +20,7 @@ from captioner.models.acceleration import compiled
 from captioner.models.attention import KeyValue
 from captioner.models.cache import DecoderCache, Slot, SlotCache
 from captioner.models.decoder_layer import DecoderLayer
-from captioner.models.decoder_output import DecoderOutput
+from captioner.models.decoder_output import DecoderOutput, check_request
 from captioner.models.linear import Linear, linear
 from captioner.models.packing import Packing
 from captioner.models.positions import TEXT_POSITIONS, angles, sinusoid_line
@@ -183,8 +183,9 @@ class TransformerDecoder(nn.Module):
                 others in their order, `[M, V]`.
 
         Raises:
-            UsageError: If `L` exceeds `max_length`.
+            UsageError: If `L` exceeds `max_length`, or `need_weights` meets `real`.
         """
+        check_request(need_weights=need_weights, real=real)
         if tokens.shape[-1] > self.max_length:
             raise UsageError(
                 f"a caption of {tokens.shape[-1]} tokens exceeds the decoder's max_length={self.max_length}; "

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from captioner.errors import UsageError
 from captioner.models.lstm import LstmDecoder
 from captioner.models.packing import Packing
 from captioner.models.transformer import TransformerDecoder
@@ -76,6 +77,14 @@ def test_a_batch_without_any_word_costs_nothing(kind: str) -> None:
     loss.backward()
     assert float(loss.detach()) == 0
     assert all(p.grad is None or not p.grad.any() for p in decoder.parameters())
+
+
+@pytest.mark.parametrize("kind", ["transformer", "lstm"])
+def test_attention_of_packed_words_is_refused(kind: str) -> None:
+    decoder, (memory, tokens) = make(kind, {}), batch()
+    inputs = tokens[:, :, :-1]
+    with pytest.raises(UsageError, match=r"need_weights=True asks .* give one of the two"):
+        decoder(inputs, memory, need_weights=True, real=inputs != PAD)
 
 
 def test_words_come_back_from_where_they_were_laid() -> None:
