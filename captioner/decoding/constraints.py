@@ -10,7 +10,7 @@ Axis letters: `B` images, `K` captions per image, `L` tokens so far, `V` vocabul
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -57,19 +57,24 @@ class Prefix:
 
     Args:
         tokens: At least one token.
+        continuing: Tokens that continue a word, for tokenizers that cut words into pieces: none of them follows, so
+            that "a cat" does not become "a catfish".
     """
 
-    def __init__(self, tokens: Sequence[int]) -> None:
+    def __init__(self, tokens: Sequence[int], *, continuing: Collection[int] = ()) -> None:
         self.tokens = tuple(tokens)
         self.shortest = len(self.tokens) + 1
+        self._continuing = sorted(continuing)
 
     def forbid(self, logprobs: Tensor, prefix: Tensor, *, left: int, special: SpecialTokens) -> None:
-        """Leave only the prefix's own token."""
+        """Leave only the prefix's own token; after the last, forbid what would continue its word."""
         at = prefix.shape[-1]
         if at < len(self.tokens):
             kept = logprobs[..., self.tokens[at]].clone()
             logprobs.fill_(NEG_INF)
             logprobs[..., self.tokens[at]] = kept
+        elif at == len(self.tokens) and self._continuing:
+            logprobs[..., torch.tensor(self._continuing, device=logprobs.device)] = NEG_INF
 
     def spec(self) -> dict[str, Any]:
         """How long the prefix is."""
@@ -131,17 +136,38 @@ class Banned:
 
     Args:
         sequences: Each of at least one token.
+        continuing: Tokens that continue a word, for tokenizers that cut words into pieces: a sequence that one of them
+            follows has not occurred, so that "catfish" may be said where "cat" may not.
+        begun: A sequence within the first so many tokens does not count; with `continuing`.
+        kept: Tokens, EOS not among them, that other rules may demand at the end: there is no room then for what
+            would continue a word; with `continuing`.
     """
 
     shortest = 1
 
-    def __init__(self, sequences: Sequence[Sequence[int]]) -> None:
+    def __init__(
+        self,
+        sequences: Sequence[Sequence[int]],
+        *,
+        continuing: Collection[int] = (),
+        begun: int = 0,
+        kept: int = 0,
+    ) -> None:
         self._single = sorted({sequence[0] for sequence in sequences if len(sequence) == 1})
         self._longer = [tuple(sequence) for sequence in sequences if len(sequence) > 1]
+        self._continuing = sorted(continuing)
+        self._begun = begun
+        self._kept = kept
 
     def forbid(self, logprobs: Tensor, prefix: Tensor, *, left: int, special: SpecialTokens) -> None:
-        """Forbid each token that would complete a sequence."""
-        _forbid_completing(logprobs, prefix, self._single, self._longer)
+        """Forbid each token that would complete a sequence, or whatever would leave a complete one as it is."""
+        if self._continuing and prefix.shape[-1] > self._begun:
+            complete = _ends_with_any(prefix, self._single, self._longer)
+            going_on = torch.full_like(logprobs[..., :1, :], NEG_INF)
+            going_on[..., torch.tensor(self._continuing, device=logprobs.device)] = 0
+            logprobs.copy_(torch.where(complete[..., None], logprobs + going_on, logprobs))
+        if not self._continuing or left <= self._kept + 2:
+            _forbid_completing(logprobs, prefix, self._single, self._longer)
 
     def spec(self) -> dict[str, Any]:
         """How many there are."""
@@ -164,9 +190,7 @@ class NoTrailing:
     def forbid(self, logprobs: Tensor, prefix: Tensor, *, left: int, special: SpecialTokens) -> None:
         """Forbid EOS after them; and in the last place but EOS, forbid themselves."""
         if prefix.shape[-1]:
-            trailing = torch.isin(prefix[..., -1], torch.tensor(self._single, device=prefix.device))
-            for sequence in self._longer:
-                trailing |= ends_with(prefix, sequence)
+            trailing = _ends_with_any(prefix, self._single, self._longer)
             logprobs[..., special.end].masked_fill_(trailing, NEG_INF)
         if left == 2:
             _forbid_completing(logprobs, prefix, self._single, self._longer)
@@ -183,6 +207,14 @@ def ends_with(prefix: Tensor, sequence: Sequence[int]) -> Tensor:
         return torch.zeros(prefix.shape[:-1], dtype=torch.bool, device=prefix.device)
     last = prefix[..., prefix.shape[-1] - n :]
     return (last == torch.tensor(sequence, dtype=torch.long, device=prefix.device)).all(dim=-1)
+
+
+def _ends_with_any(prefix: Tensor, single: Sequence[int], longer: Sequence[Sequence[int]]) -> Tensor:
+    """Whether the tokens `[B, K, L]` so far, at least one, end with one of the sequences: bool `[B, K]`."""
+    ending = torch.isin(prefix[..., -1], torch.tensor(single, dtype=torch.long, device=prefix.device))
+    for sequence in longer:
+        ending |= ends_with(prefix, sequence)
+    return ending
 
 
 def _forbid_completing(

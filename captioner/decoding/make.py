@@ -118,8 +118,10 @@ def make_search(
     needed: Required | None = None
     rules: list[Constraint] = []
     if tokenizer is not None:
-        rules += word_constraints(tokenizer, prefix=prefix, banned=banned, no_trailing=no_trailing)
         needed = make_required(tokenizer, required, banned=banned)
+        rules += word_constraints(
+            tokenizer, prefix=prefix, banned=banned, no_trailing=no_trailing, required=needed
+        )
     elif prefix or required or banned or no_trailing or method == "mbr":
         raise UsageError(
             "words and method=mbr need the model's tokenizer; give tokenizer=pipeline.model.tokenizer"

@@ -53,26 +53,33 @@ _SHOWN = 5  # unknown words named in a message
 
 
 def word_constraints(
-    tokenizer: Tokenizer, *, prefix: str = "", banned: Sequence[str] = (), no_trailing: bool = False
+    tokenizer: Tokenizer,
+    *,
+    prefix: str = "",
+    banned: Sequence[str] = (),
+    no_trailing: bool = False,
+    required: Required | None = None,
 ) -> list[Constraint]:
     """Rules that captions obey, from words.
 
     Args:
         tokenizer: The model's.
         prefix: How every caption begins.
-        banned: Words or phrases that no caption contains after the prefix. With a tokenizer that cuts words into
-            pieces, a word that begins with the pieces of a banned one is banned with it. Words that the model does not
-            know need no ban.
+        banned: Words or phrases that no caption contains after the prefix, whole: "catfish" may be said where "cat"
+            may not. Words that the model does not know need no ban.
         no_trailing: No caption ends with one of `FUNCTION_WORDS`.
+        required: What every caption contains, beside these rules.
 
     Raises:
         UsageError: If the model does not know a word of the prefix.
     """
     rules: list[Constraint] = []
+    continuing = _continuing(tokenizer)
     if begin := _known("prefix", prefix, tokenizer):
-        rules.append(Prefix(begin))
+        rules.append(Prefix(begin, continuing=continuing))
     if sequences := _sequences(banned, tokenizer):
-        rules.append(Banned(sequences))
+        kept = required.total if required else 0
+        rules.append(Banned(sequences, continuing=continuing, begun=len(begin), kept=kept))
     if no_trailing and (sequences := _sequences(FUNCTION_WORDS, tokenizer)):
         rules.append(NoTrailing(sequences))
     return rules
@@ -97,16 +104,30 @@ def make_required(
     sequences = [tokenizer.encode(word) for word in words]
     if not all(sequences):
         raise UsageError(f"required has {words[sequences.index([])]!r}, which holds no word; leave it out")
+    continuing = _continuing(tokenizer)
     for ban, parts in zip(banned, (tokenizer.encode(ban) for ban in banned), strict=True):
         for word, sequence in zip(words, sequences, strict=True):
-            if parts and any(sequence[i : i + len(parts)] == parts for i in range(len(sequence))):
+            if parts and _holds(sequence, parts, continuing):
                 raise UsageError(f"{word!r} is required and {ban!r} is banned; take one of them away")
-    continuing: list[int] = []
-    if tokenizer.kind == "bpe":
-        tokens = [tokenizer.id_to_token(i) for i in range(tokenizer.vocab_size)]
-        control = {tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id, tokenizer.unk_id}
-        continuing = [i for i, token in enumerate(tokens) if i not in control and not token.startswith("Ġ")]
     return Required(sequences, continuing=continuing)
+
+
+def _continuing(tokenizer: Tokenizer) -> frozenset[int]:
+    """The tokens that continue a word, where words are cut into pieces."""
+    if tokenizer.kind != "bpe":
+        return frozenset()
+    control = {tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id, tokenizer.unk_id}
+    pieces = (i for i in range(tokenizer.vocab_size) if i not in control)
+    return frozenset(i for i in pieces if not tokenizer.id_to_token(i).startswith("Ġ"))
+
+
+def _holds(sequence: list[int], part: list[int], continuing: frozenset[int]) -> bool:
+    """Whether a part stands in a sequence, its last word whole."""
+    n = len(part)
+    return any(
+        sequence[i : i + n] == part and not continuing.intersection(sequence[i + n : i + n + 1])
+        for i in range(len(sequence) - n + 1)
+    )
 
 
 def _sequences(words: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:

@@ -37,10 +37,59 @@ def test_words_become_rules(tokenizer: Tokenizer) -> None:
             assert text.split()[-1:] == [] or text.split()[-1] not in FUNCTION_WORDS
 
 
+@pytest.mark.parametrize("tokenizer", [WORDS, PIECES])
+@pytest.mark.parametrize("method", ["greedy", "beam", "diverse_beam", "contrastive", "sample", "mbr"])
+def test_a_prefix_ends_with_its_last_word(tokenizer: Tokenizer, method: str) -> None:
+    for prefix in ("a cat", "two"):
+        for text in texts(tokenizer, prefix=prefix, method=method, min_length=8):
+            assert text.split()[: len(prefix.split())] == prefix.split()
+
+
 def test_banned_words_do_not_occur() -> None:
     said = " ".join(texts(WORDS)).split()
     often = max(set(said), key=said.count)
     assert not any(often in text.split() for text in texts(WORDS, banned=[often, "unicorn"]))
+
+
+def allowed_after(tokens: list[int], rule: Any, *, left: int = 9) -> set[int]:
+    logprobs = torch.zeros(1, 1, PIECES.vocab_size)
+    rule.forbid(logprobs, torch.tensor([[tokens]], dtype=torch.long), left=left, special=NAMES)
+    return {i for i, value in enumerate(logprobs[0, 0].tolist()) if value == 0}
+
+
+def test_a_longer_word_may_begin_with_a_banned_one() -> None:
+    (rule,) = word_constraints(PIECES, banned=["cat", "red ball"])
+    for text in ("the catfish", "a red balloon", "catfish cats", "ball red"):
+        tokens = PIECES.encode(text)
+        for at in range(len(tokens)):
+            assert tokens[at] in allowed_after(tokens[:at], rule), text
+        assert NAMES.end in allowed_after(tokens, rule)
+    for text in ("the cat", "a red ball"):
+        after = allowed_after(PIECES.encode(text), rule)
+        assert after
+        assert not any(PIECES.id_to_token(i).startswith("Ġ") for i in after)
+        assert NAMES.end not in after
+        # Where only the end fits behind the word, the word itself may not come.
+        *begun, last = PIECES.encode(text)
+        assert last in allowed_after(begun, rule, left=3)
+        assert last not in allowed_after(begun, rule, left=2)
+
+
+def test_words_of_the_prefix_are_not_banned() -> None:
+    _, rule = word_constraints(PIECES, prefix="a cat", banned=["cat", "cat sits"])
+    assert NAMES.end in allowed_after(PIECES.encode("a cat"), rule)
+    assert NAMES.end not in allowed_after(PIECES.encode("a cat sits"), rule)
+    assert NAMES.end not in allowed_after(PIECES.encode("a cat and a cat"), rule)
+
+
+def test_a_required_word_may_begin_with_a_banned_one() -> None:
+    found = texts(PIECES, required=["catfish", "dog"], banned=["cat", "a"])
+    assert found
+    for text in found:
+        assert {"catfish", "dog"} <= set(text.split())
+        assert not {"cat", "a"} & set(text.split())
+    with pytest.raises(UsageError, match="'red cat' is required and 'cat' is banned"):
+        make_required(PIECES, ["red cat"], banned=["cat"])
 
 
 def test_a_word_is_not_found_inside_another() -> None:
