@@ -49,10 +49,11 @@ class LstmDecoder(nn.Module):
         normaliser: As in `MultiHeadAttention`.
         sentinel: Adaptive attention with a visual sentinel (Lu et al.).
         hard: Look at one place alone; the objective must reinforce the choice.
+        fused: As in `MultiHeadAttention`.
 
     Raises:
         UsageError: If a size is not positive, `num_heads` does not divide `dim`, `dropout` is no share, a name is not
-            known, or `hard` meets weights that do not sum to 1.
+            known, `hard` meets weights that do not sum to 1, or `fused` insists on what there is not.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class LstmDecoder(nn.Module):
         normaliser: str = "softmax",
         sentinel: bool = False,
         hard: bool = False,
+        fused: bool | None = None,
     ) -> None:
         super().__init__()
         for name, value in (("vocab_size", vocab_size), ("dim", dim), ("max_length", max_length)):
@@ -80,6 +82,11 @@ class LstmDecoder(nn.Module):
             raise UsageError(
                 f"hard attention draws a place, and with normaliser={normaliser} the weights do not sum to 1; "
                 "take softmax, sparsemax or entmax15, or a sentinel"
+            )
+        if hard and fused:
+            raise UsageError(
+                "fused=true, but no fused kernel computes hard attention, which needs the weights to draw a place; "
+                "take fused=null"
             )
         self.vocab_size = vocab_size
         self.max_length = max_length
@@ -94,6 +101,7 @@ class LstmDecoder(nn.Module):
             score=score,
             normaliser=normaliser,
             sentinel=sentinel,
+            fused=fused,
         )
         self.sentinel = VisualSentinel(2 * dim, dim) if sentinel else None
         self.gate = None if sentinel else Linear(dim, 1)

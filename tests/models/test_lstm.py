@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from captioner.decoding import BeamSearch, GreedySearch, SpecialTokens
 from captioner.errors import UsageError
 from captioner.models.lstm import LstmDecoder
+from captioner.models.transformer import TransformerDecoder
 
 B, C, L, N, D, V = 2, 3, 6, 5, 8, 11
 
@@ -202,6 +207,45 @@ def test_it_runs_in_bfloat16() -> None:
         )
 
 
+@torch.no_grad()
+def test_fused_attention_is_the_same_and_insists() -> None:
+    tokens, memory = inputs()
+    settings = {"score": "scaled_dot", "normaliser": "sink", "num_heads": 2}
+    with FusedCalls() as calls:
+        forced = decoder(fused=True, **settings)(tokens, memory).logits
+        assert calls.count == L
+        forbidden = decoder(fused=False, **settings)(tokens, memory).logits
+        assert calls.count == L
+    torch.testing.assert_close(forced, forbidden, atol=1e-5, rtol=0)
+
+
+class FusedCalls(TorchFunctionMode):
+    """Counts the calls of PyTorch's fused attention."""
+
+    count = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func is F.scaled_dot_product_attention
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("make", [LstmDecoder, TransformerDecoder])
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"normaliser": "sparsemax"}, "score=scaled_dot with normaliser=sparsemax; take fused=null"),
+        ({"normaliser": "entmax15"}, "score=scaled_dot with normaliser=entmax15; take fused=null"),
+        ({"score": "additive"}, "score=additive with normaliser=softmax; take fused=null"),
+        ({"sentinel": True}, "score=scaled_dot with normaliser=softmax and a sentinel; take fused=null"),
+    ],
+)
+def test_both_decoders_refuse_a_fused_kernel_that_does_not_exist(
+    make: type[nn.Module], settings: dict[str, object], said: str
+) -> None:
+    with pytest.raises(UsageError, match=f"fused=true, but no fused kernel computes {said}"):
+        make(V, D, fused=True, **{"score": "scaled_dot", **settings})
+
+
 def test_a_caption_or_a_cache_that_is_too_long_is_refused() -> None:
     model = decoder()
     _, memory = inputs()
@@ -225,6 +269,10 @@ def test_a_caption_or_a_cache_that_is_too_long_is_refused() -> None:
             "with normaliser=sink the weights do not sum to 1; take softmax",
         ),
         ({"score": "dots"}, "score='dots' is not known"),
+        (
+            {"fused": True, "hard": True, "score": "dot"},
+            "fused=true, but no fused kernel computes hard attention",
+        ),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings: dict[str, object], said: str) -> None:
