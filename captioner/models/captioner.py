@@ -160,11 +160,16 @@ class Captioner(nn.Module):
             raise UsageError(f"model.image_depth={image_depth} must not be negative")
         if not 0 <= dropout < 1:
             raise UsageError(f"model.dropout={dropout} must be at least 0 and below 1")
+        dim = decoder.token_embedding.embedding_dim
+        if image_depth and (image_heads < 1 or dim % image_heads):
+            raise UsageError(
+                f"model.image_heads={image_heads} does not divide model.decoder.dim={dim}; choose a divisor of {dim}"
+            )
         self.encoder = encoder
         self.decoder = decoder
         self.bridge = ImageBridge(
             encoder.dim,
-            decoder.token_embedding.embedding_dim,
+            dim,
             grid=encoder.grid,
             num_prefix=encoder.num_prefix,
             depth=image_depth,
