@@ -11,10 +11,10 @@ from pycocotools import mask as run_lengths
 
 from captioner.caption import Caption
 from captioner.data.annotated import AnnotatedObject, AnnotatedPhoto
+from captioner.data.nouns import coco_nouns, plural, spoken
 from captioner.data.scenes import Scene, check
 from captioner.data.scenes.words import PLURALS
 from captioner.explain.grounding import Grid, Mention
-from captioner.explain.nouns import coco_nouns, plural, spoken
 from captioner.explain.target import Target, centre_map, target
 
 

@@ -128,7 +128,10 @@ def test_places_can_be_told_apart_from_the_start(dim: int, grid: tuple[int, int]
     ("settings", "message"),
     [
         ({"image_depth": -1}, "model.image_depth=-1 must not be negative"),
-        ({"image_depth": 1, "image_heads": 5}, "model.image_heads=5 does not divide model.decoder.dim=16; choose"),
+        (
+            {"image_depth": 1, "image_heads": 5},
+            "model.image_heads=5 does not divide model.decoder.dim=16; choose",
+        ),
         ({"image_depth": 1, "image_heads": 0}, "model.image_heads=0 does not divide"),
     ],
 )

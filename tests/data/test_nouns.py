@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from captioner.explain.coco_words import COCO_NAMES, EITHER
-from captioner.explain.nouns import Noun, coco_nouns, plural, spoken
+from captioner.data.coco_words import COCO_NAMES, EITHER
+from captioner.data.nouns import Noun, coco_nouns, plural, spoken
 
 
 def named(caption: str) -> list[tuple[str, tuple[str, ...]]]:
