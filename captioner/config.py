@@ -34,6 +34,8 @@ PATH_SETTINGS = (
     "frequency",
     "save_frequency",
     "data.root",
+    "data.instances",
+    "data.entities",
     "data.train_shards",
     "data.val_shards",
     "data.test_shards",
@@ -45,6 +47,8 @@ PATH_SETTINGS = (
 """Settings whose value is taken as text, whatever characters it has."""
 _OPTIONAL_PATHS = (
     "ensemble",
+    "data.instances",
+    "data.entities",
     "decoding.frequency",
     "overlay",
     "annotations",

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 from captioner.data.captioned import Place, Row, gather, samples_of
+from captioner.data.coco_boxes import CocoBoxes
+from captioner.data.coco_instances import usual_instances
 from captioner.data.coco_json import id_of, numbered_entries, read_json
 from captioner.data.faults import Faults, OnBad
 from captioner.data.photo_folder import check_photo_name, existing_folder, first_existing
+from captioner.data.regions import MarkedCaption
 from captioner.data.samples import CaptionSample, photo_of, sample_at
 from captioner.data.splits import SplitBy, check_split, check_split_by, members
 from captioner.data.text_files import check_text
@@ -39,6 +42,8 @@ class CocoCaptions:
         split: `"train"`, `"val"` or `"all"`; with `split_by` also `"test"`.
         annotations: The JSON file, relative to `root`, where its name is another.
         images: The folder of photos, relative to `root`, where its name is another.
+        instances: The JSON file of boxes, relative to `root`; None for the one beside the captions. Only `marked`
+            needs it.
         year: 2017 or 2014, where both are there; None for 2017, or else 2014.
         split_by: None for COCO's own splits. A single file is split 80 % train, 10 % val, 10 % test by `"hash"` of
             the photo's name or by `"content"`, near-identical photos together.
@@ -61,6 +66,7 @@ class CocoCaptions:
         *,
         annotations: str | None = None,
         images: str | None = None,
+        instances: str | None = None,
         year: int | None = None,
         split_by: SplitBy | None = None,
         on_bad: OnBad = "stop",
@@ -90,6 +96,7 @@ class CocoCaptions:
             what=f"{split} photos of COCO",
             remedy="name the folder by images",
         )
+        self._boxes = CocoBoxes(usual_instances(self.source) if instances is None else [base / instances])
         place = Place(base, existing_folder(photos, "photos of COCO"), allow_outside)
         content = read_json(self.source)
         by_id = _images(content, self.source, faults, allow_outside)
@@ -122,6 +129,10 @@ class CocoCaptions:
     def photo(self, index: int, *, min_size: tuple[int, int] | None = None) -> Photo:
         """The decoded, upright photo at `index`. Raises `ImageError` naming the file."""
         return photo_of(self[index], min_size)
+
+    def marked(self, index: int) -> tuple[MarkedCaption, ...]:
+        """The captions at `index` with the boxes of what their nouns name. Raises as `CocoBoxes.marked`."""
+        return self._boxes.marked(self[index])
 
 
 def _images(content: dict[str, Any], path: Path, faults: Faults, allow_outside: bool) -> dict[str, str]:

@@ -7,10 +7,13 @@ from typing import Literal, get_args
 
 from captioner.data.captioned import Place, gather, samples_of
 from captioner.data.faults import Faults, OnBad
+from captioner.data.flickr30k_entities import Flickr30kEntities
 from captioner.data.flickr_captions import flickr_rows
 from captioner.data.photo_folder import existing_folder, first_existing
+from captioner.data.regions import MarkedCaption
 from captioner.data.samples import CaptionSample, photo_of, sample_at
 from captioner.data.splits import check_split, check_split_by, members, read_names
+from captioner.errors import UsageError
 from captioner.image.decode import Photo
 
 SplitBy = Literal["lists", "hash", "content"]
@@ -43,6 +46,8 @@ class Flickr30k:
         split: "train", "val" or "test".
         captions: The caption file, relative to `root`; None for the usual ones.
         images: The folder of photos, relative to `root`; None for the usual ones.
+        entities: The folder of Flickr30k Entities, with `Annotations` and `Sentences`, relative to `root`; None for
+            `root` itself or `flickr30k_entities` in it. Only `marked` needs it.
         split_by: "lists": `train.txt`, `val.txt` and `test.txt` in `root`, a name a line, with or without `.jpg`;
             or 80 % train, 10 % val, 10 % test by "hash" of the name or by "content", near-identical photos together.
         on_bad: "stop" at a line that is wrong, or "skip" it.
@@ -63,6 +68,7 @@ class Flickr30k:
         *,
         captions: str | None = None,
         images: str | None = None,
+        entities: str | None = None,
         split_by: SplitBy = "lists",
         on_bad: OnBad = "stop",
         allow_outside: bool = False,
@@ -81,6 +87,10 @@ class Flickr30k:
             what="images of Flickr30k",
             remedy="name it by images",
         )
+        self._places = [
+            base / name for name in (("", "flickr30k_entities") if entities is None else (entities,))
+        ]
+        self._entities: Flickr30kEntities | None = None
         place = Place(base, existing_folder(photos, "photos of Flickr30k"), allow_outside)
         captioned = gather(flickr_rows(caption_file, faults), faults, allow_outside=allow_outside)
         if split_by == "lists":
@@ -116,3 +126,21 @@ class Flickr30k:
     def photo(self, index: int, *, min_size: tuple[int, int] | None = None) -> Photo:
         """The decoded, upright photo at `index`. Raises `ImageError` naming the file."""
         return photo_of(self[index], min_size)
+
+    def marked(self, index: int) -> tuple[MarkedCaption, ...]:
+        """The captions at `index` with the boxes of what their phrases name.
+
+        Raises:
+            UsageError: Flickr30k Entities is not there.
+            DataError: Its files of this photo are malformed.
+        """
+        if self._entities is None:
+            found = next((place for place in self._places if (place / "Annotations").is_dir()), None)
+            if found is None:
+                raise UsageError(
+                    "objective.attention_supervision needs the boxes of Flickr30k Entities (looked for Annotations "
+                    f"in {', '.join(map(str, self._places))}); name their folder by data.entities, or set "
+                    "objective.attention_supervision=0"
+                )
+            self._entities = Flickr30kEntities(found)
+        return self._entities.marked(self[index].id)

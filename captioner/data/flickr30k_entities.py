@@ -14,11 +14,14 @@ from pathlib import Path
 from captioner.data.annotated import AnnotatedObject, AnnotatedPhoto
 from captioner.data.coco_instances import inside
 from captioner.data.photo_folder import existing_folder
+from captioner.data.regions import MarkedCaption
 from captioner.data.text_files import read_text
 from captioner.errors import DataError
 from captioner.image.geometry import Box
+from captioner.text.normalization import caption_normalizer
 
 _PHRASE = re.compile(r"\[/EN#(\d+)((?:/[^\s/\]]+)+)\s+([^\]]+)\]")
+_UNSEEN = "0"  # the chain of what cannot be seen
 _LARGEST_XML = 5_000_000  # bytes; a real one has some thousand
 
 
@@ -41,6 +44,7 @@ class Flickr30kEntities:
         base = existing_folder(root, "Flickr30k Entities")
         self._boxes = existing_folder(base / "Annotations", "boxes of Flickr30k Entities")
         self._phrases = existing_folder(base / "Sentences", "phrases of Flickr30k Entities")
+        self._normalizer = caption_normalizer(lowercase=False)
 
     def photo(self, image_id: str) -> AnnotatedPhoto | None:
         """The objects of a photo; None where the photo was not annotated.
@@ -53,23 +57,65 @@ class Flickr30kEntities:
         if not source.is_file():
             return None
         size, boxes = _read_boxes(source)
-        phrases = _read_phrases(self._phrases / f"{name}.txt")
-        found: defaultdict[str, list[Box]] = defaultdict(list)
-        outside = clipped = 0
-        for chains, box in boxes:
-            kept, cut = inside(box, size)
-            if kept is None:
-                outside += 1
-                continue
-            clipped += cut
-            for chain in chains:
-                found[chain].append(kept)
+        found, outside, clipped = _within(boxes, size)
+        phrases = _by_chain(_read_lines(self._phrases / f"{name}.txt"))
         objects = tuple(
             AnnotatedObject(names, box, None, kind)
             for chain, names, kind in phrases
             for box in found.get(chain, ())
         )
         return AnnotatedPhoto(size, objects, outside, clipped)
+
+    def marked(self, image_id: str) -> tuple[MarkedCaption, ...]:
+        """The captions of a photo; the last word of a phrase has all boxes of its chain. None without annotation.
+
+        Raises:
+            DataError: One of its two files is missing or malformed.
+        """
+        name = Path(image_id).stem
+        source = self._boxes / f"{name}.xml"
+        if not source.is_file():
+            return ()
+        size, boxes = _read_boxes(source)
+        found, _, _ = _within(boxes, size)
+        captions = []
+        for line in _read_lines(self._phrases / f"{name}.txt"):
+            text, chains = self._last_words(line)
+            kept = {word: tuple(found[chain]) for word, chain in chains.items() if chain in found}
+            captions.append(MarkedCaption(text, kept, size))
+        return tuple(captions)
+
+    def _last_words(self, line: str) -> tuple[str, dict[int, str]]:
+        """A caption without its brackets, and by the index of a phrase's last word the phrase's chain."""
+        plain, end = "", 0
+        chains: dict[int, str] = {}
+        for phrase in _PHRASE.finditer(line):
+            before = plain + line[end : phrase.start()]
+            plain, end = before + phrase[3], phrase.end()
+            words = self._words(plain)
+            if phrase[1] != _UNSEEN and words > self._words(before):
+                chains[words - 1] = phrase[1]
+        return self._normalizer.normalize_str(plain + line[end:]), chains
+
+    def _words(self, text: str) -> int:
+        return len(self._normalizer.normalize_str(text).split())
+
+
+def _within(
+    boxes: list[tuple[list[str], Box]], size: tuple[int, int]
+) -> tuple[dict[str, list[Box]], int, int]:
+    """Each chain's boxes as far as they lie on the photo; how many lie beyond it, and how many were cut."""
+    found: defaultdict[str, list[Box]] = defaultdict(list)
+    outside = clipped = 0
+    for chains, box in boxes:
+        kept, cut = inside(box, size)
+        if kept is None:
+            outside += 1
+            continue
+        clipped += cut
+        for chain in chains:
+            found[chain].append(kept)
+    return dict(found), outside, clipped
 
 
 def _read_boxes(path: Path) -> tuple[tuple[int, int], list[tuple[list[str], Box]]]:
@@ -107,14 +153,20 @@ def _number(root: ElementTree.Element, path: str) -> int:
     return int(text)
 
 
-def _read_phrases(path: Path) -> list[tuple[str, frozenset[str], str]]:
-    """Chain, names and kind of each chain of phrases, in the order of the captions."""
+def _read_lines(path: Path) -> list[str]:
+    """The captions of a photo, a line each."""
     if not path.is_file():
         raise DataError(f"{path} is missing; Flickr30k Entities has one for each photo")
+    return [line for line in read_text(path).splitlines() if line.strip()]
+
+
+def _by_chain(lines: list[str]) -> list[tuple[str, frozenset[str], str]]:
+    """Chain, names and kind of each chain of phrases, in the order of the captions."""
     names: defaultdict[str, set[str]] = defaultdict(set)
     kinds: dict[str, str] = {}
-    for chain, types, words in _PHRASE.findall(read_text(path)):
-        if chain != "0":  # 0 marks what cannot be seen
-            names[chain].add(words.split()[-1].lower())
-            kinds.setdefault(chain, types.split("/")[1])
+    for line in lines:
+        for chain, types, words in _PHRASE.findall(line):
+            if chain != _UNSEEN:
+                names[chain].add(words.split()[-1].lower())
+                kinds.setdefault(chain, types.split("/")[1])
     return [(chain, frozenset(names[chain]), kinds[chain]) for chain in names]

@@ -27,7 +27,7 @@ class MarkedCaption:
     """A caption of which some words are known to name something in the photo.
 
     Attributes:
-        text: As in `CaptionSample.captions`.
+        text: As in `CaptionSample.captions`, or normalised: its words are those of a tokenizer.
         boxes: For the index of a word in `text.split()` the boxes of what it names, (top, left, bottom, right) in
             pixels of the upright photo.
         size: (rows, cols) of the photo.
@@ -43,7 +43,11 @@ class MarkedDataset(Protocol):
     """A dataset that knows where things are."""
 
     def marked(self, index: int) -> tuple[MarkedCaption, ...]:
-        """The captions of the sample at `index`, with boxes."""
+        """The captions of the sample at `index`, with boxes; of a photo without boxes perhaps none.
+
+        Raises:
+            UsageError: The boxes are not at hand.
+        """
         ...
 
 
@@ -58,7 +62,7 @@ class Regions:
         cells: Where on the input the grid lies, as in `ImageTokens`.
 
     Raises:
-        UsageError: If the dataset knows no boxes, or every photo has a grid of its own.
+        UsageError: If the dataset knows no boxes or has none at hand, or every photo has a grid of its own.
     """
 
     def __init__(
@@ -73,13 +77,14 @@ class Regions:
         if not isinstance(dataset, MarkedDataset):
             raise UsageError(
                 "objective.attention_supervision needs boxes of what words name, and this dataset has none; "
-                "take data=scenes, or objective.attention_supervision=0"
+                "take data=scenes, coco or flickr30k, or objective.attention_supervision=0"
             )
         if transform.fit == "native":
             raise UsageError(
                 "objective.attention_supervision needs one grid for all photos; with image.fit=native it follows the "
                 "photo; take image.fit=crop, pad or squash"
             )
+        dataset.marked(0)  # what lacks is said before training begins
         self.dataset = dataset
         self.tokenizer = tokenizer
         self.transform = transform
