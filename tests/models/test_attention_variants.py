@@ -127,6 +127,31 @@ def test_gradients_are_those_of_finite_differences(score: str, normaliser: str, 
     assert torch.autograd.gradcheck(run, (x, context, own), fast_mode=True)
 
 
+@pytest.mark.parametrize("score", [name for name in SCORES if name != "additive"])
+@pytest.mark.parametrize("normaliser", sorted(FUSED))
+@pytest.mark.parametrize("kv_heads", [4, 2, 1])
+@pytest.mark.parametrize("masking", ["none", "allowed", "causal"])
+def test_gradients_of_the_fused_path_are_those_of_the_path_with_weights(
+    score: str, normaliser: str, kv_heads: int, masking: str
+) -> None:
+    attention = made(score, normaliser, kv_heads=kv_heads).double()
+    x, context, _ = inputs(torch.float64)
+    if masking == "causal":
+        context = torch.randn(B, Q, D, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    rules = {"allowed": mask() if masking == "allowed" else None, "causal": masking == "causal"}
+    aim = torch.randn(B, Q, D, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+
+    def gradients(fused: bool) -> list[Tensor]:
+        attention.fused = fused
+        given = [x.clone().requires_grad_(), context.clone().requires_grad_()]
+        out, _ = attention(given[0], attention.project(given[1]), need_weights=not fused, **rules)
+        return list(torch.autograd.grad((out * aim).sum(), [*given, *attention.parameters()]))
+
+    names = ["x", "context", *(name for name, _ in attention.named_parameters())]
+    for name, found, wanted in zip(names, gradients(True), gradients(False), strict=True):
+        torch.testing.assert_close(found, wanted, atol=1e-10, rtol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
+
+
 @pytest.mark.parametrize("sentinel", [False, True])
 @pytest.mark.parametrize("score", SCORES)
 def test_every_parameter_learns(score: str, sentinel: bool) -> None:
