@@ -148,21 +148,23 @@ def joined(words: list[int]) -> str:
     return "".join(map(str, words))
 
 
+@pytest.mark.parametrize("make_decoder", DECODERS)
 @pytest.mark.parametrize("make", SEARCHES)
 @pytest.mark.parametrize("rules", range(len(RULES)))
-def test_every_caption_obeys(make: Make, rules: int) -> None:
+def test_every_caption_obeys(make: Make, rules: int, make_decoder: Callable[..., torch.nn.Module]) -> None:
     constraints, obeys = RULES[rules]
     if make is required and rules == 1:
         return  # 5 is both required and banned
     for seed in range(2):
-        found = make(max_length=8, constraints=constraints)(decoder(5, seed=seed), memory(6), SPECIAL)
+        found = make(max_length=8, constraints=constraints)(make_decoder(5, seed=seed), memory(6), SPECIAL)
         for of_image in captions(found):
             assert all(obeys(caption[:-1]) for caption in of_image if caption)
 
 
+@pytest.mark.parametrize("make_decoder", DECODERS)
 @pytest.mark.parametrize("make", SEARCHES)
-def test_nan_names_the_step(make: Make) -> None:
-    model = decoder(7)
+def test_nan_names_the_step(make: Make, make_decoder: Callable[..., torch.nn.Module]) -> None:
+    model = make_decoder(7)
     plain = model.step
 
     def damaged(tokens: Tensor, cache: object) -> tuple[Tensor, object]:
