@@ -1,10 +1,14 @@
 """What does a decoder remember between two tokens? A Transformer keys and values, an LSTM its state; nothing is hidden.
 
+A step reads what is filled once, for self-attention: that is all of its cost that grows with the length. Beam search
+also reorders what is filled at each step (`select`), which copies it unless every beam goes on from itself.
+
 Axis letters: `B` images, `K` beams, `G` heads of keys and values, `T` room in tokens, `N` image tokens, `d` head width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -54,20 +58,30 @@ class DecoderCache:
         Args:
             rows: int64 `[B, K']` with values in `[0, K)`; `K'` may differ from `K`.
         """
-        beams = self.keys.shape[1] // rows.shape[0]
-        first = torch.arange(rows.shape[0], device=rows.device)[:, None] * beams
-        flat = (first + rows).flatten()
-        if (
-            rows.shape[1] == beams
-        ):  # in place, what is filled, a layer at a time: there is never a second cache
-            for layer in (*self.keys, *self.values):
-                filled = layer[:, :, : self.length]
-                filled.copy_(filled.index_select(0, flat))
+        flat, beams = _flat(rows, self.keys.shape[1]), self.keys.shape[1] // rows.shape[0]
+        if rows.shape[1] == beams:  # in place, a layer at a time: there is never a second cache
+            _move([layer[:, :, : self.length] for layer in (*self.keys, *self.values)], flat)
         else:
             self.keys = self.keys.index_select(1, flat)
             self.values = self.values.index_select(1, flat)
         if self.hidden is not None:
             self.hidden = self.hidden.flatten(0, 1).index_select(0, flat).view(*rows.shape, -1)
+
+
+def _flat(rows: Tensor, total: int) -> Tensor:
+    """The rows `[B, K']` of images as rows of a cache of `total` beams: int64 `[B*K']`."""
+    images = rows.shape[0]
+    return (torch.arange(images, device=rows.device)[:, None] * (total // images) + rows).flatten()
+
+
+def _move(parts: Sequence[Tensor], flat: Tensor) -> None:
+    """Let row i of each part become what row `flat[i]` was, in place; nothing is copied where all stay.
+
+    To copy the rows that move alone is no faster: they lie apart.
+    """
+    if not torch.equal(flat, torch.arange(len(flat), device=flat.device)):
+        for part in parts:
+            part.copy_(part.index_select(0, flat))
 
 
 @dataclass(slots=True, eq=False)
@@ -117,11 +131,13 @@ class SlotCache:
         return self.keys[0].shape[2]
 
     def select(self, rows: Tensor) -> None:
-        """Let beam k of image b continue from beam `rows[b, k]`."""
-        beams = self.keys[0].shape[0] // rows.shape[0]
-        flat = (torch.arange(rows.shape[0], device=rows.device)[:, None] * beams + rows).flatten()
-        self.keys = [kept.index_select(0, flat) for kept in self.keys]
-        self.values = [kept.index_select(0, flat) for kept in self.values]
+        """Let beam k of image b continue from beam `rows[b, k]`; in place while `K` stays, for a recorded step."""
+        flat, beams = _flat(rows, self.keys[0].shape[0]), self.keys[0].shape[0] // rows.shape[0]
+        if rows.shape[1] == beams:
+            _move([kept[:, :, : self.length] for kept in (*self.keys, *self.values)], flat)
+        else:
+            self.keys = [kept.index_select(0, flat) for kept in self.keys]
+            self.values = [kept.index_select(0, flat) for kept in self.values]
         if self.hidden is not None:
             self.hidden = self.hidden.flatten(0, 1).index_select(0, flat).view(*rows.shape, -1)
 
