@@ -155,10 +155,8 @@ def _fused(
     keys, values, mask = inner.keys, memory.values, inner.bias
     if mask is not None or has_sink:
         if causal:
-            causal, allowed = (
-                False,
-                torch.ones(queries.shape[2], keys.shape[2], dtype=torch.bool, device=queries.device).tril(),
-            )
+            size = queries.shape[2], keys.shape[2]
+            causal, allowed = False, torch.ones(size, dtype=torch.bool, device=queries.device).tril()
         mask = queries.new_zeros(1, 1, 1, keys.shape[2]) if mask is None else mask
         mask = mask if allowed is None else torch.where(allowed, mask, float("-inf"))
     if has_sink:  # a last key of score 0, or the sink's, and of value 0
@@ -170,11 +168,12 @@ def _fused(
             mask = torch.cat([mask, sink.expand(*mask.shape[:-1], 1)], dim=-1)
         else:
             mask = F.pad(mask, (0, 1))
+    mask = allowed if mask is None else mask.to(queries.dtype)
     return F.scaled_dot_product_attention(
         inner.queries,
         keys,
         values,
-        attn_mask=allowed if mask is None else mask.to(queries.dtype),
+        attn_mask=mask[None] if mask is not None and mask.ndim == 1 else mask,
         is_causal=causal,
         scale=inner.scale,
         enable_gqa=keys.shape[1] != queries.shape[1],

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from captioner.errors import UsageError
-from captioner.models.acceleration import compiled
+from captioner.models.acceleration import compiled, fixed
 from captioner.models.attention import KeyValue
 from captioner.models.cache import DecoderCache, Slot, SlotCache
 from captioner.models.decoder_layer import DecoderLayer
@@ -223,6 +223,7 @@ class TransformerDecoder(nn.Module):
         room, like = min(max_length or self.max_length, self.max_length), image[0].keys
         if self._compiled is not None:
             keys, values = ([like.new_zeros(B * num_beams, G, room, d) for _ in image] for _ in range(2))
+            fixed([*keys, *values, *(part for layer in image for part in (layer.keys, layer.values))])
             return SlotCache(image, keys, values)
         shape = (len(image), B * num_beams, G, room, d)
         return DecoderCache(image, like.new_zeros(shape), like.new_zeros(shape))

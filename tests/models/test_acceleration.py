@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from typing import Any
 
 import pytest
 import torch
 
-from captioner.decoding import BeamSearch, SpecialTokens
+from captioner.decoding import BeamSearch, GreedySearch, SampleSearch, Search, SpecialTokens
 from captioner.errors import CaptionerError, UsageError
 from captioner.models import acceleration
 from captioner.models.acceleration import check_precision, compiled, has_bf16
@@ -21,16 +22,27 @@ needs_compiler = pytest.mark.skipif(
 )
 
 
-def decoder(positions: str = "learned") -> TransformerDecoder:
+def decoder(positions: str = "learned", **settings: Any) -> TransformerDecoder:
     torch.manual_seed(0)
-    return TransformerDecoder(30, 16, depth=1, num_heads=2, max_length=8, positions=positions).eval()
+    return TransformerDecoder(
+        30, 16, depth=1, num_heads=2, max_length=8, positions=positions, **settings
+    ).eval()
 
 
 @needs_compiler
-def test_a_compiled_step_gives_the_same_captions() -> None:
-    plain, faster = decoder("rotary"), decoder("rotary")
+@pytest.mark.parametrize(
+    ("settings", "search"),
+    [
+        ({"positions": "rotary"}, BeamSearch(3, max_length=7)),
+        ({"sentinel": True, "num_kv_heads": 1}, GreedySearch(max_length=7)),
+        ({"normaliser": "sink", "score": "cosine"}, SampleSearch(3, seed=2, max_length=7)),
+    ],
+    ids=["rotary, beam", "sentinel and grouped heads, greedy", "sink and cosine, sampled"],
+)
+def test_a_compiled_step_gives_the_same_captions(settings: dict[str, Any], search: Search) -> None:
+    plain, faster = decoder(**settings), decoder(**settings)
     faster.compile_step()
-    memory, search = torch.randn(2, 5, 16), BeamSearch(3, max_length=7)
+    memory = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(1))
     expected, found = search(plain, memory, SPECIAL), search(faster, memory, SPECIAL)
     assert torch.equal(found.tokens, expected.tokens)
     torch.testing.assert_close(found.scores, expected.scores, atol=1e-5, rtol=0)
@@ -46,6 +58,25 @@ def test_a_step_of_one_shape_is_the_step(positions: str) -> None:
     torch.testing.assert_close(found.token_logprobs, expected.token_logprobs, atol=1e-5, rtol=0)
 
 
+def test_on_a_gpu_a_step_is_recorded_and_what_it_gives_kept_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No GPU is needed to see what is asked of PyTorch."""
+    asked: list[str | None] = []
+    reused = torch.zeros(2)  # as a recorded call writes where the one before did
+
+    def record(function: object, *, mode: str | None = None) -> object:
+        asked.append(mode)
+        return lambda x: (reused.copy_(x), reused)
+
+    monkeypatch.setattr(torch, "compile", record)
+    monkeypatch.setattr(acceleration.shutil, "which", lambda name: name)
+    step: Any = compiled(torch.sin, torch.device("cuda"))  # type: ignore[arg-type]
+    first = step(torch.ones(2))
+    step(torch.full((2,), 5.0))
+    assert torch.equal(first[0], torch.ones(2))
+    compiled(torch.sin, CPU)
+    assert asked == ["reduce-overhead", None]
+
+
 def test_what_cannot_be_compiled_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=r"compile=true compiles a Transformer's step; .* leave compile out"):
         LstmDecoder(30, 16).compile_step()
@@ -58,7 +89,7 @@ def test_what_cannot_be_compiled_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_failing_compiler_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     from torch._dynamo.exc import TorchDynamoException
 
-    def broken(function: object) -> object:
+    def broken(function: object, **_: object) -> object:
         def call(*_: object) -> None:
             raise TorchDynamoException("no header\nlong story")
 

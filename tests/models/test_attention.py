@@ -73,6 +73,10 @@ def test_a_broadcast_mask_equals_the_full_one(need_weights: bool) -> None:
         q, memory, allowed=padding[:, None, None].expand(B, H, Q, N).clone(), need_weights=need_weights
     )
     torch.testing.assert_close(small, full)
+    of_keys = torch.tensor([True, False, True, True, False])  # alike for all
+    small, _ = attend(q, memory, allowed=of_keys, need_weights=need_weights, fused=not need_weights)
+    full, _ = attend(q, memory, allowed=of_keys.expand(B, H, Q, N), need_weights=True)
+    torch.testing.assert_close(small, full)
 
 
 @pytest.mark.parametrize("grad", [False, True])
