@@ -16,8 +16,9 @@ GPU torch's max_memory_allocated. Training is a step with forward, backward and 
 each of its 5 captions.
 
 The floor is what cannot be less: for each part the larger of its operations over the machine's fastest matrix product
-and its bytes over the machine's copying, both measured here. A step of decoding reads every weight of the decoder, the
-keys and values of each image, and those of the words so far.
+and its bytes over the machine's copying, both measured here; the last two columns say how many of each, for a call or a
+training step (of memory, what is held). A step of decoding reads every weight of the decoder, the keys and values of
+each image, and those of the words so far; elsewhere operations decide, and bytes are not counted.
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ class Row:
     bf16: bool = False
     their_bf16: bool = False
     frozen: bool = False
+    compiled: bool = False  # ours
 
 
 ROWS = {
@@ -97,6 +99,7 @@ ROWS = {
     "decoder-bf16": Row("  ours in bf16, theirs in fp32", "decoder", 16, 3, 2.5, 6.0, bf16=True),
     "greedy": Row("greedy, batch 1, decoder part", "decoder", 1, 1, 1.5, 4.0),
     "greedy-bf16": Row("  ours in bf16, theirs in fp32", "decoder", 1, 1, 1.5, 4.0, bf16=True),
+    "greedy-compiled": Row("  ours compiled, theirs eager", "decoder", 1, 1, 1.5, 4.0, compiled=True),
     MEMORY_ROW: Row("beam 5, batch 64, peak memory", "memory", 64, 5, 0.5, 0.3),
     "train": Row("training, 5 captions an image", "train", 4, 0, 3.0, 3.0),
     "train-frozen": Row("  with a frozen encoder", "train", 4, 0, 3.0, 3.0, frozen=True),
@@ -165,12 +168,16 @@ def our_caption(model: Captioner, images: Tensor, row: Row, sizes: Sizes) -> Cal
     special = SpecialTokens(pad=PAD, begin=BEGIN, end=END, banned=(UNKNOWN,))
     images = images.contiguous(memory_format=torch.channels_last)
     kind = images.device.type
+    decoder = model.decoder
+    if row.compiled:  # a copy, so that other rows stay as they are
+        decoder = copy.deepcopy(model.decoder)
+        decoder.compile_step()
 
     @torch.inference_mode()
     def run() -> object:
         with torch.autocast(kind, torch.bfloat16, enabled=row.bf16):
             features = memory if row.kind == "decoder" else model.encode(images).features
-            found = search(model.decoder, features, special)
+            found = search(decoder, features, special)
         assert found.tokens.shape[-1] == sizes.length
         return found
 
@@ -288,14 +295,26 @@ def measure_machine(device: str, *, quick: bool) -> Machine:
     )
 
 
-def floor_seconds(row: Row, sizes: Sizes, machine: Machine) -> float:
-    """What a call or a training step takes at least."""
-    flops, width = (machine.bf16_flops, 2) if row.bf16 else (machine.flops, 4)
+@dataclass(frozen=True)
+class Part:
+    """A part of a call that waits for the one before: it computes while it reads."""
+
+    flops: float
+    bytes: float
+
+    def seconds(self, flops: float, bandwidth: float) -> float:
+        """The longer of the two."""
+        return max(self.flops / flops, self.bytes / bandwidth)
+
+
+def floor_parts(row: Row, sizes: Sizes, batch: int) -> list[Part]:
+    """What a call or a training step on so many images must compute and read."""
+    width = 2 if row.bf16 else 4
     N, E, D = sizes.tokens, sizes.encoder_dim, sizes.dim
-    encode = row.batch * (
+    encode = batch * (
         sizes.encoder_depth * (24 * N * E * E + 4 * N * N * E) + 2 * N * (3 * sizes.patch**2 + D) * E
     )
-    project = row.batch * sizes.depth * 4 * N * D * D
+    project = batch * sizes.depth * 4 * N * D * D
     weights = sizes.depth * 14 * D * D + sizes.vocabulary * D
 
     def words(rows: int, before: float) -> float:
@@ -303,22 +322,29 @@ def floor_seconds(row: Row, sizes: Sizes, machine: Machine) -> float:
         return rows * (2 * weights + sizes.depth * 4 * D * (N + before))
 
     if row.kind == "train":
-        rows = row.batch * CAPTIONS
-        forward = project + sizes.length * words(rows, sizes.length / 2)
-        return (encode * (1 if row.frozen else 3) + 3 * forward) / flops
-    seconds = project / flops + (0 if row.kind == "decoder" else encode / flops)
-    rows = row.batch * row.beam
-    for t in range(sizes.length):
-        read = weights + 2 * sizes.depth * D * (row.batch * N + rows * t)
-        seconds += max(words(rows, t) / flops, width * read / machine.bandwidth)
-    return seconds
+        forward = project + sizes.length * words(batch * CAPTIONS, sizes.length / 2)
+        return [Part(encode * (1 if row.frozen else 3) + 3 * forward, 0.0)]
+    rows = batch * row.beam
+    return [
+        Part(project + (0 if row.kind == "decoder" else encode), 0.0),
+        *(
+            Part(words(rows, t), width * (weights + 2 * sizes.depth * D * (batch * N + rows * t)))
+            for t in range(sizes.length)
+        ),
+    ]
 
 
-def floor_bytes(row: Row, sizes: Sizes) -> float:
+def floor_seconds(row: Row, sizes: Sizes, machine: Machine, batch: int | None = None) -> float:
+    """What a call or a training step takes at least."""
+    flops = machine.bf16_flops if row.bf16 else machine.flops
+    return sum(part.seconds(flops, machine.bandwidth) for part in floor_parts(row, sizes, batch or row.batch))
+
+
+def floor_bytes(row: Row, sizes: Sizes, batch: int | None = None) -> float:
     """What captioning holds at least: the weights, each image's keys and values, and those of the words."""
     N, E, D = sizes.tokens, sizes.encoder_dim, sizes.dim
     weights = sizes.encoder_depth * 12 * E * E + sizes.depth * 16 * D * D + sizes.vocabulary * D
-    kept = 2 * sizes.depth * D * row.batch * (N + row.beam * sizes.length)
+    kept = 2 * sizes.depth * D * (batch or row.batch) * (N + row.beam * sizes.length)
     return 4.0 * (weights + kept)
 
 
@@ -357,11 +383,11 @@ def report(row: Row, options: argparse.Namespace, machine: Machine, models: dict
     goal = row.gpu_goal if gpu else row.goal
     if row.kind == "memory":
         ours, theirs = peak_of("ours", options), peak_of("theirs", options)
-        least = floor_bytes(row, sizes)
+        least = floor_bytes(row, sizes, options.batch)
         print(
             f"{row.name:<34}{ours['peak'] / 2**20:>9,.0f} MiB{theirs['peak'] / 2**20:>9,.0f} MiB"
             f"{ours['peak'] / theirs['peak']:>8.2f} x{'':>9}{'<=':>6}{goal:>4.1f} x"
-            f"{least / 2**20:>9,.0f} MiB{ours['peak'] / least:>7.1f} x"
+            f"{least / 2**20:>9,.0f} MiB{ours['peak'] / least:>7.1f} x{'':>15}{least / 1e9:>7,.2f} GB"
         )
         above = [(part["peak"] - part["held"]) / 2**20 for part in (ours, theirs)]
         print(
@@ -386,11 +412,12 @@ def report(row: Row, options: argparse.Namespace, machine: Machine, models: dict
         ]
         work, unit = B, "img/s"
     (wall, cpu), (their_wall, their_cpu) = best_times(runs, options.repeats, options.device)
-    least = floor_seconds(row, sizes, machine)
+    least, parts = floor_seconds(row, sizes, machine, B), floor_parts(row, sizes, B)
     print(
         f"{row.name:<34}{work / wall:>7,.1f} {unit}{work / their_wall:>7,.1f} {unit}"
         f"{their_wall / wall:>8.2f} x{their_cpu / cpu:>7.2f} x{'>=':>6}{goal:>4.1f} x"
-        f"{work / least:>7,.1f} {unit}{wall / least:>7.1f} x",
+        f"{work / least:>7,.1f} {unit}{wall / least:>7.1f} x"
+        f"{sum(part.flops for part in parts) / 1e9:>9,.1f} GFLOP{sum(part.bytes for part in parts) / 1e9:>7,.2f} GB",
         flush=True,
     )
 
@@ -443,6 +470,7 @@ def bench(options: argparse.Namespace) -> None:
     )
     print(
         f"{'case':<34}{'ours':>13}{'theirs':>13}{'ratio':>10}{'of CPU':>9}{'goal':>12}{'floor':>13}{'above':>9}"
+        f"{'computes':>15}{'reads':>10}"
     )
     models: dict[str, Any] = {
         "ours": our_model(options.sizes).to(options.device),

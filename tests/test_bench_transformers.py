@@ -58,6 +58,25 @@ def test_a_floor_grows_with_what_is_asked(bench: ModuleType) -> None:
     assert floors[2] == pytest.approx(20 * 27.1e6 * 4 / 1e10, rel=0.15)
 
 
+def test_a_floor_is_written_down_in_operations_and_bytes(
+    bench: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row, sizes = bench.ROWS["greedy"], bench.FULL
+    parts = bench.floor_parts(row, sizes, 1)
+    weights = sizes.depth * 14 * sizes.dim**2 + sizes.vocabulary * sizes.dim
+    # A step multiplies by each weight once, and reads it once; attention comes on top.
+    assert sum(part.flops for part in parts[1:]) == pytest.approx(20 * 2 * weights, rel=0.2)
+    assert sum(part.bytes for part in parts) == pytest.approx(20 * 4 * weights, rel=0.2)
+    assert sum(
+        part.bytes for part in bench.floor_parts(bench.ROWS["greedy-bf16"], sizes, 1)
+    ) == pytest.approx(sum(part.bytes for part in parts) / 2)
+    bench.main(["--quick", "--repeats", "1", "--threads", "1", "--device", "cpu", "--rows", "greedy"])
+    header, line = capsys.readouterr().out.splitlines()[-3:-1]
+    assert header.endswith("computes     reads")
+    assert line.endswith(" GB")
+    assert " GFLOP" in line
+
+
 def test_an_unknown_row_is_named(bench: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         bench.main(["--rows", "fastest"])
