@@ -238,8 +238,7 @@ class MultiHeadAttention(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         # [B, N, heads*d] -> [B, heads, N, d]
-        B, N, width = x.shape
-        return x.view(B, N, width // self.head_dim, self.head_dim).transpose(1, 2)
+        return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
 
     def project(
         self, context: Tensor, *, turned: Tensor | None = None, layout: Layout | None = None
@@ -281,8 +280,7 @@ class MultiHeadAttention(nn.Module):
             projected = self.sentinel_key_value(sentinel)
             if layout is not None:
                 projected = layout.spread(projected)
-            keys, values = projected.chunk(2, dim=-1)
-            own = KeyValue(self._split(keys), self._split(values))
+            own = KeyValue(*(self._split(part) for part in projected.chunk(2, dim=-1)))
         asked = self.query(x)
         queries = self._split(asked if layout is None else layout.spread(asked))
         out, weights = attend(

@@ -101,6 +101,30 @@ def test_memory_grows_in_proportion_to_the_grid() -> None:
     assert largest({"chunk": 16}, 32) < largest({}, 32) / 30
 
 
+def kept(settings: dict[str, int], side: int) -> int:
+    """Numbers that a layer keeps for its gradient, each place in memory once."""
+    layer = ImageLayer(D, H, mlp_ratio=2.0, dropout=0.0, **settings)  # type: ignore[arg-type]
+    sizes: dict[int, int] = {}
+
+    def note(part: Tensor) -> Tensor:
+        sizes[part.untyped_storage().data_ptr()] = part.untyped_storage().nbytes() // part.element_size()
+        return part
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda part: part):
+        out = layer(torch.randn(1, side * side, D, requires_grad=True), (side, side))
+    held = sum(sizes.values())
+    out.sum().backward()
+    return held
+
+
+def test_what_is_kept_for_the_gradient_grows_in_proportion_to_the_grid() -> None:
+    for settings in ({"window": 4}, {"chunk": 16}):
+        small, middle, large = (kept(settings, side) for side in (8, 16, 32))
+        # Four times the tokens, and weights that do not grow: 4 x what is kept of each token.
+        assert 3.9 * (middle - small) <= large - middle <= 4.1 * (middle - small)
+    assert kept({}, 32) - kept({}, 16) > 10 * (kept({}, 16) - kept({}, 8))  # a weight for each pair
+
+
 def test_a_grid_of_64_x_64_takes_four_times_what_32_x_32_takes() -> None:
     for settings in ({"window": 8}, {"chunk": 64}):
         assert largest(settings, 64) <= 4.1 * largest(settings, 32)
