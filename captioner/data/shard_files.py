@@ -39,11 +39,13 @@ class ShardSample:
         key: Its name within the shard, folders included, up to the first point.
         files: The members' contents by what follows that point, in lower case; None where it was not wanted.
         places: Where the contents are: offset and size in bytes.
+        archive: Which of the tars written one behind the other holds it, from 0.
     """
 
     key: str
     files: Mapping[str, bytes | None]
     places: Mapping[str, tuple[int, int]]
+    archive: int = 0
 
     @property
     def photo(self) -> str | None:
@@ -128,7 +130,7 @@ def read_samples(shard: str, *, wanted: Callable[[str], bool] = lambda suffix: T
         group: list[Member] = []
         try:
             for member in read_members(stream, shard, wanted=lambda name: wanted(split_name(name)[1])):
-                if group and split_name(member.name)[0] != split_name(group[0].name)[0]:
+                if group and _owner(member) != _owner(group[0]):
                     yield _sample(shard, group)
                     group = []
                 group.append(member)
@@ -147,6 +149,10 @@ def split_name(name: str) -> tuple[str, str]:
     return folder + slash + key, suffix.lower()
 
 
+def _owner(member: Member) -> tuple[int, str]:
+    return member.archive, split_name(member.name)[0]
+
+
 def _sample(shard: str, members: Sequence[Member]) -> ShardSample:
     files: dict[str, bytes | None] = {}
     places: dict[str, tuple[int, int]] = {}
@@ -158,7 +164,8 @@ def _sample(shard: str, members: Sequence[Member]) -> ShardSample:
             )
         files[suffix] = member.content
         places[suffix] = (member.offset, member.size)
-    return ShardSample(split_name(members[0].name)[0], files, places)
+    archive, key = _owner(members[0])
+    return ShardSample(key, files, places, archive)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 """What does a tar file hold, read from front to back? One member after the other, and every fault named.
 
+Tars written one behind the other, as `cat a.tar b.tar` does, are read on.
+
 Python's `tarfile` ends quietly where a header in the middle is cut short or damaged, and remembers every member; of it
 only the parsing of a header is used. Members are never written to disk.
 
@@ -30,12 +32,14 @@ class Member:
         offset: Where its content begins, in bytes from the start of the tar.
         size: Bytes of its content.
         content: The bytes, or None where they were not wanted.
+        archive: Which of the tars written one behind the other holds it, from 0.
     """
 
     name: str
     offset: int
     size: int
     content: bytes | None
+    archive: int = 0
 
 
 def read_members(
@@ -53,7 +57,7 @@ def read_members(
     """
     reader = _Reader(stream, tar)
     name, size = None, None  # what an extended header says of the next member
-    while (header := reader.header()) is not None:
+    while (header := reader.header(owed=name is not None or size is not None)) is not None:
         if header.type in (tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE):
             text = reader.content(header, most=_MOST_NAME)
             if header.type == tarfile.GNUTYPE_LONGNAME:
@@ -79,7 +83,7 @@ def read_members(
             content = reader.content(header)
         else:
             reader.skip(header)
-        yield Member(header.name, offset, header.size, content)
+        yield Member(header.name, offset, header.size, content, reader.archive)
 
 
 class _Reader:
@@ -90,14 +94,25 @@ class _Reader:
         self.tar = tar
         self.at = 0
         self.last = ""
+        self.archive = 0
         self.end = os.fstat(stream.fileno()).st_size if stream.seekable() else None
 
-    def header(self) -> tarfile.TarInfo | None:
-        """The next header, or None at the tar's end."""
+    def header(self, *, owed: bool = False) -> tarfile.TarInfo | None:
+        """The next header, or None at the end of the last archive; where one is owed, that is no place to end."""
         block = self.stream.read(BLOCK)
-        if block.count(0) == BLOCK:
+        zeros = 0
+        while len(block) == BLOCK and not block.strip(b"\0"):
+            zeros += 1
+            self.at += BLOCK
+            block = self.stream.read(BLOCK)
+        if zeros and not block.strip(b"\0") and not owed:
             return None
         after = f"after member {self.last!r}" if self.last else "at its start"
+        if zeros == 1 or (zeros and owed):  # an archive ends with two
+            raise DataError(
+                f"{self.tar} is damaged {after}: zeros stand for a header at byte {self.at - zeros * BLOCK:,}; "
+                "copy it again"
+            )
         if len(block) < BLOCK:
             what = "is empty (0 bytes)" if not block and self.at == 0 else f"is cut short {after}"
             raise DataError(f"{self.tar} {what} (byte {self.at + len(block):,}); copy it again")
@@ -112,6 +127,7 @@ class _Reader:
             raise DataError(
                 f"{self.tar} is damaged {after}: no member begins at byte {self.at:,}; copy it again"
             ) from error
+        self.archive += zeros > 0
         self.at += BLOCK
         if header.type not in (tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE):
             self.last = header.name

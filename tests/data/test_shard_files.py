@@ -82,6 +82,15 @@ def test_neighbours_of_one_key_are_a_sample(shard: Path, pipe: bool) -> None:
     assert few[0].files["jpg"] is None
 
 
+def test_a_pipe_of_several_tars_gives_the_samples_of_all(shard: Path) -> None:
+    samples = list(read_samples(f"pipe:cat {shard} {shard}"))
+    assert [(sample.archive, sample.key) for sample in samples] == [
+        (archive, key) for archive in (0, 1) for key in ("000000", "000001", "sub/000002")
+    ]
+    one = write(shard.with_name("one.tar"), FILES[:2])  # its last sample is called as the next one's first
+    assert [sample.key for sample in read_samples(f"pipe:cat {one} {one}")] == ["000000", "000000"]
+
+
 def test_webdataset_reads_the_same_samples(shard: Path) -> None:
     webdataset = pytest.importorskip("webdataset")
     theirs = list(webdataset.WebDataset([str(shard)], shardshuffle=False))

@@ -120,6 +120,58 @@ def test_a_damaged_header_is_named_with_the_member_before(tar: Path) -> None:
         read(tar)
 
 
+@pytest.mark.parametrize("piped", [False, True])
+@pytest.mark.parametrize("wanted", [False, True])
+def test_tars_one_behind_the_other_are_read_on(tar: Path, wanted: bool, piped: bool) -> None:
+    one = tar.read_bytes()
+    tar.write_bytes(one + one + bytes(3 * BLOCK) + one)
+    stream = Piped(tar.read_bytes()) if piped else tar.open("rb")
+    with stream:
+        members = list(read_members(stream, "x.tar", wanted=lambda name: wanted))
+    assert [(m.name, m.archive) for m in members] == [(n, k) for k in range(3) for n in ("a.jpg", "b.jpg")]
+    whole = tar.read_bytes()
+    assert [whole[m.offset : m.offset + m.size] for m in members] == [b"a" * 700, b"b" * 700] * 3
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+@pytest.mark.parametrize(
+    ("zeros", "message"),
+    [
+        ((0, 1), "x.tar is damaged at its start: zeros stand for a header at byte 0"),
+        ((3, 4), "x.tar is damaged after member 'a.jpg': zeros stand for a header at byte 1,536"),
+        ((3, 5), "x.tar is damaged after member 'a.jpg': no member begins at byte 2,560"),
+    ],
+)
+def test_zeros_in_the_middle_are_damage(
+    tar: Path, zeros: tuple[int, int], message: str, wanted: bool
+) -> None:
+    content = bytearray(tar.read_bytes())
+    start, end = (BLOCK * place for place in zeros)
+    content[start:end] = bytes(end - start)
+    tar.write_bytes(content)
+    with tar.open("rb") as stream, pytest.raises(DataError, match=re.escape(message)):
+        list(read_members(stream, "x.tar", wanted=lambda name: wanted))
+
+
+def test_a_long_name_without_its_member_is_damage(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.tar", [("n" * 200, b"")], tarfile.GNU_FORMAT)
+    content = path.read_bytes()
+    path.write_bytes(content[: 2 * BLOCK] + bytes(4 * BLOCK) + content)
+    with pytest.raises(DataError, match="zeros stand for a header at byte 1,024"):
+        read(path)
+
+
+def test_what_follows_the_end_and_is_no_tar_is_damage(tar: Path) -> None:
+    for junk, message in (
+        (b"junk" * 200, "no member begins at byte"),
+        (b"junk", "is cut short after member"),
+    ):
+        path = tar.with_name("junk.tar")
+        path.write_bytes(tar.read_bytes() + junk)
+        with pytest.raises(DataError, match=message):
+            read(path)
+
+
 def test_a_size_that_lies_is_not_believed(tar: Path) -> None:
     info = tarfile.TarInfo("b.jpg")
     info.size = 8**11 - 1  # 8 GB, which must not be asked for
