@@ -14,7 +14,7 @@ from PIL import Image
 from captioner.caption import Caption
 from captioner.config import _quoted
 from captioner.data.scenes import Scene, Scenes
-from captioner.errors import UsageError
+from captioner.errors import DataError, UsageError
 from captioner.evaluate import evaluate
 from captioner.evaluation.judge import Case
 from captioner.evaluation.scenes import ScenesJudge
@@ -24,6 +24,7 @@ from captioner.metrics.report import score_captions
 from captioner.pipeline import load
 from captioner.score import score
 from tests.conftest import Finished, compose
+from tests.data.test_shards import foreign
 
 LIMIT = 20
 
@@ -275,3 +276,16 @@ def test_a_photo_that_cannot_be_read_is_reported_and_left_out(
     done = command("evaluate", *arguments, f"output_dir={tmp_path}/none")
     assert done.status == 2
     assert done.err.splitlines()[-1] == "error: none of the 3 images of split=test can be read"
+
+
+def test_shards_whose_keys_begin_anew_are_scored_in_full(tiny_model: Path, tmp_path: Path) -> None:
+    overrides = ("data=shards", f"data.root={tmp_path}", f"model={tiny_model}", "split=val", "page=0")
+    cfg = compose("evaluate", *overrides, f"output_dir={tmp_path / 'out'}", "novelty=false", "metrics=[BLEU]")
+    for number in range(2):
+        foreign(tmp_path / f"val-{number}.tar", {f"{k}": {"caption": f"dog {number} {k}"} for k in range(4)})
+    scores = evaluate_split(cfg)
+    assert scores is not None
+    assert scores["images"] == 8
+    foreign(tmp_path / "val-1.tar", {"9": {"caption": "a dog", "id": "val-0/0"}})
+    with pytest.raises(DataError, match=r"1 ids of the split stand for several .*val-0/0: images 0, 4"):
+        evaluate_split(cfg)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -47,6 +47,16 @@ class CaptionDataset(Protocol):
             ImageError: Names the file.
         """
         ...
+
+
+def repeated_ids(ids: Iterable[str]) -> dict[str, list[int]]:
+    """The places of each id that is there more than once."""
+    first: dict[str, int] = {}
+    places: dict[str, list[int]] = {}
+    for place, own in enumerate(ids):
+        if first.setdefault(own, place) != place:
+            places.setdefault(own, [first[own]]).append(place)
+    return places
 
 
 def sample_at(samples: Sequence[CaptionSample], index: int) -> CaptionSample:

@@ -13,6 +13,7 @@ import itertools
 import os
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,30 @@ def find_shards(entries: str | Sequence[str], *, folder: Path = Path()) -> list[
             "no shard is named; give a .tar file, a pattern such as train-{0000..0099}.tar, or pipe:COMMAND"
         )
     return found
+
+
+def labels_of(shards: Sequence[str], *, folder: Path = Path()) -> list[str]:
+    """What each shard is called in the ids of its samples; no two alike.
+
+    That is its file's name without `.tar`, or where another has that too, its path from `folder`; a pipe's is the
+    command.
+
+    Raises:
+        DataError: A shard is named twice.
+    """
+    twice = [shard for shard, times in Counter(shards).items() if times > 1]
+    if twice:
+        raise DataError(f"the shard {twice[0]} is named twice; its samples would count twice: name it once")
+    names = [shard if shard.startswith(PIPE) else _bare(os.path.basename(shard)) for shard in shards]
+    times = Counter(names)
+    return [
+        name if times[name] == 1 else _bare(os.path.relpath(shard, folder))
+        for name, shard in zip(names, shards, strict=True)
+    ]
+
+
+def _bare(name: str) -> str:
+    return name[:-4] if name.lower().endswith(".tar") else name
 
 
 def expand_braces(text: str) -> list[str]:

@@ -19,13 +19,15 @@ from typing import Any, get_args
 
 from captioner.data.draws import OnBad
 from captioner.data.samples import CaptionSample
-from captioner.data.shard_files import PIPE, ShardSample, find_shards, read_samples
+from captioner.data.shard_files import PIPE, ShardSample, find_shards, labels_of, read_samples
 from captioner.errors import DataError, ImageError, UsageError
 from captioner.image.decode import Photo
 from captioner.reading import NamedPhoto, decode_named
 
 INDEX = "index.json"
 """Beside the shards: how many samples each holds, in the form of webdataset's `wids`."""
+
+ID_REMEDY = "give every sample an id of its own in its JSON, or none: then it goes by shard and key"
 
 _KEPT = 4  # shards whose captions are kept for whoever asks for single samples
 _CAPTIONS = ("json", "txt")
@@ -37,7 +39,7 @@ class StoredSample:
 
     Attributes:
         name: Shard and member, for messages.
-        id: From its JSON, or else its key.
+        id: From its JSON, or else its shard and key: keys often begin anew in every shard.
         captions: As written.
         photo: The photo's file, or None where it was not read or there is none.
         place: Where the photo lies in the shard: offset and size in bytes; None where there is none.
@@ -77,6 +79,7 @@ class Shards:
             raise UsageError(f"data.on_bad={on_bad} must be stop or skip")
         self.on_bad: OnBad = on_bad
         self.names = find_shards(shards, folder=Path(root).expanduser())
+        self._labels = labels_of(self.names, folder=Path(root).expanduser())
         counts = [self._count(name) for name in self.names]
         self.starts = [0, *itertools.accumulate(counts)]
         if not len(self):
@@ -125,12 +128,12 @@ class Shards:
         """
         name = self.names[shard]
         count = self.starts[shard + 1] - self.starts[shard]
-        done = 0
+        done, seen = 0, set[str]()
         fault = f"{name} holds {{}} samples, and {count} were counted; make its index again"
         try:
             for sample in read_samples(name, wanted=lambda suffix: photos or suffix in _CAPTIONS):
                 if done < count:
-                    yield self._stored(name, sample)
+                    yield self._stored(shard, sample, seen)
                 done += 1
             if done != count:
                 raise DataError(fault.format(done))
@@ -149,17 +152,29 @@ class Shards:
         self._kept.move_to_end(shard)
         return self._kept[shard][index - self.starts[shard]]
 
-    def _stored(self, shard: str, sample: ShardSample) -> StoredSample:
+    def _stored(self, shard: int, sample: ShardSample, seen: set[str]) -> StoredSample:
         suffix = sample.photo
-        name = f"{shard}::{sample.key}" + (f".{suffix}" if suffix else "")
+        where = f"{self.names[shard]}::{sample.key}"
+        name = where + (f".{suffix}" if suffix else "")
         fault = None if suffix else f"{name} has no photo: it has {', '.join(sample.files)}"
-        identity, captions = sample.key, tuple[str, ...]()
+        own, captions = None, tuple[str, ...]()
         try:
-            identity, captions = _captions(f"{shard}::{sample.key}", sample)
+            own, captions = _captions(where, sample)
         except DataError as error:
             if self.on_bad == "stop":
                 raise
             fault = str(error)
+        # Further tars of one pipe are told apart too.
+        label = self._labels[shard] + (f"+{sample.archive}" if sample.archive else "")
+        identity = f"{label}/{sample.key}" if own is None else own
+        if identity in seen:
+            fault, captions = (
+                f"{where} has the id {identity} of an earlier sample of its shard; {ID_REMEDY}",
+                (),
+            )
+            if self.on_bad == "stop":
+                raise DataError(fault)
+        seen.add(identity)
         photo = sample.files[suffix] if suffix else None
         return StoredSample(name, identity, captions, photo, sample.places.get(suffix or ""), fault)
 
@@ -178,8 +193,8 @@ class Shards:
         return count
 
 
-def _captions(where: str, sample: ShardSample) -> tuple[str, tuple[str, ...]]:
-    """The id and the captions of a sample.
+def _captions(where: str, sample: ShardSample) -> tuple[str | None, tuple[str, ...]]:
+    """The id that a sample's JSON gives, if any, and its captions.
 
     Raises:
         DataError: Its JSON or text is malformed.
@@ -193,7 +208,8 @@ def _captions(where: str, sample: ShardSample) -> tuple[str, tuple[str, ...]]:
         found = record.get("captions", record.get("caption")) if isinstance(record, dict) else None
         texts = [found] if isinstance(found, str) else found
         if isinstance(texts, list) and all(isinstance(text, str) for text in texts):
-            return str(record.get("id", sample.key)), tuple(text for text in texts if text.strip())
+            own = record.get("id")
+            return None if own is None else str(own), tuple(text for text in texts if text.strip())
         if "txt" not in sample.files:
             raise DataError(
                 f"{where}.json has no captions: a list of texts called captions, or a text called caption"
@@ -205,7 +221,7 @@ def _captions(where: str, sample: ShardSample) -> tuple[str, tuple[str, ...]]:
         decoded = text.decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
         raise DataError(f"{where}.txt is not UTF-8: {error}; make the shard again") from error
-    return sample.key, (decoded,) if decoded else ()
+    return None, (decoded,) if decoded else ()
 
 
 _indexes: dict[Path, dict[str, dict[str, Any]]] = {}

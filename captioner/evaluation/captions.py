@@ -112,5 +112,5 @@ def share(size: int, batch_size: int, team: Team) -> list[range]:
 
 def in_order(parts: Sequence[Sequence[Record]]) -> list[Record]:
     """The records of all processes, each image once, in the order of the dataset."""
-    by_image = {record.image: record for part in parts for record in part}
-    return sorted(by_image.values(), key=lambda record: record.index)
+    by_index = {record.index: record for part in parts for record in part}
+    return [by_index[index] for index in sorted(by_index)]

@@ -16,8 +16,9 @@ from captioner.bundle import save
 from captioner.config import as_list
 from captioner.data.open import open_split
 from captioner.data.report import left_out
-from captioner.data.samples import CaptionDataset
+from captioner.data.samples import CaptionDataset, repeated_ids
 from captioner.data.scenes import Scenes
+from captioner.data.shards import ID_REMEDY
 from captioner.decoding import Search, make_search
 from captioner.errors import CaptionerError, DataError, UsageError
 from captioner.evaluation.captions import Record, caption_split, in_order, share
@@ -138,8 +139,15 @@ def _plan(cfg: DictConfig, team: Team) -> Plan:
     check_metrics(metrics)
     dataset = open_split(cfg.data, cfg.split)
     size = _size(cfg.limit, len(dataset))
-    references = [dataset[index].captions for index in range(size)]
-    if bare := [dataset[index].id for index, of_image in enumerate(references) if not of_image]:
+    samples = [dataset[index] for index in range(size)]
+    references = [sample.captions for sample in samples]
+    if twice := repeated_ids(sample.id for sample in samples):
+        own, places = next(iter(twice.items()))
+        raise DataError(
+            f"{len(twice):,} ids of the split stand for several images (such as {own}: images "
+            f"{', '.join(map(str, places[:4]))}), so a caption could not be told from the others'; {ID_REMEDY}"
+        )
+    if bare := [sample.id for sample in samples if not sample.captions]:
         raise DataError(
             f"{len(bare)} of the images have no reference caption to score against ({name_some(bare)}): "
             "caption them with captioner.predict, or take them out of the split."

@@ -107,13 +107,13 @@ class SelfCritical:
                 f"objective.kl={self.kl} keeps to the model that training starts from; give init_from=FILE, or kl=0"
             )
         samples = [course.train_set[i] for i in range(len(course.train_set))]
-        references = {sample.id: sample.captions for sample in samples if sample.captions}
+        # By place, not by id: shards of other tools may repeat their ids.
+        references = {str(place): sample.captions for place, sample in enumerate(samples) if sample.captions}
         if len(references) < 2:
             raise DataError(
                 f"self-critical training compares captions with references, and {len(references)} of the "
                 f"{len(samples):,} training images have any; check the caption file, or take another dataset"
             )
-        self._ids = [sample.id for sample in samples]
         self._special = course.special
         self._seed = course.seed
         self._reward = CaptionReward(
@@ -182,7 +182,7 @@ class SelfCritical:
         """Rewards float32 `[B, K]`; 0 for an image without references."""
         # An end to which the length alone came is none.
         tokens = tokens[:, :, : self._length - 1]
-        images = [self._ids[i] for i in lesson.batch.indices[known].tolist()]
+        images = [str(i) for i in lesson.batch.indices[known].tolist()]
         rewards = torch.zeros(tokens.shape[:2], device=tokens.device)
         if images:
             found = self._reward(images, tokens[known].cpu().numpy())

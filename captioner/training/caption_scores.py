@@ -92,9 +92,10 @@ class CaptionScores(Callback):
             captions = {index: text for part in parts for index, text in part.items()}
         samples = {index: self.dataset[index] for index in sorted(captions)}
         referenced = {index: sample for index, sample in samples.items() if sample.captions}
+        # By place, not by id: shards of other tools may repeat their ids.
         scores = score_captions(
-            {sample.id: captions[index] for index, sample in referenced.items()},
-            {sample.id: sample.captions for sample in referenced.values()},
+            {str(index): captions[index] for index in referenced},
+            {str(index): sample.captions for index, sample in referenced.items()},
             metrics=self.metrics,
         )
         for name, value in scores.corpus.items():

@@ -13,10 +13,12 @@ from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from captioner.data.draws import Draw, Photos
 from captioner.data.loader import ResumableLoader
@@ -288,6 +290,51 @@ def test_wrong_usage_is_refused(folder: Path) -> None:
         order(Shards("*.tar", root=folder), buffer=0)
     with pytest.raises(UsageError, match=r"data\.on_bad=never must be stop or skip"):
         Shards("*.tar", root=folder, on_bad="never")  # type: ignore[arg-type]
+
+
+def foreign(path: Path, records: dict[str, dict[str, Any]]) -> Path:
+    """A shard as other tools make them: keys that begin anew in every shard."""
+    path.parent.mkdir(exist_ok=True)
+    photo = io.BytesIO()
+    Image.new("RGB", (9, 8)).save(photo, "PNG")
+    with tarfile.open(path, "w") as tar:
+        for key, record in records.items():
+            for suffix, content in (("png", photo.getvalue()), ("json", json.dumps(record).encode())):
+                info = tarfile.TarInfo(f"{key}.{suffix}")
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+def ids_of(shards: Shards) -> list[str]:
+    return [shards[index].id for index in range(len(shards))]
+
+
+def test_keys_that_begin_anew_in_every_shard_are_told_apart(tmp_path: Path) -> None:
+    records = {"000": {"caption": "a dog"}, "001": {"caption": "a cat", "id": None}}
+    for name in ("a-0", "a-1"):
+        foreign(tmp_path / f"{name}.tar", records)
+    expected = ["a-0/000", "a-0/001", "a-1/000", "a-1/001"]
+    assert ids_of(Shards("a-*.tar", root=tmp_path)) == expected
+    assert ids_of(Shards(str(tmp_path / "a-{0,1}.tar"))) == expected
+    foreign(tmp_path / "b" / "a-0.tar", records)
+    both = Shards(["a-0.tar", "b/a-0.tar"], root=tmp_path)
+    assert ids_of(both) == ["a-0/000", "a-0/001", "b/a-0/000", "b/a-0/001"]
+    piped = ids_of(Shards(f"pipe:cat {tmp_path}/a-0.tar {tmp_path}/a-1.tar"))
+    assert [own.rpartition("a-1.tar")[2] for own in piped] == ["/000", "/001", "+1/000", "+1/001"]
+    with pytest.raises(DataError, match=r"the shard \S*a-0\.tar is named twice"):
+        Shards(["a-0.tar", "a-*.tar"], root=tmp_path)
+
+
+def test_an_id_twice_in_a_shard_is_refused_or_left_out(tmp_path: Path) -> None:
+    foreign(tmp_path / "a.tar", {k: {"caption": k, "id": 7} for k in ("x", "y")})
+    message = r"a\.tar::y has the id 7 of an earlier sample of its shard; give every sample an id of its own"
+    with pytest.raises(DataError, match=message):
+        ids_of(Shards("a.tar", root=tmp_path))
+    shards = Shards("a.tar", root=tmp_path, on_bad="skip")
+    assert (shards[0].captions, shards[1].captions) == (("x",), ())
+    with pytest.raises(ImageError, match=message):
+        shards.photo(1)
 
 
 def prepare(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -25,3 +25,8 @@ def test_what_several_processes_found_is_each_image_once_in_order() -> None:
     records = [replace(first, index=index, image=name) for index, name in enumerate("abcde")]
     parts = [[records[4], records[1]], [], [records[0], records[3], records[2], records[1]]]
     assert in_order(parts) == records
+
+
+def test_images_of_one_id_stay_images_of_their_own() -> None:
+    first, second = (Record(index, "000", "a dog", -1.0, {}) for index in range(2))
+    assert in_order([[second], [first]]) == [first, second]
