@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -207,3 +209,50 @@ def test_the_oddities_of_flickr8k_are_found(
     assert done.status == 1
     assert "2258277193_586949ec62.jpg.1" in done.out
     assert "val    1,000 images, 5,000 captions" in done.out
+
+
+def test_shards_are_looked_through_as_photos_in_a_folder(tmp_path: Path, command: Any) -> None:
+    first, second = tmp_path / "train-0.tar", tmp_path / "train-1.tar"
+    write_shard_of(first, {"a": ["A dog."], "b": ["A dog runs.", " "], "c": [" "], "d": ["Two dogs."]})
+    write_shard_of(second, {"a": ["A cat."], "b": ["A cat sits."], "c": ["A cow."]}, mode="CMYK")
+    second.write_bytes(second.read_bytes()[:-11_000])
+    done = command(
+        "doctor", "data=shards", f"data.root={tmp_path}", f"output_dir={tmp_path / 'report'}", "processes=1",
+        "splits=train",
+    )  # fmt: skip
+    assert done.status == 1
+    found = [json.loads(line) for line in (tmp_path / "report" / "findings.jsonl").read_text().splitlines()]
+    details = {(finding["kind"], finding["detail"]): finding["count"] for finding in found}
+    assert ("mode", "CMYK") in details
+    assert details["uncaptioned", "train: 1"] == 1
+    assert details["empty", "train: 2"] == 2
+    (cut,) = [detail for kind, detail in details if kind == "faulty" and "cut short" in detail]
+    assert "train-1.tar is cut short within member" in cut
+    assert "its first 1 samples are read" in cut
+    assert "(left out: 2 empty captions, 1 image without caption, 1 faulty entry)" in done.out
+
+
+def test_one_id_in_two_shards_is_told(tmp_path: Path, command: Any) -> None:
+    for number in range(2):
+        write_shard_of(tmp_path / f"train-{number}.tar", {"a": [f"A dog {number}."]}, own="same")
+    done = command(
+        "doctor", "data=shards", f"data.root={tmp_path}", f"output_dir={tmp_path / 'report'}", "processes=1",
+        "splits=train",
+    )  # fmt: skip
+    assert done.status == 1
+    assert "train: same, train: same — one id for several photos" in done.out
+
+
+def write_shard_of(
+    path: Path, captions: dict[str, list[str]], *, mode: str = "RGB", own: str | None = None
+) -> None:
+    """A shard of random photos, all of them with the id `own` where one is given."""
+    with tarfile.open(path, "w") as tar:
+        for seed, key in enumerate(captions):
+            photo = io.BytesIO()
+            picture(seed + 100 * len(captions)).convert(mode).save(photo, "JPEG")
+            record = {"captions": captions[key], **({"id": own} if own else {})}
+            for suffix, content in (("jpg", photo.getvalue()), ("json", json.dumps(record).encode())):
+                info = tarfile.TarInfo(f"{seed}{key}.{suffix}")
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))

@@ -14,7 +14,7 @@ class ReadingReport:
 
     Attributes:
         images: Photos that are there and have captions: the length of the dataset.
-        captions: Captions of those photos.
+        captions: Captions of those photos; None where nobody has read them yet.
         missing_images: Photos that the annotations name and the photo folder does not hold.
         dropped_captions: Captions left out because their photo is missing or unknown.
         empty_captions: Captions left out because they hold nothing but white space.
@@ -25,7 +25,7 @@ class ReadingReport:
     """
 
     images: int
-    captions: int
+    captions: int | None
     missing_images: int
     dropped_captions: int
     empty_captions: int
@@ -47,7 +47,9 @@ class ReadingReport:
 
     def summary(self) -> str:
         """One line for the terminal: what is there and, if anything was left out, what."""
-        found = f"{_count(self.images, 'image')}, {_count(self.captions, 'caption')}"
+        found = _count(self.images, "image")
+        if self.captions is not None:
+            found += f", {_count(self.captions, 'caption')}"
         left_out = ", ".join(
             part
             for count, part in (

@@ -10,14 +10,14 @@ import bisect
 import itertools
 import json
 import os
-import sys
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from captioner.data.draws import OnBad
+from captioner.data.faults import Faults, OnBad
+from captioner.data.report import ReadingReport
 from captioner.data.samples import CaptionSample
 from captioner.data.shard_files import PIPE, ShardSample, find_shards, labels_of, read_samples
 from captioner.errors import DataError, ImageError, UsageError
@@ -44,6 +44,7 @@ class StoredSample:
         photo: The photo's file, or None where it was not read or there is none.
         place: Where the photo lies in the shard: offset and size in bytes; None where there is none.
         fault: What is wrong with it, or None.
+        blank: Captions left out because they hold nothing but white space.
     """
 
     name: str
@@ -52,6 +53,16 @@ class StoredSample:
     photo: bytes | None
     place: tuple[int, int] | None
     fault: str | None
+    blank: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the captions of a shard are: how many, how many blank ones beside, and how many samples have none."""
+
+    captions: int
+    blank: int
+    bare: int
 
 
 class Shards:
@@ -66,6 +77,7 @@ class Shards:
         names: The shards.
         starts: Number of each shard's first sample, and the number of all at the end.
         on_bad: As given.
+        report: What is wrong, as far as it is known: nobody reads all captions before they are asked for.
 
     Raises:
         DataError: A shard is missing, or damaged where `on_bad` is "stop"; or there is no sample.
@@ -75,8 +87,7 @@ class Shards:
     def __init__(
         self, shards: str | Sequence[str], *, root: Path | str = ".", on_bad: OnBad = "stop"
     ) -> None:
-        if on_bad not in get_args(OnBad):
-            raise UsageError(f"data.on_bad={on_bad} must be stop or skip")
+        self._faults = Faults(on_bad)
         self.on_bad: OnBad = on_bad
         self.names = find_shards(shards, folder=Path(root).expanduser())
         self._labels = labels_of(self.names, folder=Path(root).expanduser())
@@ -87,6 +98,7 @@ class Shards:
                 f"the {len(self.names)} shards from {self.names[0]} on hold no sample; make them again"
             )
         self._kept: OrderedDict[int, list[StoredSample]] = OrderedDict()
+        self._looked: dict[int, _Found] = {}
 
     def __len__(self) -> int:
         return self.starts[-1]
@@ -94,6 +106,21 @@ class Shards:
     def __getitem__(self, index: int) -> CaptionSample:
         sample = self._sample(index)
         return CaptionSample(sample.id, sample.captions, None)
+
+    @property
+    def report(self) -> ReadingReport:
+        """What was wrong when the shards were counted, and the captions of those that were asked for samples so far."""
+        found = self._looked.values()
+        return ReadingReport(
+            images=len(self),
+            captions=sum(one.captions for one in found) if len(found) == len(self.names) else None,
+            missing_images=0,
+            dropped_captions=0,
+            empty_captions=sum(one.blank for one in found),
+            uncaptioned_images=sum(one.bare for one in found),
+            faults=self._faults.count,
+            messages=tuple(self._faults.messages),
+        )
 
     def photo(self, index: int, *, min_size: tuple[int, int] | None = None) -> Photo:
         """The decoded, upright photo at `index`.
@@ -148,7 +175,12 @@ class Shards:
         if shard not in self._kept:
             while len(self._kept) >= _KEPT:
                 self._kept.popitem(last=False)
-            self._kept[shard] = list(self.read(shard, photos=False))
+            samples = self._kept[shard] = list(self.read(shard, photos=False))
+            self._looked[shard] = _Found(
+                captions=sum(len(sample.captions) for sample in samples),
+                blank=sum(sample.blank for sample in samples),
+                bare=sum(not sample.captions and sample.fault is None for sample in samples),
+            )
         self._kept.move_to_end(shard)
         return self._kept[shard][index - self.starts[shard]]
 
@@ -157,9 +189,10 @@ class Shards:
         where = f"{self.names[shard]}::{sample.key}"
         name = where + (f".{suffix}" if suffix else "")
         fault = None if suffix else f"{name} has no photo: it has {', '.join(sample.files)}"
-        own, captions = None, tuple[str, ...]()
+        own: str | None = None
+        texts: tuple[str, ...] = ()
         try:
-            own, captions = _captions(where, sample)
+            own, texts = _captions(where, sample)
         except DataError as error:
             if self.on_bad == "stop":
                 raise
@@ -168,33 +201,33 @@ class Shards:
         label = self._labels[shard] + (f"+{sample.archive}" if sample.archive else "")
         identity = f"{label}/{sample.key}" if own is None else own
         if identity in seen:
-            fault, captions = (
-                f"{where} has the id {identity} of an earlier sample of its shard; {ID_REMEDY}",
-                (),
-            )
+            fault, texts = f"{where} has the id {identity} of an earlier sample of its shard; {ID_REMEDY}", ()
             if self.on_bad == "stop":
                 raise DataError(fault)
         seen.add(identity)
         photo = sample.files[suffix] if suffix else None
-        return StoredSample(name, identity, captions, photo, sample.places.get(suffix or ""), fault)
+        captions = tuple(text for text in texts if text.strip())
+        place = sample.places.get(suffix or "")
+        return StoredSample(name, identity, captions, photo, place, fault, len(texts) - len(captions))
 
     def _count(self, shard: str) -> int:
         counted = _from_index(shard)
         if counted is not None:
             return counted
         count = 0
-        try:
-            for _ in read_samples(shard, wanted=lambda suffix: False):
-                count += 1
-        except DataError as error:
-            if self.on_bad == "stop":
-                raise
-            print(f"skipped: {error}; its first {count:,} samples are read", file=sys.stderr, flush=True)
+        with self._faults:
+            try:
+                for _ in read_samples(shard, wanted=lambda suffix: False):
+                    count += 1
+            except DataError as error:
+                if self.on_bad == "stop":
+                    raise
+                raise DataError(f"{error}; its first {count:,} samples are read") from error
         return count
 
 
 def _captions(where: str, sample: ShardSample) -> tuple[str | None, tuple[str, ...]]:
-    """The id that a sample's JSON gives, if any, and its captions.
+    """The id that a sample's JSON gives, if any, and its captions as written.
 
     Raises:
         DataError: Its JSON or text is malformed.
@@ -209,7 +242,7 @@ def _captions(where: str, sample: ShardSample) -> tuple[str | None, tuple[str, .
         texts = [found] if isinstance(found, str) else found
         if isinstance(texts, list) and all(isinstance(text, str) for text in texts):
             own = record.get("id")
-            return None if own is None else str(own), tuple(text for text in texts if text.strip())
+            return None if own is None else str(own), tuple(texts)
         if "txt" not in sample.files:
             raise DataError(
                 f"{where}.json has no captions: a list of texts called captions, or a text called caption"
@@ -221,7 +254,7 @@ def _captions(where: str, sample: ShardSample) -> tuple[str | None, tuple[str, .
         decoded = text.decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
         raise DataError(f"{where}.txt is not UTF-8: {error}; make the shard again") from error
-    return None, (decoded,) if decoded else ()
+    return None, (decoded,)
 
 
 _indexes: dict[Path, dict[str, dict[str, Any]]] = {}

@@ -25,7 +25,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from captioner.errors import ImageError
-from captioner.image.formats import SUPPORTED, sniff
+from captioner.image.formats import SUPPORTED, sniff, stored_mode
 from captioner.image.jpeg import decode_fast
 from captioner.image.orientation import swaps_axes, to_upright
 
@@ -69,6 +69,7 @@ class Photo:
         orientation: EXIF orientation of the file, 1–8; `pixels` are already turned.
         path: The file, or None where the photo was given as bytes, image or array.
         animated: Whether the file holds further pictures; `pixels` are its first.
+        mode: How the file stores its pixels, as `formats.stored_mode` calls it; None where there is no file.
     """
 
     pixels: NDArray[np.uint8]
@@ -76,6 +77,7 @@ class Photo:
     orientation: int
     path: Path | None
     animated: bool = False
+    mode: str | None = None
 
 
 def read_photo(
@@ -156,11 +158,12 @@ def _from_stream(
     except _DAMAGE as error:
         raise _damaged(name, kind, error) from error
     with image:
+        mode = stored_mode(image)  # before loading, which may change it
         if min_size is not None and isinstance(image, JpegImageFile):
             photo = _from_jpeg(image, stream, name, path, max_pixels, min_size)
         else:
             photo = _from_image(image, name, path, max_pixels)
-        return replace(photo, animated=_animated(image))
+        return replace(photo, animated=_animated(image), mode=mode)
 
 
 def _from_jpeg(

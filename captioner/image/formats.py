@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from PIL import Image
+
 SUPPORTED = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 """The formats that are decoded. Everything else is named and refused."""
 
@@ -54,3 +56,23 @@ def sniff(head: bytes) -> str:
     if text.startswith((b"<!doctype html", b"<html", b"<head")):
         return "a web page"
     return "no known picture format"
+
+
+_MODES = {
+    "1": "black and white",
+    "L": "grey",
+    "LA": "grey",
+    "La": "grey",
+    "P": "palette",
+    "PA": "palette",
+    "RGBA": "RGB",
+    "RGBa": "RGB",
+    "I;16": "16-bit grey",
+    "I;16B": "16-bit grey",
+}
+
+
+def stored_mode(image: Image.Image) -> str:
+    """How the pixels of an opened file are stored: "RGB" for most, "CMYK", "grey", "palette with transparency"."""
+    name = _MODES.get(image.mode, image.mode)
+    return f"{name} with transparency" if image.has_transparency_data else name

@@ -14,8 +14,9 @@ from captioner.data.near_duplicates import group_photos
 from captioner.data.open import open_split, split_names
 from captioner.data.processes import in_processes
 from captioner.data.report import ReadingReport
-from captioner.data.samples import CaptionDataset
+from captioner.data.samples import CaptionDataset, repeated_ids
 from captioner.errors import CaptionerError, UsageError
+from captioner.files import json_text
 from captioner.inspection.captions import CaptionFacts, Limits, inspect_captions
 from captioner.inspection.findings import MEANINGS, Finding, Kind, Subject
 from captioner.inspection.photos import PhotoFacts, PhotoInspector
@@ -64,7 +65,6 @@ def check_up(data: DictConfig, *, splits: Sequence[str], limits: Limits, process
     """
     findings: list[Finding] = []
     datasets = _open(data, splits, findings)
-    findings += _left_out(datasets)
     places = [(split, index) for split, dataset in datasets.items() for index in range(len(dataset))]
     facts: list[PhotoFacts] = []
     with tqdm(total=len(places), desc="reading photos", unit="photo", disable=None, leave=False) as bar:
@@ -76,6 +76,8 @@ def check_up(data: DictConfig, *, splits: Sequence[str], limits: Limits, process
     findings += _same(subjects, facts)
     captions = inspect_captions(datasets, limits)
     findings += captions.findings
+    findings += _left_out(datasets)  # of shards it is known now that their captions were read
+    findings += _repeated(subjects)
     by_kind: dict[Kind, list[Finding]] = {}
     for kind in MEANINGS:
         if of_kind := [finding for finding in findings if finding.kind == kind]:
@@ -130,6 +132,15 @@ def _left_out(datasets: Mapping[str, CaptionDataset]) -> list[Finding]:
                 more = " more" if kind in ("faulty", "missing") else ""
                 found[kind, split] = Finding(kind, (), f"{split}: {number:,}{more}", number)
     return list(found.values())
+
+
+def _repeated(subjects: Sequence[Subject]) -> list[Finding]:
+    """Photos of a split with one id: a caption could not be told from the others'."""
+    twice = repeated_ids(json_text([subject.split, subject.name]) for subject in subjects)
+    return [
+        Finding("faulty", tuple(subjects[place] for place in places), "one id for several photos")
+        for places in twice.values()
+    ]
 
 
 def _photo_findings(subjects: Sequence[Subject], facts: Sequence[PhotoFacts]) -> list[Finding]:

@@ -7,30 +7,13 @@ files cut at random, both find all.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-from PIL import Image
 
 from captioner.data.fingerprints import ENOUGH, Fingerprint, look
 from captioner.data.samples import CaptionDataset
 from captioner.errors import ImageError
 from captioner.image.decode import read_photo
-from captioner.image.formats import SUPPORTED
-
-_MODES = {
-    "1": "black and white",
-    "L": "grey",
-    "LA": "grey",
-    "La": "grey",
-    "P": "palette",
-    "PA": "palette",
-    "RGBA": "RGB",
-    "RGBa": "RGB",
-    "I;16": "16-bit grey",
-    "I;16B": "16-bit grey",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +64,10 @@ class PhotoInspector:
             problem = str(error).removeprefix(f"{path} ")  # who it is about is told elsewhere
             return PhotoFacts(Fingerprint(hashlib.sha256(data or b"").digest(), None, None), problem)
         bits, colours = look(photo)
-        mode = None if path is None else _mode(data)
         return PhotoFacts(
             Fingerprint(hashlib.sha256(data).digest(), bits, colours),
             size=photo.size,
-            mode=mode,
+            mode=photo.mode,
             orientation=photo.orientation,
             animated=photo.animated,
         )
-
-
-def _mode(data: bytes) -> str:
-    """How the pixels are stored, from the header of a photo that was read without fault."""
-    with Image.open(io.BytesIO(data), formats=SUPPORTED) as image:
-        name = _MODES.get(image.mode, image.mode)
-        return f"{name} with transparency" if image.has_transparency_data else name
