@@ -40,16 +40,16 @@ def separated_rows(
     path: Path, separator: str, columns: Sequence[str], faults: Faults
 ) -> Iterator[tuple[str, Mapping[str, str]]]:
     """Each row of a file whose first line names the columns. Arguments and errors as of `table_rows`."""
-    text = read_text(path, faults=faults)
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    records = _Records(read_text(path, faults=faults), separator)
     header: list[str] | None = None
     while True:
         row: list[str] | None = []
         with faults:
-            row = _next(rows, path)
+            where = f"{path}:{records.line}"
+            row = records.next(where)
             if row and header is not None:
-                where = f"{path}:{rows.line_num}"
                 if len(row) != len(header):
+                    records.again()
                     raise DataError(
                         f"{where}: {len(row)} columns, and {len(header)} in the header; "
                         "put what holds the separator in double quotes"
@@ -58,15 +58,55 @@ def separated_rows(
         if row is None:
             return
         if row and header is None:
-            header = _header(row, columns, f"{path}:{rows.line_num}")
+            header = _header(row, columns, where)
 
 
-def _next(rows: Any, path: Path) -> list[str] | None:
-    try:
-        row: list[str] | None = next(rows, None)
-    except csv.Error as error:
-        raise DataError(f"{path}:{rows.line_num}: malformed table: {error}") from error
-    return row
+class _Records:
+    """The records of a separated text, each with the line in which it begins.
+
+    A quote that is not closed makes the lines that follow part of its record. So after a record that is wrong they
+    are read again, from the line after its first: one stray quote costs one record.
+
+    Attributes:
+        line: The line in which the next record begins, from 1.
+    """
+
+    def __init__(self, text: str, separator: str) -> None:
+        self._stream = io.StringIO(text, newline="")
+        self._separator = separator
+        self._rows = self._reader()
+        self._begin = 0  # of the last record, in characters
+        self._first = self.line = 1
+
+    def _reader(self) -> Any:
+        return csv.reader(self._stream, delimiter=self._separator, strict=True)
+
+    def next(self, where: str) -> list[str] | None:
+        """The next record, or None at the end; a blank line is an empty one.
+
+        Raises:
+            DataError: It is malformed. What is read next is the line after its first.
+        """
+        self._begin, self._first = self._stream.tell(), self.line
+        before = self._rows.line_num
+        try:
+            row: list[str] | None = next(self._rows, None)
+        except csv.Error as error:
+            taken = self._rows.line_num - before
+            ends = f" (it took the {taken:,} lines from there on)" if taken > 1 else ""
+            self.again()
+            raise DataError(
+                f"{where}: malformed table: {error}{ends}; a quote within a text is written twice, and one that opens "
+                "is closed"
+            ) from error
+        self.line += self._rows.line_num - before
+        return row
+
+    def again(self) -> None:
+        """Go back to the line after the first of the last record."""
+        self._stream.seek(self._begin)
+        self._stream.readline()
+        self._rows, self.line = self._reader(), self._first + 1
 
 
 def _header(row: Sequence[str], columns: Sequence[str], where: str) -> list[str]:

@@ -91,7 +91,7 @@ def test_a_hash_deals_out_what_no_column_does(root: Path) -> None:
     [
         ("t.csv", "file,text,part\na.jpg,dog\n", r"t.csv:2: 2 columns, and 3 in the header"),
         ("t.csv", "photo,text,part\na.jpg,dog,train\n", r"t.csv:1: no column 'file'; there are photo, text"),
-        ("t.csv", 'file,text,part\na.jpg,"dog,train\n', r"t.csv:\d: malformed table"),
+        ("t.csv", 'file,text,part\na.jpg,"dog,train\n', r"t.csv:2: malformed table: unexpected end of data;"),
         ("t.csv", "file,text,part\n../a.jpg,dog,train\n", r"t.csv:2: photo '../a.jpg' lies outside"),
         (
             "t.tsv",
@@ -120,3 +120,39 @@ def test_what_is_not_there_is_named(root: Path) -> None:
         Table(root, "train")
     with pytest.raises(UsageError, match=r"a table has no split 'all'; choose one of train, val, test"):
         Table(root, "all")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        ("{n}.png,dog {n}", r"t.csv:11: malformed table: unexpected end of data \(it took the 51 lines from"),
+        (
+            '{n}.png,"dog {n}"',
+            r"t.csv:11: malformed table: ',' expected after '\"' \(it took the 2 lines from",
+        ),
+    ],
+)
+def test_a_stray_quote_costs_one_row(root: Path, others: str, message: str, end: str) -> None:
+    lines = ["image,caption", *(others.format(n=n) for n in range(60))]
+    lines[10] = '9.png,"dog 9'
+    (root / "t.csv").write_bytes((end.join(lines) + end).encode())
+    for number in range(60):
+        (root / "images" / f"{number}.png").touch()
+    with pytest.raises(DataError, match=message):
+        Table(root, "train", captions="t.csv")
+    parts = [Table(root, split, captions="t.csv", on_bad="skip") for split in ("train", "val", "test")]
+    found = {part[k].id: part[k].captions for part in parts for k in range(len(part))}
+    assert found == {f"{n}.png": (f"dog {n}",) for n in range(60) if n != 9}
+    assert all((part.report.faults, len(part.report.messages)) == (1, 1) for part in parts)
+
+
+def test_a_text_of_several_lines_is_no_fault_and_lines_are_counted_on(root: Path) -> None:
+    text = 'file,text,part\na.jpg,"a ""dog""\n\nruns",train\n\nd.jpg,"a, b\n",train,4\nd.jpg,cow,train\nd.jpg,x\n'
+    (root / "t.csv").write_text(text)
+    with pytest.raises(DataError, match=r"t.csv:6: 4 columns, and 3 in the header"):
+        table(root, "train", "t.csv")
+    data = table(root, "train", "t.csv", on_bad="skip")
+    assert [data[0].captions, data[1].captions] == [('a "dog"\n\nruns',), ("cow",)]
+    said = [message.partition("t.csv:")[2][:2] for message in data.report.messages]
+    assert said == ["6:", "7:", "9:"]
