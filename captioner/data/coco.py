@@ -48,7 +48,7 @@ class CocoCaptions:
         split_by: None for COCO's own splits. A single file is split 80 % train, 10 % val, 10 % test by `"hash"` of
             the photo's name or by `"content"`, near-identical photos together.
         on_bad: `"stop"` at an entry that is wrong, or `"skip"` it.
-        allow_outside: Take photos outside `root` too.
+        allow_outside: Read what lies outside `root` too.
 
     Attributes:
         source: The JSON file that was read.
@@ -81,6 +81,7 @@ class CocoCaptions:
             raise UsageError(f"data.year={year} is not a year of COCO; choose 2017 or 2014, or null")
         faults = Faults(on_bad)
         base = existing_folder(root, "root of COCO")
+        home = None if allow_outside else base
         single = split == "all" or split_by is not None
         parts = [f"{split}{number}" for number in ([year] if year else _YEARS)]
         usual = [_SINGLE] if single else [f"annotations/captions_{part}.json" for part in parts]
@@ -89,12 +90,14 @@ class CocoCaptions:
             what=f"{split} captions of COCO",
             remedy="name the file by annotations, or choose another split "
             f"(train and val are COCO's own files, all is a single {_SINGLE})",
+            home=home,
         )
         folders = ["images"] if single else [*parts, *(f"images/{part}" for part in parts)]
         photos = first_existing(
             [base / name for name in (folders if images is None else [images])],
             what=f"{split} photos of COCO",
             remedy="name the folder by images",
+            home=home,
         )
         self._boxes = CocoBoxes(usual_instances(self.source) if instances is None else [base / instances])
         place = Place(base, existing_folder(photos, "photos of COCO"), allow_outside)

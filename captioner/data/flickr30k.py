@@ -51,7 +51,7 @@ class Flickr30k:
         split_by: "lists": `train.txt`, `val.txt` and `test.txt` in `root`, a name a line, with or without `.jpg`;
             or 80 % train, 10 % val, 10 % test by "hash" of the name or by "content", near-identical photos together.
         on_bad: "stop" at a line that is wrong, or "skip" it.
-        allow_outside: Take photos outside `root` too.
+        allow_outside: Read what lies outside `root` too.
 
     Attributes:
         report: What was found and what was left out.
@@ -77,15 +77,18 @@ class Flickr30k:
         check_split_by(split_by, get_args(SplitBy))
         faults = Faults(on_bad)
         base = existing_folder(root, "root of Flickr30k")
+        home = None if allow_outside else base
         caption_file = first_existing(
             [base / name for name in (_CAPTION_FILES if captions is None else [captions])],
             what="captions of Flickr30k",
             remedy="name it by captions",
+            home=home,
         )
         photos = first_existing(
             [base / name for name in (_IMAGE_FOLDERS if images is None else [images])],
             what="images of Flickr30k",
             remedy="name it by images",
+            home=home,
         )
         self._places = [
             base / name for name in (("", "flickr30k_entities") if entities is None else (entities,))
@@ -99,6 +102,7 @@ class Flickr30k:
                 what=f"the list of Flickr30k's {split} photos",
                 remedy="take the lists of Flickr30k Entities, data=karpathy with dataset_flickr30k.json, "
                 "or split_by=hash or split_by=content",
+                home=home,
             )
             source = str(list_file)
             listed = read_names(list_file, faults, allow_outside=allow_outside)

@@ -48,7 +48,7 @@ class Flickr8k:
             the name or by `"content"`, near-identical photos together; the same on every machine. It is not the
             official split: no score on it compares with a published one.
         on_bad: `"stop"` at a line that is wrong, or `"skip"` it.
-        allow_outside: Take photos outside `root` too.
+        allow_outside: Read what lies outside `root` too.
 
     Attributes:
         report: What was found and what was left out.
@@ -76,6 +76,7 @@ class Flickr8k:
             raise UsageError(f"split_by={split_by} takes no split_file={split_file}; leave one of them out")
         faults = Faults(on_bad)
         base = existing_folder(root, "root of Flickr8k")
+        home = None if allow_outside else base
         caption_file = first_existing(
             [
                 base / place / name
@@ -84,11 +85,13 @@ class Flickr8k:
             ],
             what="captions of Flickr8k",
             remedy="name it by captions",
+            home=home,
         )
         photos = first_existing(
             [base / name for name in (_IMAGE_FOLDERS if images is None else [images])],
             what="images of Flickr8k",
             remedy="name it by images",
+            home=home,
         )
         place = Place(base, existing_folder(photos, "photos of Flickr8k"), allow_outside)
         captioned = gather(flickr_rows(caption_file, faults), faults, allow_outside=allow_outside)
@@ -100,6 +103,7 @@ class Flickr8k:
                 ],
                 what="split_file of Flickr8k",
                 remedy="name it by split_file, or without lists ask for split_by=hash or split_by=content",
+                home=home,
             )
             source = str(list_file)
             names = read_names(list_file, faults, allow_outside=allow_outside)

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from captioner.data.captioned import Place, Row, gather, samples_of
 from captioner.data.faults import Faults, OnBad
-from captioner.data.photo_folder import existing_folder, list_photos
+from captioner.data.photo_folder import check_inside, existing_folder, list_photos
 from captioner.data.samples import CaptionSample, photo_of, sample_at
 from captioner.data.splits import check_split, check_split_by, members, read_names
 from captioner.data.text_files import lines_of, read_text
@@ -58,10 +58,15 @@ class CaptionedFolder:
         check_split_by(split_by, get_args(SplitBy))
         faults = Faults(on_bad)
         base = existing_folder(root, "root of the photos")
-        place = Place(base, existing_folder(base / images, "folder of photos"), allow_outside)
+        home = None if allow_outside else base
+        place = Place(base, existing_folder(base / images, "folder of photos", home=home), allow_outside)
         photos = _photos(place.photos)
         if split_by == "lists":
-            names = read_names(base / f"{split}{_CAPTIONS}", faults, allow_outside=allow_outside)
+            names = read_names(
+                check_inside(base / f"{split}{_CAPTIONS}", "list of photos", home),
+                faults,
+                allow_outside=allow_outside,
+            )
         elif split_by == "folders":
             names = [name for name in photos if PurePosixPath(name).parts[0] == split]
         else:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner.data.faults import Faults, OnBad
-from captioner.data.photo_folder import check_photo_name, existing_folder, list_photos
+from captioner.data.photo_folder import check_inside, check_photo_name, existing_folder, list_photos
 from captioner.data.report import ReadingReport
 from captioner.data.samples import CaptionSample, sample_at
 from captioner.data.splits import SPLITS, check_split, share, usual_name
@@ -35,10 +35,11 @@ class HuggingFace:
         split_column: Holds the split's name, where the dataset has no splits. None: 80 % train, 10 % val, 10 % test
             by a hash of the id.
         on_bad: "stop" at a row that is wrong, or "skip" it.
-        allow_outside: Take photos outside `root` too.
+        allow_outside: Read what lies outside `root` too.
 
     Attributes:
         report: What was found and what was left out.
+        stores: The files that hold the rows.
 
     Raises:
         UsageError: `split` is not known, or the package `datasets` is not installed.
@@ -62,6 +63,9 @@ class HuggingFace:
         self.root = existing_folder(root, "root of the Hugging Face dataset")
         self.image_column = image_column
         self._rows, own_splits = _open(self.root, split)
+        self.stores = tuple(Path(file["filename"]) for file in self._rows.cache_files)
+        for store in self.stores:
+            check_inside(store, "rows of the Hugging Face dataset", None if allow_outside else self.root)
         _check_columns(self._rows, [image_column, caption_column, id_column, split_column], self.root)
         self._rows = _undecoded(self._rows, image_column)
         light = self._rows.remove_columns([image_column])  # captions are read without the photos

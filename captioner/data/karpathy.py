@@ -12,7 +12,7 @@ from typing import Any
 from captioner.data.captioned import Place, Row, gather, samples_of
 from captioner.data.coco_json import id_of, numbered_entries, read_json
 from captioner.data.faults import Faults, OnBad
-from captioner.data.photo_folder import existing_folder, first_existing
+from captioner.data.photo_folder import check_inside, existing_folder, first_existing
 from captioner.data.samples import CaptionSample, photo_of, sample_at
 from captioner.data.splits import check_split
 from captioner.errors import DataError
@@ -38,7 +38,7 @@ class Karpathy:
         restval: The training split holds "restval" too: the part of COCO's validation photos that is neither val
             nor test. Papers train on them.
         on_bad: "stop" at an entry that is wrong, or "skip" it.
-        allow_outside: Take photos outside `root` too.
+        allow_outside: Read what lies outside `root` too.
 
     Attributes:
         source: The JSON file that was read.
@@ -63,10 +63,12 @@ class Karpathy:
         split = check_split(split, "a Karpathy JSON", known=_SPLITS)
         faults = Faults(on_bad)
         base = existing_folder(root, "root of the Karpathy JSON")
+        home = None if allow_outside else base
         self.source = first_existing(
             [base / name for name in (_FILES if annotations is None else [annotations])],
             what="the Karpathy JSON",
             remedy="name it by annotations",
+            home=home,
         )
         entries = numbered_entries(read_json(self.source), "images", self.source, faults)
         ids: dict[str, str] = {}
@@ -74,10 +76,11 @@ class Karpathy:
         wanted = {split, "restval"} if split == "train" and restval else {split}
         captioned = gather(rows, faults, allow_outside=allow_outside)
         names = [name for name in captioned.texts if captioned.splits[name] in wanted]
+        photos = check_inside(_photo_folder(base, images, names), "photos of the Karpathy JSON", home)
         self._samples, self.report = samples_of(
             names,
             captioned.only(names),
-            Place(base, _photo_folder(base, images, names), allow_outside),
+            Place(base, photos, allow_outside),
             faults,
             file=self.source,
             source=self.source,

@@ -13,30 +13,50 @@ from captioner.errors import DataError
 _ALLOW = "or allow it by data.allow_outside=true"
 
 
-def existing_folder(path: Path | str, what: str) -> Path:
+def existing_folder(path: Path | str, what: str, *, home: Path | None = None) -> Path:
     """The folder at `path`, `~` expanded.
 
+    Args:
+        path: The folder.
+        what: Tells what should be in it.
+        home: As of `check_inside`.
+
     Raises:
-        DataError: There is none; `what` tells what should be in it.
+        DataError: There is none, or it lies outside `home`.
     """
     found = Path(path).expanduser()
     if not found.is_dir():
         problem = "is not a folder" if found.exists() else "does not exist"
         raise DataError(f"{what}: {found} {problem}; name the folder that you have")
-    return found
+    return check_inside(found, what, home)
 
 
-def first_existing(candidates: Sequence[Path], *, what: str, remedy: str) -> Path:
+def first_existing(candidates: Sequence[Path], *, what: str, remedy: str, home: Path | None = None) -> Path:
     """The first candidate that exists.
 
     Raises:
-        DataError: None does; says `what` was looked for, where, and the `remedy`.
+        DataError: None does: says `what` was looked for, where, and the `remedy`. Or it lies outside `home`, as of
+            `check_inside`.
     """
     for candidate in candidates:
         if candidate.exists():
-            return candidate
+            return check_inside(candidate, what, home)
     looked_for = ", ".join(dict.fromkeys(map(str, candidates)))
     raise DataError(f"{what} not found; looked for {looked_for}; {remedy}")
+
+
+def check_inside(path: Path, what: str, home: Path | None) -> Path:
+    """The path, if what it leads to, links followed, lies in the folder `home`; None allows every place.
+
+    Raises:
+        DataError: It lies outside.
+    """
+    if home is not None:
+        target = os.path.realpath(path)
+        if not _within(target, [os.path.realpath(home)]):
+            leads = "" if target == os.path.abspath(path) else f", which leads to {target},"
+            raise DataError(f"{what}: {path}{leads} lies outside data.root={home}; move it there, {_ALLOW}")
+    return path
 
 
 def check_photo_name(name: str, where: str, *, allow_outside: bool = False) -> str:
@@ -82,7 +102,7 @@ def list_photos(
     Each sub-folder is listed once, which is much faster than asking for each photo on a network disk.
 
     Args:
-        photos: The folder. That it is a link itself is the choice of whoever named it.
+        photos: The folder.
         names: Photos, relative to it.
         root: Links may also lead here.
         allow_outside: Links may lead anywhere.

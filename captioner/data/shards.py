@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner.data.faults import Faults, OnBad
+from captioner.data.photo_folder import check_inside
 from captioner.data.report import ReadingReport
 from captioner.data.samples import CaptionSample
 from captioner.data.shard_files import PIPE, ShardSample, find_shards, labels_of, read_samples
@@ -72,25 +73,37 @@ class Shards:
         shards: Paths, patterns with braces or `*`, or `pipe:COMMAND`; one or several.
         root: What paths are relative to.
         on_bad: "stop" at a damaged shard or sample, or "skip" what cannot be read.
+        allow_outside: Read shards outside `root` too. What a pipe reads is for its command to say.
 
     Attributes:
         names: The shards.
+        stores: Those that are files.
         starts: Number of each shard's first sample, and the number of all at the end.
         on_bad: As given.
         report: What is wrong, as far as it is known: nobody reads all captions before they are asked for.
 
     Raises:
-        DataError: A shard is missing, or damaged where `on_bad` is "stop"; or there is no sample.
+        DataError: A shard is missing, outside `root`, or damaged where `on_bad` is "stop"; or there is no sample.
         UsageError: `on_bad` is neither.
     """
 
     def __init__(
-        self, shards: str | Sequence[str], *, root: Path | str = ".", on_bad: OnBad = "stop"
+        self,
+        shards: str | Sequence[str],
+        *,
+        root: Path | str = ".",
+        on_bad: OnBad = "stop",
+        allow_outside: bool = False,
     ) -> None:
         self._faults = Faults(on_bad)
         self.on_bad: OnBad = on_bad
-        self.names = find_shards(shards, folder=Path(root).expanduser())
-        self._labels = labels_of(self.names, folder=Path(root).expanduser())
+        folder = Path(root).expanduser()
+        self.names = find_shards(shards, folder=folder)
+        self.stores = tuple(Path(name) for name in self.names if not name.startswith(PIPE))
+        if not allow_outside:
+            for path in (*self.stores, *{store.parent / INDEX for store in self.stores}):
+                check_inside(path, "a shard", folder)
+        self._labels = labels_of(self.names, folder=folder)
         counts = [self._count(name) for name in self.names]
         self.starts = [0, *itertools.accumulate(counts)]
         if not len(self):

@@ -31,7 +31,7 @@ class Table:
         split_column: Holds the split's name. None: 80 % train, 10 % val, 10 % test as `split_by` says.
         split_by: "hash" of the photo's name, or "content": of the photo, near-identical ones together.
         on_bad: "stop" at a row that is wrong, or "skip" it.
-        allow_outside: Take photos outside `root` too.
+        allow_outside: Read what lies outside `root` too.
 
     Attributes:
         report: What was found and what was left out.
@@ -59,8 +59,10 @@ class Table:
         check_split_by(split_by)
         faults = Faults(on_bad)
         base = existing_folder(root, "root of the table")
-        table = first_existing([base / captions], what="the table", remedy="name it by captions")
-        place = Place(base, existing_folder(base / images, "photos of the table"), allow_outside)
+        home = None if allow_outside else base
+        table = first_existing([base / captions], what="the table", remedy="name it by captions", home=home)
+        photos = existing_folder(base / images, "photos of the table", home=home)
+        place = Place(base, photos, allow_outside)
         rows = _rows(table, image_column, caption_column, split_column, faults)
         captioned = gather(rows, faults, allow_outside=allow_outside)
         names = list(captioned.texts)

@@ -12,6 +12,7 @@ from captioner.caption import Caption
 from captioner.data.annotated import AnnotatedPhoto
 from captioner.data.coco_instances import CocoInstances, usual_instances
 from captioner.data.flickr30k_entities import Flickr30kEntities
+from captioner.data.photo_folder import check_inside
 from captioner.data.samples import CaptionDataset
 from captioner.data.scenes import Scenes
 from captioner.errors import DataError, UsageError
@@ -146,7 +147,8 @@ def open_truth(dataset: CaptionDataset, data: Any, annotations: str | None) -> T
     candidates = [place for source in _sources(dataset, data) for place in usual_instances(source)]
     for candidate in dict.fromkeys(candidates):
         if candidate.is_file():
-            return _instances(candidate)
+            home = None if data.get("allow_outside") else Path(str(data.get("root", "."))).expanduser()
+            return _instances(check_inside(candidate, "boxes of the photos' objects", home))
     looked_for = ", ".join(dict.fromkeys(map(str, candidates))) or "nowhere"
     raise DataError(
         f"grounding=true needs boxes of the photos' objects (looked for {looked_for}); name COCO's instances JSON "

@@ -387,6 +387,41 @@ def test_names_outside_the_root_are_read_only_when_allowed(root: Path, name: str
     assert data.photo(1).size == (5, 6)
 
 
+INSIDE = [
+    *((name, "images") for name in ALL),
+    *((name, kind.file) for name, kind in FORMATS.items() if name != "folder"),
+    *(("token", "Flickr_8k.trainImages.txt"), ("token30k", "train.txt"), ("folder", "train.txt")),
+]
+
+
+@pytest.mark.parametrize(("name", "inside"), INSIDE)
+def test_files_and_folders_outside_the_root_are_read_only_when_allowed(
+    root: Path, name: str, inside: str
+) -> None:
+    kind = prepared(root, name)
+    outside = root.parent / "outside" / Path(inside).name
+    outside.parent.mkdir(exist_ok=True)
+    (root / inside).rename(outside)
+    (root / inside).symlink_to(outside)
+    message = r"which leads to \S+outside\S+, lies outside data\.root=.+ allow it by data\.allow_outside=true"
+    with pytest.raises(DataError, match=message):
+        kind.read(root)
+    assert captions_of(kind.read(root, allow_outside=True)) == TRAIN
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_settings_may_not_lead_out_of_the_root_either(root: Path, absolute: bool) -> None:
+    kind = prepared(root, "csv")
+    (root.parent / "out").mkdir()
+    for name in ("captions.csv", "images"):
+        (root / (kind.file if name != "images" else name)).rename(root.parent / "out" / name)
+    out = str(root.parent / "out") if absolute else "../out"
+    settings: dict[str, Any] = {"captions": f"{out}/captions.csv", "images": f"{out}/images"}
+    with pytest.raises(DataError, match=r"the table: \S+captions\.csv\S* \S*.*lies outside data\.root="):
+        Table(root, "train", split_column="split", **settings)
+    assert len(Table(root, "train", split_column="split", allow_outside=True, **settings)) == 2
+
+
 def test_two_photos_cannot_share_one_text_file(root: Path) -> None:
     kind = prepared(root, "folder")
     Image.new("RGB", (3, 3)).save(root / "images" / "a.png")
@@ -537,6 +572,17 @@ def test_a_hugging_face_dataset_cut_short_is_refused(root: Path) -> None:
         HuggingFace(root / "images", "train")
 
 
+def test_rows_of_a_hugging_face_dataset_outside_the_root_are_read_only_when_allowed(root: Path) -> None:
+    good = (root / "images" / "a.jpg").read_bytes()
+    saved = save(root, {"image": [good], "caption": ["A dog."], "split": ["train"]})
+    (part,) = saved.glob("*.arrow")
+    part.rename(root / "elsewhere.arrow")
+    part.symlink_to(root / "elsewhere.arrow")
+    with pytest.raises(DataError, match=r"which leads to \S+elsewhere\.arrow, lies outside data\.root="):
+        HuggingFace(saved, "train", split_column="split")
+    assert len(HuggingFace(saved, "train", split_column="split", allow_outside=True)) == 1
+
+
 REACHED = {
     "flickr8k": ("token", []),
     "flickr30k": ("bars", []),
@@ -554,7 +600,7 @@ def test_every_reader_is_reached_by_its_name_and_takes_its_settings(root: Path, 
     prepared(root, name)
     if option == "coco":  # one file a photo folder, as COCO has it
         for part in ("train2017", "val2017"):
-            (root / part).symlink_to(root / "images")
+            (root / part).symlink_to(root / "images")  # which stays inside
     lines(root, "val.txt", list(VAL))
     data = compose("evaluate", f"data={option}", f"data.root={root}", "data.on_bad=skip", *settings).data
     assert captions_of(open_split(data, "train")) == TRAIN

@@ -66,11 +66,29 @@ def test_samples_are_those_that_were_written(folder: Path) -> None:
 def test_without_an_index_and_from_a_pipe_the_samples_are_counted(folder: Path, tmp_path: Path) -> None:
     for path in folder.glob("*.tar"):
         (tmp_path / path.name).symlink_to(path)
-    assert len(Shards("*.tar", root=tmp_path)) == SIZE
+    assert len(Shards("*.tar", root=tmp_path, allow_outside=True)) == SIZE
     piped = Shards(f"pipe:cat {folder}/train-{{000003..000004}}.tar")
     assert [piped[k].captions for k in range(8)] == [SCENES[15 + k].captions for k in range(8)]
     with pytest.raises(UsageError, match="is read from front to back alone; name files for validation"):
         piped.photo(0)
+
+
+def test_shards_outside_the_root_are_read_only_when_allowed(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "link.tar").symlink_to(folder / "train-000000.tar")
+    for name in ("link.tar", str(folder / "train-000000.tar"), f"../{folder.name}/train-000000.tar"):
+        root = tmp_path if name != f"../{folder.name}/train-000000.tar" else folder.parent / "root"
+        root.mkdir(exist_ok=True)
+        message = r"a shard: \S+ .*lies outside data\.root=\S+; move it there, or allow it by data.allow_outside=true"
+        with pytest.raises(DataError, match=message):
+            Shards(name, root=root)
+        assert len(Shards(name, root=root, allow_outside=True)) == 5
+    shutil.copy(folder / "train-000000.tar", tmp_path / "copy.tar")
+    (tmp_path / "index.json").symlink_to(folder / "index.json")
+    with pytest.raises(
+        DataError, match=r"a shard: \S+index\.json, which leads to \S+index\.json, lies outside"
+    ):
+        Shards("copy.tar", root=tmp_path)
+    assert len(Shards(f"pipe:cat {folder}/train-000000.tar", root=tmp_path)) == 5
 
 
 def test_an_index_of_changed_shards_is_not_believed(folder: Path, tmp_path: Path) -> None:
@@ -316,7 +334,7 @@ def test_keys_that_begin_anew_in_every_shard_are_told_apart(tmp_path: Path) -> N
         foreign(tmp_path / f"{name}.tar", records)
     expected = ["a-0/000", "a-0/001", "a-1/000", "a-1/001"]
     assert ids_of(Shards("a-*.tar", root=tmp_path)) == expected
-    assert ids_of(Shards(str(tmp_path / "a-{0,1}.tar"))) == expected
+    assert ids_of(Shards(str(tmp_path / "a-{0,1}.tar"), root=tmp_path)) == expected
     foreign(tmp_path / "b" / "a-0.tar", records)
     both = Shards(["a-0.tar", "b/a-0.tar"], root=tmp_path)
     assert ids_of(both) == ["a-0/000", "a-0/001", "b/a-0/000", "b/a-0/001"]
