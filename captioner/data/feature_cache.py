@@ -13,7 +13,6 @@ Axis letters: `N` image tokens, `D` width of the features.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 import sys
@@ -27,18 +26,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from captioner.data.draws import Draw
+from captioner.data.feature_description import (
+    describe_augment,
+    describe_encoder,
+    describe_images,
+    fingerprint_of,
+)
 from captioner.data.feature_rows import READABLE, Kept, row_type, unpack
 from captioner.data.samples import CaptionDataset
 from captioner.errors import CaptionerError, DataError, ImageError, UsageError
 from captioner.files import replace_file
-from captioner.image.augment import TrainingAugment, may_flip
+from captioner.image.augment import TrainingAugment
 from captioner.image.transforms import ImageTransform
 from captioner.models.encoder import ImageEncoder
 from captioner.models.image_tokens import ImageTokens
 
 _FORMAT = 1
 _SHARD_BYTES = 64 * 2**20  # what a kill costs at most, and what a writer holds in memory
-_PROBES = 8
 
 
 class FeatureCache:
@@ -109,14 +113,16 @@ class FeatureCache:
             "format": _FORMAT,
             "encoder": {**self._encoder_description, "precision": precision},
             "transform": transform.spec(),
-            "augment": None if augment is None else _variation(augment),
+            "augment": None if augment is None else describe_augment(augment),
             "views": views,
             "dtype": self.dtype,
             "tokens": list(self.like.features.shape[1:]),
             "images": len(dataset),
-            "content": describe_images(dataset, flips=augment is not None),
+            "content": describe_images(
+                dataset, flips=augment is not None, memory=self.folder / f"{name}-digests.json"
+            ),
         }
-        folder = self.folder / f"{name}-{_sha256(json.dumps(description, sort_keys=True).encode())[:12]}"
+        folder = self.folder / f"{name}-{fingerprint_of(description)}"
         _keep_description(folder / "description.json", description)
         return StoredFeatures(folder, dataset, views=views, row=self.row, like=self.like)
 
@@ -225,54 +231,6 @@ class StoredFeatures:
         return self._open[shard]
 
 
-def describe_encoder(encoder: ImageEncoder) -> dict[str, Any]:
-    """What an encoder's features depend on, as JSON values: settings, layers, and a checksum of the weights."""
-    weights = hashlib.sha256()
-    for key, value in encoder.state_dict().items():
-        weights.update(key.encode())
-        weights.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return {
-        "name": encoder.name,
-        "image_size": list(encoder.image_size),
-        "level": encoder.level,
-        "finer": encoder.finer,
-        "merge": encoder.merge,
-        "layers": _sha256(repr(encoder.model).encode()),
-        "weights": weights.hexdigest(),
-    }
-
-
-def describe_images(dataset: CaptionDataset, *, flips: bool) -> str:
-    """A checksum of what a dataset shows: names and sizes of all photo files, and the pixels of a few.
-
-    Args:
-        dataset: The dataset.
-        flips: Whether it matters which captions allow a photo to be mirrored.
-    """
-    digest = hashlib.sha256()
-    for index in range(len(dataset)):
-        sample = dataset[index]
-        size = -1
-        if sample.path is not None and sample.path.is_file():
-            size = sample.path.stat().st_size
-        digest.update(json.dumps([sample.id, size, flips and may_flip(sample.captions)]).encode())
-    for index in sorted({round(place) for place in np.linspace(0, len(dataset) - 1, _PROBES)}):
-        try:
-            digest.update(dataset.photo(index).pixels.data)
-        except ImageError:
-            digest.update(b"unreadable")
-    return digest.hexdigest()
-
-
-def _variation(augment: TrainingAugment) -> dict[str, Any]:
-    return {
-        "scale": list(augment.scale),
-        "ratio": list(augment.ratio),
-        "jitter": augment.jitter,
-        "flip": augment.flip,
-    }
-
-
 def _keep_description(path: Path, description: dict[str, Any]) -> None:
     text = json.dumps(description, indent=2) + "\n"
     try:
@@ -293,7 +251,3 @@ def _keep_description(path: Path, description: dict[str, Any]) -> None:
             f"{path.parent} holds features of other settings ({', '.join(differing)} differ); delete the folder, "
             "or choose another cache.folder"
         )
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,13 @@ from captioner.data.draws import Draw, Photos, generator_of
 from captioner.data.feature_cache import FeatureCache, StoredFeatures
 from captioner.data.feature_writer import write_features
 from captioner.data.samples import CaptionSample
+from captioner.data.shards import Shards
 from captioner.errors import CaptionerError, DataError, ImageError, UsageError
 from captioner.image.augment import TrainingAugment
 from captioner.image.decode import Photo, read_photo
 from captioner.image.transforms import ImageTransform
 from captioner.models.encoder import ImageEncoder
+from tests.data.test_shards import foreign
 
 GREY = (0.5, 0.5, 0.5)
 TRANSFORM = ImageTransform((32, 32), fit="squash", mean=GREY, std=GREY)
@@ -149,6 +153,39 @@ def test_other_photos_lead_to_another_folder(dataset: Folder, tmp_path: Path) ->
     assert stored(Folder(tmp_path / "photos", 4), tmp_path, augment=None).folder != plain
 
 
+def test_a_photo_edited_to_the_same_size_leads_to_another_folder(tmp_path: Path) -> None:
+    dataset = Folder(tmp_path / "photos", 30)
+    for path in dataset.paths:
+        os.utime(path, (1, 1))
+    before = stored(dataset, tmp_path, augment=None).folder
+    path = dataset.paths[1]  # none of the few whose pixels are looked at
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.write_bytes(content)
+    os.utime(path, (1, 1))
+    assert stored(dataset, tmp_path, augment=None).folder != before
+    content[-20] ^= 1
+    path.write_bytes(content)
+    assert stored(dataset, tmp_path, augment=None).folder == before
+
+
+def test_a_copy_of_the_photos_leads_to_the_same_folder(dataset: Folder, tmp_path: Path) -> None:
+    before = stored(dataset, tmp_path).folder
+    shutil.copytree(tmp_path / "photos", tmp_path / "copy")
+    assert stored(Folder(tmp_path / "copy"), tmp_path).folder == before
+
+
+def test_what_one_file_holds_for_many_photos_is_looked_at_too(tmp_path: Path) -> None:
+    photos = {f"{key:02d}": {"caption": "a dog"} for key in range(30)}
+    foreign(tmp_path / "a.tar", photos)
+    before = stored(Shards("a.tar", root=tmp_path), tmp_path, augment=None).folder
+    content = bytearray((tmp_path / "a.tar").read_bytes())
+    at = content.index(b"IEND", content.index(b"01.png")) + 4  # the checksum of the end, which nobody reads
+    content[at] ^= 1
+    (tmp_path / "a.tar").write_bytes(content)
+    assert stored(Shards("a.tar", root=tmp_path), tmp_path, augment=None).folder != before
+
+
 def test_a_folder_with_other_features_is_refused(dataset: Folder, tmp_path: Path) -> None:
     file = stored(dataset, tmp_path).folder / "description.json"
     description = json.loads(file.read_text())
@@ -220,8 +257,6 @@ def test_old_caches_are_told(dataset: Folder, tmp_path: Path, capfd: pytest.Capt
 def test_too_little_room_is_told_beforehand(
     dataset: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import shutil
-
     features = stored(dataset, tmp_path)
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
