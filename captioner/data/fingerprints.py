@@ -51,9 +51,13 @@ def look(photo: Photo) -> tuple[bytes, bytes]:
 def fingerprint(path: Path) -> Fingerprint:
     """The fingerprint of a photo's file; of a file that is gone, that of an empty one."""
     try:
-        data = path.read_bytes()
+        return fingerprint_of(path.read_bytes())
     except OSError:
-        data = b""
+        return fingerprint_of(b"")
+
+
+def fingerprint_of(data: bytes) -> Fingerprint:
+    """The fingerprint of a photo, encoded as in a file."""
     digest = hashlib.sha256(data).digest()
     try:
         return Fingerprint(digest, *look(read_photo(data, min_size=ENOUGH)))

@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from captioner.data.faults import Faults, OnBad
+from captioner.data.fingerprints import Fingerprint, fingerprint, fingerprint_of
 from captioner.data.photo_folder import check_inside, check_photo_name, existing_folder, list_photos
+from captioner.data.processes import cores, in_processes
 from captioner.data.report import ReadingReport
 from captioner.data.samples import CaptionSample, sample_at
-from captioner.data.splits import SPLITS, check_split, share, usual_name
+from captioner.data.splits import (
+    SPLITS,
+    SplitBy,
+    check_split,
+    check_split_by,
+    share,
+    shares_by_content,
+    usual_name,
+)
 from captioner.data.tables import text_in, texts_in
 from captioner.data.text_files import check_text
 from captioner.errors import DataError, ImageError, UsageError
 from captioner.image.decode import Photo, read_photo
+
+_shared: dict[tuple[Path, str, str, bool], list[str]] = {}  # splits by content, of this process
 
 
 class HuggingFace:
@@ -23,7 +38,7 @@ class HuggingFace:
 
     An `Image` column holds a photo's bytes or its path; a column of text or binary is taken likewise. Captions are a
     column of text or of lists of texts. Rows are one photo each. A dataset with splits ("train", "validation", "test")
-    gives its own; one without is split by a column or by a hash of each row's id.
+    gives its own; one without is split by a column, or by a hash of each row's id or photo.
 
     Args:
         root: The folder that `save_to_disk` wrote.
@@ -33,7 +48,8 @@ class HuggingFace:
         id_column: Holds the sample's id, text or a whole number. None: the photo's path or name where it has
             one, else the row's number.
         split_column: Holds the split's name, where the dataset has no splits. None: 80 % train, 10 % val, 10 % test
-            by a hash of the id.
+            as `split_by` says.
+        split_by: "hash" of the id, or "content": of the photo, near-identical ones together.
         on_bad: "stop" at a row that is wrong, or "skip" it.
         allow_outside: Read what lies outside `root` too.
 
@@ -42,7 +58,7 @@ class HuggingFace:
         stores: The files that hold the rows.
 
     Raises:
-        UsageError: `split` is not known, or the package `datasets` is not installed.
+        UsageError: `split` or `split_by` is not known, or the package `datasets` is not installed.
         DataError: The dataset cannot be read, lacks a column or the split, or a row is malformed.
     """
 
@@ -55,10 +71,12 @@ class HuggingFace:
         caption_column: str = "caption",
         id_column: str | None = None,
         split_column: str | None = None,
+        split_by: SplitBy = "hash",
         on_bad: OnBad = "stop",
         allow_outside: bool = False,
     ) -> None:
         split = check_split(split, "a Hugging Face dataset")
+        check_split_by(split_by)
         faults = Faults(on_bad)
         self.root = existing_folder(root, "root of the Hugging Face dataset")
         self.image_column = image_column
@@ -68,6 +86,9 @@ class HuggingFace:
             check_inside(store, "rows of the Hugging Face dataset", None if allow_outside else self.root)
         _check_columns(self._rows, [image_column, caption_column, id_column, split_column], self.root)
         self._rows = _undecoded(self._rows, image_column)
+        shares: list[str] | None = None
+        if split_by == "content" and split_column is None and not own_splits:
+            shares = self._shares(allow_outside)
         light = self._rows.remove_columns([image_column])  # captions are read without the photos
         empty = bare = 0
         found: dict[str, tuple[int, CaptionSample]] = {}
@@ -80,7 +101,9 @@ class HuggingFace:
                 if name is not None and not inside:
                     name = check_photo_name(name, where, allow_outside=allow_outside)
                 own = _id(row, id_column, where) if id_column else (name or f"{number:08d}")
-                if not own_splits and _split_of(row, split_column, own, where) != split:
+                if shares is not None and shares[number] != split:
+                    continue
+                if shares is None and not own_splits and _split_of(row, split_column, own, where) != split:
                     continue
                 if own in found:
                     raise DataError(
@@ -112,6 +135,19 @@ class HuggingFace:
             messages=tuple(faults.messages),
             missing=tuple(str(sample.path) for sample in missing[:1000]),
         )
+
+    def _shares(self, allow_outside: bool) -> list[str]:
+        """The split of every row by its photo; all are read."""
+        key = (self.root, self.image_column, self._rows._fingerprint, allow_outside)
+        if key in _shared:  # by another split of the same rows
+            return _shared[key]
+        photos = _Photos(self._rows, self.image_column, self.root, allow_outside)
+        prints = in_processes(photos, range(len(self._rows)), processes=cores())
+        bar = tqdm(
+            prints, total=len(self._rows), desc="comparing photos", unit="photo", disable=None, leave=False
+        )
+        _shared[key] = shares_by_content(list(bar))
+        return _shared[key]
 
     def _present(
         self, found: list[tuple[int, CaptionSample]], faults: Faults, allow_outside: bool
@@ -150,6 +186,26 @@ class HuggingFace:
             return read_photo(data, min_size=min_size)
         except ImageError as error:
             raise ImageError(f"{self.root}: row {number} ({sample.id}): {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Photos:
+    """What the photo of a row is recognised by; safe in worker processes."""
+
+    rows: Any
+    column: str
+    root: Path
+    allow_outside: bool
+
+    def __call__(self, number: int) -> Fingerprint:
+        """The fingerprint of a row's photo; of one that is missing or may not be read, that of an empty file."""
+        value = self.rows[number][self.column]
+        data = _bytes_of(value)
+        if data is not None:
+            return fingerprint_of(data)
+        name = str(value.get("path") if isinstance(value, Mapping) else value)
+        listing = list_photos(self.root, [name], allow_outside=self.allow_outside)
+        return fingerprint(self.root / name) if listing.there else fingerprint_of(b"")
 
 
 def _open(root: Path, split: str) -> tuple[Any, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -581,6 +583,29 @@ def test_rows_of_a_hugging_face_dataset_outside_the_root_are_read_only_when_allo
     with pytest.raises(DataError, match=r"which leads to \S+elsewhere\.arrow, lies outside data\.root="):
         HuggingFace(saved, "train", split_column="split")
     assert len(HuggingFace(saved, "train", split_column="split", allow_outside=True)) == 1
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_like_photos_of_a_hugging_face_dataset_stay_together(root: Path, inside: bool) -> None:
+    photos = []
+    for number in range(24):  # every other one is the one before, saved again
+        blobs = np.random.default_rng(number // 2).integers(0, 256, (9, 9, 3), np.uint8)
+        picture = Image.fromarray(blobs).resize((96, 96), Image.Resampling.BICUBIC)
+        photos.append(f"{number}.jpg")
+        picture.save(root / photos[-1], quality=90 - number % 2 * 30)
+    content = [(root / name).read_bytes() for name in photos] if inside else photos
+    saved = save(root, {"image": content, "caption": [f"number {n}" for n in range(24)]})
+    for name in photos:
+        (root / name).rename(saved / name)
+    split_of = {}
+    for split in ("train", "val", "test"):
+        with contextlib.suppress(DataError):  # where so few photos leave a split empty
+            data = HuggingFace(saved, split, split_by="content")
+            split_of |= {data[index].captions[0]: split for index in range(len(data))}
+    assert len(split_of) == 24
+    assert all(split_of[f"number {n}"] == split_of[f"number {n + 1}"] for n in range(0, 24, 2))
+    with pytest.raises(UsageError, match="split_by='name' is not known; choose hash or content"):
+        HuggingFace(saved, "train", split_by="name")  # type: ignore[arg-type]
 
 
 REACHED = {
