@@ -5,7 +5,8 @@
 
 Writes SHARDS/train-000000.tar and so on, and SHARDS/index.json, which says how many samples each has. The bytes depend
 on the dataset alone. Shards that are there are kept: started again after a kill it writes what is missing; whether they
-are of the same dataset and size is checked by SHARDS/made-from.json. --check decodes every photo first.
+are of the same settings, captions and sizes of photos is checked by SHARDS/made-from.json. --check decodes every photo
+first. What was left out is named in every run; SHARDS/train-000000.left-out.json and the like keep the photos.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from captioner.config import conf_dir, fail
 from captioner.data.open import open_split, split_names
+from captioner.data.report import left_out
 from captioner.data.samples import CaptionDataset
-from captioner.data.shard_writer import Written, write_index, write_shard
+from captioner.data.shard_writer import Written, describe_captions, write_index, write_shard
 from captioner.errors import CaptionerError, UsageError
 from captioner.files import json_text, output_folder, replace_file
 
@@ -78,8 +80,9 @@ def prepare(arguments: argparse.Namespace) -> None:
         arguments.processes, multiprocessing.get_context("spawn")
     ) as pool:
         for split in splits:
-            size = len(_open(settings, split))
-            keep_origin(folder, split, settings, size, arguments.per_shard)
+            dataset = _open(settings, split)
+            size = len(dataset)
+            keep_origin(folder, split, settings, dataset, arguments.per_shard)
             job = partial(
                 _write,
                 settings,
@@ -97,24 +100,32 @@ def prepare(arguments: argparse.Namespace) -> None:
                 print(f"{shard.name}: {shard.samples:,} samples, {shard.size / 1e6:.1f} MB", file=sys.stderr)
     write_index(folder, written)
     samples, seconds = sum(shard.samples for shard in written), time.monotonic() - start
-    left_out = sum(len(shard.faults) for shard in written)
+    unreadable = sum(len(shard.faults) for shard in written)
+    for line in left_out({split: _open(settings, split) for split in splits}):
+        print(line, file=sys.stderr)
     print(
         f"{samples:,} samples in {len(written):,} shards, {sum(s.size for s in written) / 1e9:.2f} GB, "
-        f"{left_out:,} photos left out; {samples / seconds:.0f} photos/s: {folder}"
+        f"{unreadable:,} unreadable photos left out; {samples / seconds:.0f} photos/s: {folder}"
     )
 
 
-def keep_origin(folder: Path, split: str, settings: dict[str, Any], size: int, per_shard: int) -> None:
+def keep_origin(
+    folder: Path, split: str, settings: dict[str, Any], dataset: CaptionDataset, per_shard: int
+) -> None:
     """Refuse to go on with shards of other data."""
     path = folder / "made-from.json"
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     # Reading settings say nothing about which samples there are.
     reading = ("num_workers", "batch_size", "captions_per_image")
     data = {key: value for key, value in settings.items() if key not in reading}
-    own = json.loads(json_text({"data": data, "images": size, "per_shard": per_shard}))
+    content = describe_captions(dataset)
+    own = json.loads(
+        json_text({"data": data, "images": len(dataset), "content": content, "per_shard": per_shard})
+    )
     if kept.get(split, own) != own:
         raise UsageError(
-            f"{folder} holds {split} shards of other data or another --per-shard; choose another --out, or delete them"
+            f"{folder} holds {split} shards of other data, of captions before they were edited, or of another "
+            "--per-shard; choose another --out, or delete them"
         )
     text = json_text({**kept, split: own}, indent=1) + "\n"
     replace_file(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))

@@ -1,5 +1,7 @@
 """How does a dataset become tar shards? The same bytes on every machine, each shard complete or not there.
 
+What was left out of a shard is kept beside it, so that whoever goes on after a stop can tell of it.
+
 A sample is `000000012.jpg`, the photo's file as it is, and `000000012.json` with its id and captions; pixels that have
 no file become PNG. Keys are numbers within the split.
 """
@@ -95,8 +97,11 @@ def write_shard(
                     record = {"id": sample.id, "captions": list(sample.captions)}
                     _add(tar, f"{index:09d}.{suffix}", photo)
                     _add(tar, f"{index:09d}.json", json_text(record).encode())
+            _keep_faults(path, faults)  # before the shard has its name: a shard that is there has its faults
 
         replace_file(path, write)
+    else:
+        faults = _kept_faults(path)
     with path.open("rb") as file:
         md5 = hashlib.file_digest(file, "md5").hexdigest()
     samples = sum(1 for _ in read_samples(str(path), wanted=lambda suffix: False))
@@ -127,6 +132,40 @@ def write_index(folder: Path, shards: list[Written]) -> None:
     }
     text = json_text(index, indent=1) + "\n"
     replace_file(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
+
+
+def describe_captions(dataset: CaptionDataset) -> str:
+    """A checksum of all ids and captions, and of the sizes of the photos' files."""
+    digest = hashlib.sha256()
+    for index in range(len(dataset)):
+        sample = dataset[index]
+        size = sample.path.stat().st_size if sample.path is not None and sample.path.is_file() else -1
+        digest.update(json.dumps([sample.id, sample.captions, size]).encode())
+    return digest.hexdigest()
+
+
+def _fault_file(shard: Path) -> Path:
+    return shard.with_suffix(".left-out.json")
+
+
+def _keep_faults(shard: Path, faults: list[str]) -> None:
+    path = _fault_file(shard)
+    if not faults:
+        path.unlink(missing_ok=True)
+        return
+    text = json_text(faults, indent=1) + "\n"
+    replace_file(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
+
+
+def _kept_faults(shard: Path) -> list[str]:
+    """What was left out of a shard that is there."""
+    path = _fault_file(shard)
+    if not path.exists():
+        return []
+    try:
+        return [str(fault) for fault in json.loads(path.read_text(encoding="utf-8"))]
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path} is damaged ({error}); delete it and {shard.name}") from error
 
 
 def _photo(dataset: CaptionDataset, index: int, *, check: bool) -> tuple[bytes, str]:

@@ -385,8 +385,36 @@ def test_preparing_again_keeps_what_is_there_and_refuses_other_data(prepared: Pa
     other = prepare("data=scenes", *SMALL, "--per-shard", "8", *arguments)
     assert other.returncode == 2
     assert other.stderr.startswith(
-        f"error: {prepared} holds train shards of other data or another --per-shard"
+        f"error: {prepared} holds train shards of other data, of captions before they were edited, or of another --per"
     )
+
+
+def test_what_is_left_out_is_named_in_every_run_and_edited_captions_are_noticed(tmp_path: Path) -> None:
+    root, out = tmp_path / "root", tmp_path / "out"
+    (root / "images").mkdir(parents=True)
+    rows = ["image,caption,split", "gone.png,A dog.,train", "a.png,A dog.,train,too", "a.png,One dog.,train"]
+    for name in ("a", "b"):
+        Image.new("RGB", (8, 8)).save(root / "images" / f"{name}.png")
+    (root / "images" / "page.png").write_text("<html>")
+    rows += ["b.png,A cow.,train", "page.png,A page.,train"]
+    (root / "captions.csv").write_text("\n".join(rows))
+    arguments = (
+        "data=table", f"data.root={root}", "data.split_column=split", "data.on_bad=skip", "--on-bad", "skip",
+        "--splits", "train", "--out", str(out),
+    )  # fmt: skip
+    for _ in range(2):
+        done = prepare(*arguments)
+        assert done.returncode == 0, done.stderr
+        assert "2 samples in 1 shards" in done.stdout
+        assert "1 unreadable photos left out" in done.stdout
+        assert "skipped: " in done.stderr
+        assert "page.png is a web page" in done.stderr
+        assert "captions.csv:3: 4 columns, and 3 in the header" in done.stderr
+        assert "1 image not in the folder, 1 caption without image, 1 faulty entry)" in done.stderr
+    (root / "captions.csv").write_text("\n".join(rows).replace("cow", "cat"))
+    again = prepare(*arguments)
+    assert again.returncode == 2
+    assert "of captions before they were edited" in again.stderr
 
 
 STREAMED = (
