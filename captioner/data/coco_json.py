@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from captioner.data.entry_lines import EntryLines
 from captioner.data.faults import Faults
 from captioner.data.text_files import read_text
 from captioner.errors import DataError
@@ -46,12 +47,13 @@ def entries_of(content: dict[str, Any], key: str, path: Path) -> list[dict[str, 
 def numbered_entries(
     content: dict[str, Any], key: str, path: Path, faults: Faults
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each object of the list under `key`, with its file and place.
+    """Each object of the list under `key`, with its file and place; `faults` adds the line.
 
     Raises:
         DataError: There is no such list, or what it holds is no object, unless `faults` skips that.
     """
     entries = content.get(key)
+    faults.place = EntryLines(path)
     if not isinstance(entries, list):
         raise DataError(f"{path} has no list {key!r}; a COCO captions file has 'images' and 'annotations'")
     for number, entry in enumerate(entries):

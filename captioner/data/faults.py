@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Literal, get_args
 
@@ -24,6 +25,7 @@ class Faults:
     Attributes:
         count: Entries left out.
         messages: What was wrong with them, each with file and line or field; the first 1,000.
+        place: Makes messages more exact, where a reader knows how; None leaves them.
 
     Raises:
         UsageError: `on_bad` is something else.
@@ -35,6 +37,7 @@ class Faults:
         self.skip = on_bad == "skip"
         self.count = 0
         self.messages: list[str] = []
+        self.place: Callable[[str], str] | None = None
 
     def __enter__(self) -> None:
         return None
@@ -42,7 +45,11 @@ class Faults:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        if not (self.skip and isinstance(error, DataError)):
+        if not isinstance(error, DataError):
+            return False
+        if self.place is not None and (not self.skip or self.count < _KEPT):
+            error.args = (self.place(str(error)),)
+        if not self.skip:
             return False
         self.count += 1
         if self.count <= _KEPT:
