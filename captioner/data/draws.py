@@ -77,7 +77,7 @@ class Photos:
             return self.transform(self.dataset.photo(draw.index, min_size=self.min_size))[0]
         variation = self.augment.draw(generator)
         photo = self.dataset.photo(draw.index, min_size=self.augment.least_size(variation))
-        flip = may_flip(self.dataset[draw.index].captions)
+        flip = may_flip(self.dataset[draw.index].captions, self.augment.sides)
         return self.augment.vary(photo, variation, may_flip=flip)
 
     def blank(self, draw: Draw | None = None) -> Tensor:

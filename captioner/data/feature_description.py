@@ -41,14 +41,16 @@ def describe_encoder(encoder: ImageEncoder) -> dict[str, Any]:
     }
 
 
-def describe_images(dataset: CaptionDataset, *, flips: bool, memory: Path | None = None) -> str:
+def describe_images(
+    dataset: CaptionDataset, *, augment: TrainingAugment | None, memory: Path | None = None
+) -> str:
     """A checksum of what a dataset shows: the bytes of all its files, and the pixels of a few photos.
 
     Its files are the photos' own, or those that hold many: `stores` of datasets that have such.
 
     Args:
         dataset: The dataset.
-        flips: Whether it matters which captions allow a photo to be mirrored.
+        augment: What varies the photos: with it, it matters which captions allow a photo to be mirrored.
         memory: As of `content_digest`.
     """
     digest = hashlib.sha256()
@@ -57,7 +59,8 @@ def describe_images(dataset: CaptionDataset, *, flips: bool, memory: Path | None
         sample = dataset[index]
         if sample.path is not None:
             files.append(sample.path)
-        digest.update(json.dumps([sample.id, flips and may_flip(sample.captions)]).encode())
+        flips = augment is not None and may_flip(sample.captions, augment.sides)
+        digest.update(json.dumps([sample.id, flips]).encode())
     digest.update(content_digest(files, memory=memory).encode())
     for index in sorted({round(place) for place in np.linspace(0, len(dataset) - 1, _PROBES)}):
         try:

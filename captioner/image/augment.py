@@ -6,9 +6,10 @@ and saturation as in torchvision's ColorJitter. Hue is left alone: captions name
 
 from __future__ import annotations
 
+import functools
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass
 
 import torch
@@ -18,13 +19,30 @@ from captioner.errors import UsageError
 from captioner.image.decode import Photo
 from captioner.image.transforms import ImageTransform
 
-_SIDES = re.compile(r"\b(left|right)", re.IGNORECASE)  # also leftmost, right-hand; not bright, upright
+SIDES = ("left", "right")
+"""The English words of the sides."""
+
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
-def may_flip(captions: Iterable[str]) -> bool:
-    """Whether all `captions` stay true of the mirrored photo: none speaks of left or right (in English)."""
-    return not any(_SIDES.search(caption) for caption in captions)
+def may_flip(captions: Iterable[str], sides: Sequence[str] = SIDES) -> bool:
+    """Whether all `captions` stay true of the mirrored photo: none speaks of a side.
+
+    Args:
+        captions: Of one photo.
+        sides: How words of sides begin: "left" is found in leftmost too, not in cleft. In scripts without capitals,
+            many of which do not part words, they are found anywhere.
+    """
+    pattern = _pattern(tuple(sides))
+    return pattern is None or not any(pattern.search(caption) for caption in captions)
+
+
+@functools.cache
+def _pattern(sides: tuple[str, ...]) -> re.Pattern[str] | None:
+    cased = [word for word in sides if word[:1].lower() != word[:1].upper()]
+    others = [word for word in sides if word not in cased]
+    choices = [*(rf"\b{re.escape(word)}" for word in cased), *map(re.escape, others)]
+    return re.compile("|".join(choices), re.IGNORECASE) if choices else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +75,7 @@ class TrainingAugment:
         jitter: Brightness, contrast and saturation are each multiplied by a factor from 1 − jitter to 1 +
         jitter.
         flip: Chance (0–1) of mirroring a photo whose captions allow it.
+        sides: Words, or how they begin, that forbid mirroring; as of `may_flip`. Name those of the captions' language.
 
     Raises:
         UsageError: A value is out of range.
@@ -68,6 +87,7 @@ class TrainingAugment:
     ratio: tuple[float, float] = (0.8, 1.25)
     jitter: float = 0.2
     flip: float = 0.5
+    sides: Sequence[str] = SIDES
 
     def __post_init__(self) -> None:
         if not (len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1] <= 1):
@@ -77,6 +97,11 @@ class TrainingAugment:
         for name, value in (("jitter", self.jitter), ("flip", self.flip)):
             if not 0 <= value <= 1:
                 raise UsageError(f"{name} is {value}; it must be from 0 to 1")
+
+        if isinstance(self.sides, str) or not all(isinstance(word, str) and word for word in self.sides):
+            raise UsageError(
+                f"sides is {self.sides}; it must be a list of words, such as [left, right], or []"
+            )
 
     def __call__(self, photo: Photo, *, generator: torch.Generator, may_flip: bool) -> Tensor:
         """Make one varied model input.

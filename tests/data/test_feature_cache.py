@@ -145,6 +145,8 @@ def test_other_settings_lead_to_another_folder(
 def test_other_photos_lead_to_another_folder(dataset: Folder, tmp_path: Path) -> None:
     before = stored(dataset, tmp_path).folder
     plain = stored(dataset, tmp_path, augment=None).folder
+    french = dataclasses.replace(AUGMENT, sides=["chien"])
+    assert stored(dataset, tmp_path, augment=french).folder != before
     dataset.words[0] = "a dog on the right"  # which view may be mirrored matters only where views are
     assert stored(dataset, tmp_path).folder != before
     assert stored(dataset, tmp_path, augment=None).folder == plain

@@ -37,6 +37,31 @@ def test_sides_forbid_mirroring(captions: list[str], allowed: bool) -> None:
     assert may_flip(captions) is allowed
 
 
+@pytest.mark.parametrize(
+    ("sides", "caption", "allowed"),
+    [
+        (["gauche", "droit"], "un chien à GAUCHE", False),
+        (["gauche", "droit"], "à la droite d'un chat", False),
+        (["gauche", "droit"], "a dog on the left", True),
+        (["лев"], "Слева собака", True),
+        (["лев", "слева"], "Слева собака", False),
+        (["左", "右"], "一只狗在左边", False),
+        (["左", "右"], "一只狗", True),
+        (["l.ft"], "left", True),
+        ([], "left", True),
+    ],
+)
+def test_the_words_of_sides_can_be_chosen(sides: list[str], caption: str, allowed: bool) -> None:
+    assert may_flip([caption], sides) is allowed
+
+
+@pytest.mark.parametrize("sides", ["left", [""], [3]])
+def test_sides_are_a_list_of_words(sides: object) -> None:
+    transform = ImageTransform((8, 8), fit="crop", mean=GREY, std=GREY)
+    with pytest.raises(UsageError, match="it must be a list of words"):
+        TrainingAugment(transform, sides=sides)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
 def test_without_variation_it_is_the_transform(fit: Fit, photo: Photo) -> None:
     # A square crop of a photo lies anywhere; only a photo of the input's shape leaves it no choice.
