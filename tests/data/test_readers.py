@@ -260,13 +260,13 @@ FAULTS: dict[str, tuple[list[str], Callable[[bytes], bytes], str, Captions | Non
     "missing field of an entry": (
         ["coco"],
         replace('"file_name": "b.jpg"', '"name": "b.jpg"'),
-        r"train2017\.json: images\[1\] has no file_name",
+        r"train2017\.json:1: images\[1\] has no file_name",
         {"a.jpg": TRAIN["a.jpg"]},
     ),
     "missing sentences": (
         ["karpathy"],
         replace('"split": "train", "sentences"', '"split": "train", "texts"'),
-        r"flickr8k\.json: images\[0\] has no list 'sentences'",
+        r"flickr8k\.json:1: images\[0\] has no list 'sentences'",
         {"b.jpg": TRAIN["b.jpg"]},
     ),
     "cut short": (["coco", "karpathy"], *CUT, None),
