@@ -5,7 +5,8 @@
 
     photos = ray.data.read_binary_files("s3://bucket/photos", include_paths=True)
     captions = photos.map_batches(
-        CaptionBatches, fn_constructor_args=("model.safetensors",), batch_size=64, num_gpus=1, concurrency=4
+        CaptionBatches, fn_constructor_args=("model.safetensors",), batch_size=64, num_gpus=1,
+        compute=ray.data.ActorPoolStrategy(size=4),
     )
     captions.drop_columns(["bytes"]).write_json("captions")
 

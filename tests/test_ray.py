@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import secrets
 from pathlib import Path
 
 import numpy as np
@@ -36,23 +38,41 @@ def test_ray_data_captions_a_folder(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")  # no calls home
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray leaves one in the home folder
     ray = pytest.importorskip("ray")
     pytest.importorskip("ray.data")
+    photos, out = tmp_path / "photos", tmp_path / "captions"
+    photos.mkdir()
     for index in range(6):
-        (tmp_path / f"{index}.png").write_bytes(encoded(index))
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+        (photos / f"{index}.png").write_bytes(encoded(index))
+    (photos / "bad.png").write_bytes(b"<html>")
+    ray.init(
+        "local",
+        num_cpus=2,
+        object_store_memory=100 * 2**20,
+        include_dashboard=False,
+        log_to_driver=False,
+        configure_logging=False,
+    )
     try:
-        photos = ray.data.read_binary_files(str(tmp_path), include_paths=True)
-        made = photos.map_batches(
+        captions = ray.data.read_binary_files(str(photos), include_paths=True).map_batches(
             CaptionBatches,
             fn_constructor_args=(str(tiny_model),),
             fn_constructor_kwargs={"max_length": 8, "device": "cpu"},
             batch_size=4,
-            concurrency=1,
-        ).take_all()
+            compute=ray.data.ActorPoolStrategy(size=1),
+        )
+        captions.drop_columns(["bytes"]).write_json(str(out))
     finally:
         ray.shutdown()
-    captions = {Path(row["path"]).name: row["caption"] for row in made}
+    rows = [json.loads(line) for path in out.iterdir() for line in path.read_text().splitlines()]
+    made = {Path(row["path"]).name: row for row in rows}
+    assert len(rows) == len(made) == 7
+    bad = made.pop("bad.png")
+    assert bad["caption"] == ""
+    assert "a web page" in bad["error"]
     names = [f"{index}.png" for index in range(6)]
-    expected = load(tiny_model).caption([tmp_path / name for name in names], max_length=8)
-    assert captions == {name: one.text for name, one in zip(names, expected, strict=True)}
+    expected = load(tiny_model).caption([photos / name for name in names], max_length=8)
+    captions_of = {name: row["caption"] for name, row in made.items()}
+    assert captions_of == {name: one.text for name, one in zip(names, expected, strict=True)}
+    assert not any(row["error"] for row in made.values())
