@@ -17,7 +17,7 @@ from captioner.errors import CaptionerError, UsageError
 from captioner.models.captioner import Captioner, Memory
 from captioner.objectives.cross_entropy import CrossEntropy
 from captioner.objectives.objective import Lesson, Objective
-from captioner.training.ranks import shares
+from captioner.training.ranks import shares, sum_over_ranks
 
 
 class CaptionModule(lightning.LightningModule):
@@ -67,6 +67,7 @@ class CaptionModule(lightning.LightningModule):
         self.warmup = warmup
         self.final_lr = final_lr
         self.betas = betas
+        self._validated = (0.0, 0)  # nats and words of this rank's validation images so far
 
     def training_step(self, batch: CaptionBatch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
@@ -103,14 +104,23 @@ class CaptionModule(lightning.LightningModule):
         return loss
 
     def validation_step(self, batch: CaptionBatch, batch_idx: int) -> dict[str, Memory]:
-        """Log the negative log-likelihood per token, without smoothing; give the encoded images on."""
+        """Add up the negative log-likelihood, without smoothing; give the encoded images on."""
         targets = batch.tokens[:, :, 1:]
         memory = self.captioner.encode(batch.images)
         output = self.captioner.decoder(batch.tokens[:, :, :-1], memory.features)
         loss = CrossEntropy()(output.logits, targets, pad_id=self.pad_id)
-        weight = int((targets != self.pad_id).sum())
-        self.log("val/loss", loss, prog_bar=True, on_epoch=True, batch_size=weight, sync_dist=True)
+        words = int((targets != self.pad_id).sum())
+        self._validated = (self._validated[0] + float(loss) * words, self._validated[1] + words)
         return {"memory": memory}
+
+    def on_validation_epoch_start(self) -> None:
+        """Count anew."""
+        self._validated = (0.0, 0)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the mean over the words of all ranks; Lightning's own rounds their number down to whole ones a rank."""
+        nats, words = sum_over_ranks(self._validated, self.device)
+        self.log("val/loss", nats / words if words else math.nan, prog_bar=True)
 
     def configure_optimizers(self) -> Any:
         """AdamW over four groups (encoder or not, decayed or not) under one schedule."""

@@ -7,6 +7,8 @@ the mean of, each rank adds what it would add to one process.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.distributed as distributed
 from torch import Tensor
@@ -23,6 +25,22 @@ def shares(losses: Losses) -> Tensor:
     total = own.clone()
     distributed.all_reduce(total)
     return own * distributed.get_world_size() / total.clamp(min=1)
+
+
+def sum_over_ranks(values: Sequence[float], device: torch.device) -> list[float]:
+    """The sums over all ranks, in float64; the values themselves where there is one process.
+
+    Every rank must ask.
+
+    Args:
+        values: One rank's numbers.
+        device: Where the ranks' tensors meet.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return list(values)
+    total = torch.tensor(values, dtype=torch.float64, device=device)
+    distributed.all_reduce(total)
+    return [float(value) for value in total]
 
 
 def part() -> None:
