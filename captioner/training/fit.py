@@ -36,6 +36,7 @@ from captioner.text.tokenizer import Tokenizer
 from captioner.training.averaging import WeightAverage
 from captioner.training.caption_scores import CaptionScores
 from captioner.training.checkpoint import KeepBest, RandomState, SafeCheckpointIO
+from captioner.training.lost import OBSERVER, naming_the_lost
 from captioner.training.map_health import MapHealth
 from captioner.training.module import CaptionModule
 from captioner.training.precision import choose_precision
@@ -150,7 +151,8 @@ def fit(cfg: DictConfig) -> FitResult | None:
         _announce(train_set, val_set, tokenizer, model, trainer_settings["precision"])
         if start.origin is not None:
             print(f"starts from {start.origin}", file=sys.stderr)
-    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    with naming_the_lost(trainer):
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     part()
     if not trainer.is_global_zero:
         return None
@@ -164,6 +166,7 @@ def _quiet() -> None:
     """Keep Lightning's greetings and hints out of the user's way; its warnings about our own loader are wrong."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger(OBSERVER).setLevel(logging.INFO)
     warnings.filterwarnings("ignore", module=r"lightning\..*")
     warnings.filterwarnings("ignore", message=r".*(num_workers|LeafSpec|lr_scheduler\.step).*")
 
