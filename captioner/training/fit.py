@@ -34,6 +34,7 @@ from captioner.models.captioner import Captioner
 from captioner.objectives.objective import Course
 from captioner.text.tokenizer import Tokenizer
 from captioner.training.averaging import WeightAverage
+from captioner.training.batch_norms import SynchronisedBatchNorms
 from captioner.training.caption_scores import CaptionScores
 from captioner.training.checkpoint import KeepBest, RandomState, SafeCheckpointIO
 from captioner.training.lost import OBSERVER, naming_the_lost
@@ -200,7 +201,10 @@ def _make_trainer(
             **{"log_every_n_steps": 10, **settings},
             callbacks=callbacks,
             logger=build(cfg.logger) if cfg.logger else False,
-            plugins=[SafeCheckpointIO()],
+            plugins=[
+                SafeCheckpointIO(),
+                *([SynchronisedBatchNorms()] if settings.get("sync_batchnorm") else []),
+            ],
             default_root_dir=output_dir,
             use_distributed_sampler=False,  # the loader deals out the data itself
             enable_progress_bar=False,

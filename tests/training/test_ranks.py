@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from captioner.train import train
 from captioner.training.fit import fit
 from tests.conftest import TINY, compose
 from tests.training.together import train_ranks
@@ -42,7 +41,7 @@ def test_two_processes_have_the_losses_and_scores_of_one_with_the_doubled_batch(
     uneven = "data.val.size=13"  # a rank has one less, and each a last batch that is not full
     fit(compose("train", *STEADY, *encoder, uneven, "data.batch_size=8", f"output_dir={one}"))
     cfg = compose("train", *STEADY, *encoder, uneven, *TWO, "data.batch_size=4", f"output_dir={two}")
-    train_ranks(cfg, train)
+    train_ranks(cfg)
     losses = column(one, "train/loss")
     assert len(losses) == 12
     assert losses[-1] < losses[0]
@@ -57,7 +56,7 @@ def test_two_processes_have_the_losses_and_scores_of_one_with_the_doubled_batch(
 
 def test_a_rank_without_data_of_its_own_stops_nobody(tmp_path: Path) -> None:
     few = ("data.train.size=1", "data.val.size=1", "data.batch_size=2", "validate_captions=2")
-    train_ranks(compose("train", *STEADY, *few, *TWO, f"output_dir={tmp_path}"), train)
+    train_ranks(compose("train", *STEADY, *few, *TWO, f"output_dir={tmp_path}"))
     assert len(column(tmp_path, "train/loss")) == 2
     assert len(column(tmp_path, "val/loss")) == 2
     fit(compose("train", *STEADY, *few, f"output_dir={tmp_path / 'one'}"))

@@ -7,9 +7,13 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig
+
+from captioner.config import status_of
+from captioner.train import train
 
 Task = Callable[[DictConfig], int]
 PRELOADED = ["captioner.bulk.command", "captioner.explain.describe", "captioner.training.fit", "timm"]
@@ -25,8 +29,22 @@ def forkserver() -> multiprocessing.context.ForkServerContext:
     return server
 
 
-def train_ranks(cfg: DictConfig, task: Task, *, ranks: int = 2, timeout: float = 300) -> None:
-    """Call `task` with `cfg` in ranks that meet on this machine; fails with what a rank wrote if one fails."""
+@dataclass(frozen=True)
+class Ended:
+    """What ranks left behind, one by one."""
+
+    statuses: list[int | None]
+    told: list[str]
+
+
+def train_ranks(cfg: DictConfig, task: Task = train, *, ranks: int = 2) -> None:
+    """Call `task` with `cfg` in ranks that meet on this machine; fails with what they wrote if one fails."""
+    ended = run_ranks(cfg, task, ranks=ranks)
+    assert ended.statuses == [0] * ranks, "\n".join(ended.told)
+
+
+def run_ranks(cfg: DictConfig, task: Task = train, *, ranks: int = 2, timeout: float = 300) -> Ended:
+    """As `train_ranks`, where ranks may fail."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -41,10 +59,10 @@ def train_ranks(cfg: DictConfig, task: Task, *, ranks: int = 2, timeout: float =
         process.start()
     for process in processes:
         process.join(timeout)
-    ended = [process.exitcode for process in processes]
+    statuses = [process.exitcode for process in processes]
     for process in processes:
         process.kill()
-    assert ended == [0] * ranks, "\n".join(log.read_text() for log in logs)
+    return Ended(statuses, [log.read_text() for log in logs])
 
 
 def _rank(cfg: DictConfig, task: Task, rank: int, ranks: int, port: int, log: Path) -> None:
@@ -58,4 +76,4 @@ def _rank(cfg: DictConfig, task: Task, rank: int, ranks: int, port: int, log: Pa
     with log.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    sys.exit(task(cfg))
+    sys.exit(status_of(lambda: task(cfg)))
