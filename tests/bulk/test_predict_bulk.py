@@ -25,10 +25,11 @@ from captioner.errors import UsageError
 from captioner.pipeline import load
 from captioner.predict import predict
 from tests.conftest import Finished, compose
+from tests.training.together import forkserver
 
 Command = Callable[..., Finished]
 PHOTOS = 30
-KILLS = int(os.environ.get("CAPTIONER_KILLS", "5"))
+KILLS = int(os.environ.get("CAPTIONER_KILLS", "20"))
 
 
 @pytest.fixture(scope="module")
@@ -122,8 +123,7 @@ def test_torchruns_processes_are_the_shares(
 def test_a_run_killed_at_random_moments_loses_and_repeats_nothing(
     photos: Path, whole: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
-    server = multiprocessing.get_context("forkserver")  # new interpreters would take seconds to start
-    server.set_forkserver_preload(["captioner.bulk.command", "captioner.explain.describe", "timm"])
+    server = forkserver()  # new interpreters would take seconds to start
     cfg = compose("predict", *arguments(tiny_model, photos / "list.txt", tmp_path))
 
     def start() -> multiprocessing.process.BaseProcess:
