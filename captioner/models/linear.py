@@ -112,6 +112,12 @@ def _kept(weight: Tensor, dtype: torch.dtype) -> Tensor:
     return copied[1]
 
 
+def forget_copies(module: nn.Module) -> None:
+    """Make new shorter copies of the module's weights when next asked: for who changes them unseen."""
+    for weight in module.parameters():
+        _COPIES.pop(weight, None)  # type: ignore[no-untyped-call]
+
+
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if torch.compiler.is_compiling():
         whole: Tensor = _whole(x, weight, bias)

@@ -47,9 +47,9 @@ from captioner.training.recompute import recompute_activations
 from captioner.training.sample_overlays import SampleOverlays
 from captioner.training.skipped import SkippedPhotos
 from captioner.training.start import model_from_file, new_model
+from captioner.training.strategy import FullyShardedStrategy, choose_strategy, refuse_with_split
+from captioner.training.whole import WholeWeights
 from captioner.version import __version__
-
-_SHARDED = ("fsdp", "deepspeed", "model_parallel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,9 @@ def fit(cfg: DictConfig) -> FitResult | None:
         start = model_from_file(cfg, train_set, given=_given(), output_dir=output_dir)
     model, tokenizer, transform = start.captioner, start.tokenizer, start.transform
     encoder = model.encoder
+    split = isinstance(trainer_settings["strategy"], FullyShardedStrategy)
+    if split:
+        refuse_with_split(cfg, model, transform)
     if cfg.recompute_encoder:
         recompute_activations(encoder)
     data = CaptionDataModule(
@@ -126,7 +129,8 @@ def fit(cfg: DictConfig) -> FitResult | None:
     def write(epoch: int, scores: dict[str, float]) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         full = {**card, "epoch": epoch + 1, "scores": scores, "date": now}
-        save(model_file, Bundle(model, tokenizer, transform, start.spec, full))
+        # The one that was validated, which stands in for one whose weights are split.
+        save(model_file, Bundle(module.captioner, tokenizer, transform, start.spec, full))
 
     callbacks: list[Callback] = [
         Progress(),
@@ -143,10 +147,11 @@ def fit(cfg: DictConfig) -> FitResult | None:
         )
     if cfg.patience is not None:
         callbacks.append(EarlyStopping(cfg.monitor, mode=cfg.monitor_mode, patience=cfg.patience))
+    # The last but for the checkpoint, which Lightning writes last.
     if cfg.ema is not None:
-        callbacks.append(
-            WeightAverage(cfg.ema, started=start.origin is not None)
-        )  # the last but for the checkpoint, which Lightning writes last
+        callbacks.append(WeightAverage(cfg.ema, started=start.origin is not None))
+    if split:
+        callbacks.append(WholeWeights())
     trainer = _make_trainer(cfg, trainer_settings, callbacks, output_dir)
     if trainer.is_global_zero:
         _announce(train_set, val_set, tokenizer, model, trainer_settings["precision"])
@@ -184,11 +189,7 @@ def _checkpoint(resume: str | None) -> str | None:
 
 def _trainer_settings(cfg: DictConfig) -> dict[str, Any]:
     settings: dict[str, Any] = OmegaConf.to_container(cfg.trainer, resolve=True)  # type: ignore[assignment]
-    if any(name in str(settings["strategy"]) for name in _SHARDED):
-        raise UsageError(
-            f"trainer.strategy={settings['strategy']} splits the weights, and validation captions with whole ones; "
-            "take strategy=ddp, or strategy=lean where memory is short"
-        )
+    settings["strategy"] = choose_strategy(settings["strategy"])
     settings["precision"] = choose_precision(str(settings["precision"]), str(settings["accelerator"]))
     return settings
 

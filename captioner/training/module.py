@@ -18,6 +18,7 @@ from captioner.models.captioner import Captioner, Memory
 from captioner.objectives.cross_entropy import CrossEntropy
 from captioner.objectives.objective import Lesson, Objective
 from captioner.training.ranks import shares, sum_over_ranks
+from captioner.training.sharding import gather_decoder, shard
 
 
 class CaptionModule(lightning.LightningModule):
@@ -69,8 +70,14 @@ class CaptionModule(lightning.LightningModule):
         self.betas = betas
         self._validated = (0.0, 0)  # nats and words of this rank's validation images so far
 
+    def configure_model(self) -> None:
+        """Split the weights over the processes, where the strategy asks for it: only then is there a mesh."""
+        if self.device_mesh is not None:
+            shard(self.captioner, self.device_mesh["data_parallel"])
+
     def training_step(self, batch: CaptionBatch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
+        gather_decoder(self.captioner)
         if self.captioner.encoder.frozen and isinstance(batch.images, Tensor):
             # Once for all models and passes of the objective.
             batch = dataclasses.replace(batch, images=self.captioner.encoder(batch.images))
