@@ -9,7 +9,7 @@ import lightning
 import torch
 
 from captioner.data.batch import CaptionBatch, collate
-from captioner.data.draws import Covered, Encoded, OnBad, Photos, Pictures, input_sizes
+from captioner.data.draws import Encoded, OnBad, Photos, drawn_pictures, input_sizes
 from captioner.data.feature_cache import FeatureCache, StoredFeatures
 from captioner.data.feature_writer import write_features
 from captioner.data.loader import EpochOrder, ResumableLoader
@@ -117,6 +117,7 @@ class CaptionDataModule(lightning.LightningDataModule):
         self._stored: dict[str, StoredFeatures] = {}
         self._shapes: dict[str, list[tuple[int, int]]] = {}
         self._place: dict[str, int] = {"epoch": 0, "done": 0}
+        self._training: ResumableLoader | None = None
 
     def setup(self, stage: str) -> None:
         """Write the features that are not stored yet; every process does its share."""
@@ -156,6 +157,7 @@ class CaptionDataModule(lightning.LightningDataModule):
         """Shuffled, augmented batches; goes on where a loaded checkpoint stood."""
         loader = self._loader("train", self.train_set, self.augment)
         loader.epoch, loader.done = self._place["epoch"], self._place["done"]
+        self._training = loader
         return loader
 
     def val_dataloader(self) -> ResumableLoader:
@@ -193,7 +195,7 @@ class CaptionDataModule(lightning.LightningDataModule):
             )
         special = self.tokenizer
         stored = self._stored.get(split)
-        pictures = stored or _pictures(
+        pictures = stored or drawn_pictures(
             dataset, transform=self.transform, augment=augment, cover=self.cover if train else 0.0
         )
         return ResumableLoader(
@@ -231,7 +233,7 @@ class CaptionDataModule(lightning.LightningDataModule):
         return ResumableLoader(
             Streamed(
                 functools.partial(
-                    _pictures, transform=self.transform, augment=self.augment, cover=self.cover
+                    drawn_pictures, transform=self.transform, augment=self.augment, cover=self.cover
                 ),
                 self.tokenizer,
                 captions_per_image=self.captions_per_image,
@@ -282,6 +284,8 @@ class CaptionDataModule(lightning.LightningDataModule):
                 f"the checkpoint stands in the middle of an epoch, and {told}: samples would be lost or repeated; "
                 "resume with what it was"
             )
+        if self._training is not None:  # a strategy that splits weights has asked for it before it loads
+            self._training.epoch, self._training.done = self._place["epoch"], self._place["done"]
 
     def _division(self) -> dict[str, int]:
         """What must not change within an epoch."""
@@ -293,11 +297,3 @@ class CaptionDataModule(lightning.LightningDataModule):
         if isinstance(self.train_set, Shards):
             division["shuffle_buffer"] = self.shuffle_buffer
         return division
-
-
-def _pictures(
-    dataset: CaptionDataset, *, transform: ImageTransform, augment: TrainingAugment | None, cover: float
-) -> Pictures:
-    """What training gives the encoder."""
-    photos = Photos(dataset, transform, augment)
-    return Covered(photos, cover) if cover else photos

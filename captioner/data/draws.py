@@ -184,3 +184,11 @@ def generator_of(draw: Draw, *, seed: int) -> torch.Generator:
     """Randomness of one draw: of seed, epoch and sample alone, so workers and resumed runs draw the same."""
     seeds = np.random.SeedSequence((seed, draw.epoch, draw.index)).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(seeds[0]))
+
+
+def drawn_pictures(
+    dataset: CaptionDataset, *, transform: ImageTransform, augment: TrainingAugment | None, cover: float
+) -> Pictures:
+    """What training gives the encoder."""
+    photos = Photos(dataset, transform, augment)
+    return Covered(photos, cover) if cover else photos
