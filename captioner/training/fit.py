@@ -174,7 +174,10 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger(OBSERVER).setLevel(logging.INFO)
     warnings.filterwarnings("ignore", module=r"lightning\..*")
-    warnings.filterwarnings("ignore", message=r".*(num_workers|LeafSpec|lr_scheduler\.step).*")
+    # FSDP2's is of in-place operations on what an encoder gives; there are none.
+    warnings.filterwarnings(
+        "ignore", message=r".*(num_workers|LeafSpec|lr_scheduler\.step|FSDP2-wrapped module).*"
+    )
 
 
 def _checkpoint(resume: str | None) -> str | None:

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-import torch
-from timm.layers import convert_sync_batchnorm
+from timm.layers.norm_act import convert_sync_batchnorm
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
@@ -40,7 +39,7 @@ def shard(captioner: Captioner, mesh: DeviceMesh) -> None:
     if isinstance(captioner.decoder, FSDPModule):
         return
     if mesh.device_type == "cuda" and not captioner.encoder.frozen:
-        convert_sync_batchnorm(captioner.encoder)
+        convert_sync_batchnorm(captioner.encoder)  # type: ignore[no-untyped-call]
     for parameter in captioner.parameters():
         if not parameter.numel():  # positions of prefix tokens where there are none
             parameter.requires_grad_(False)

@@ -53,7 +53,7 @@ class WholeWeights(Callback):
             for name, value in self._split.state_dict().items()
         }
         whole.load_state_dict(state, assign=True)
-        pl_module.captioner = whole.to(pl_module.device, memory_format=torch.channels_last).eval()
+        pl_module.captioner = whole.to(pl_module.device).to(memory_format=torch.channels_last).eval()
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Put the split one back."""

@@ -7,9 +7,7 @@ import torch
 
 from captioner.errors import UsageError
 from captioner.models.encoder import ImageEncoder
-from captioner.training.fit import fit
 from captioner.training.recompute import recompute_activations
-from tests.conftest import TINY, compose
 
 
 def kept_and_gradients(encoder: ImageEncoder) -> tuple[int, list[torch.Tensor]]:
@@ -44,9 +42,3 @@ def test_gradients_are_the_same_and_less_is_kept(name: str) -> None:
 def test_a_frozen_encoder_is_refused() -> None:
     with pytest.raises(UsageError, match=r"recompute_encoder=true spares what training the encoder keeps"):
         recompute_activations(ImageEncoder("resnet10t", [64, 64], trainable="none"))
-
-
-@pytest.mark.parametrize("strategy", ["fsdp", "deepspeed_stage_2"])
-def test_split_weights_are_refused(strategy: str, tmp_path: object) -> None:
-    with pytest.raises(UsageError, match=f"trainer.strategy={strategy} splits the weights"):
-        fit(compose("train", *TINY, f"trainer.strategy={strategy}", f"output_dir={tmp_path}"))
