@@ -73,6 +73,9 @@ def _rank(cfg: DictConfig, task: Task, rank: int, ranks: int, port: int, log: Pa
         "NODE_RANK": "0",
         "LOCAL_RANK": str(rank),  # says to Lightning that the other ranks are there
     }
+    multiprocessing.set_start_method(
+        "fork", force=True
+    )  # for its readers, which would else import torch again
     with log.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
