@@ -238,7 +238,7 @@ class MultiHeadAttention(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         # [B, N, heads*d] -> [B, heads, N, d]
-        return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        return x.view(*x.shape[:2], -1, self.head_dim).transpose(1, 2)
 
     def project(
         self, context: Tensor, *, turned: Tensor | None = None, layout: Layout | None = None
