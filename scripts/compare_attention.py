@@ -57,8 +57,8 @@ BUDGETS: dict[str, list[str]] = {
     ],
     "flickr8k": [
         "encoder=mobilenetv2",
-        "trainer.max_epochs=4",
-        "data.captions_per_image=3",
+        "trainer.max_epochs=3",
+        "data.captions_per_image=2",
         "cache=features",
         "cache.views=2",
     ],
