@@ -99,7 +99,9 @@ class CocoCaptions:
             remedy="name the folder by images",
             home=home,
         )
-        self._boxes = CocoBoxes(usual_instances(self.source) if instances is None else [base / instances])
+        self._boxes = CocoBoxes(
+            usual_instances(self.source) if instances is None else [base / instances], home=home
+        )
         place = Place(base, existing_folder(photos, "photos of COCO"), allow_outside)
         content = read_json(self.source)
         by_id = _images(content, self.source, faults, allow_outside)

@@ -6,11 +6,13 @@ The instances file is read when boxes are first asked for: training asks only wh
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from captioner.data.coco_instances import CocoInstances
 from captioner.data.nouns import coco_nouns
+from captioner.data.photo_folder import check_inside
 from captioner.data.regions import MarkedCaption
 from captioner.data.samples import CaptionSample
 from captioner.errors import UsageError
@@ -23,10 +25,12 @@ class CocoBoxes:
 
     Args:
         places: Where the instances file may be; the first that is there is read.
+        home: The folder that it must lie in; None for any.
     """
 
-    def __init__(self, places: Sequence[Path]) -> None:
+    def __init__(self, places: Sequence[Path], *, home: Path | None = None) -> None:
         self._places = tuple(places)
+        self._home = home
         self._instances: CocoInstances | None = None
         self._normalizer = caption_normalizer(lowercase=False)
 
@@ -35,7 +39,7 @@ class CocoBoxes:
 
         Raises:
             UsageError: No instances file is there.
-            DataError: It is malformed.
+            DataError: It is malformed, or lies outside `home`.
         """
         photo = self._opened().photo(sample.id)
         if photo is None:
@@ -61,8 +65,9 @@ class CocoBoxes:
                     f"{', '.join(map(str, self._places))}); name the instances JSON by data.instances, or set "
                     "objective.attention_supervision=0"
                 )
-            self._instances = CocoInstances(found)
+            self._instances = CocoInstances(check_inside(found, "boxes of COCO's objects", self._home))
         return self._instances
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return CocoBoxes, (self._places,)  # workers read photos: a gigabyte of boxes would go to each in vain
+        # Workers read photos: a gigabyte of boxes would go to each in vain.
+        return partial(CocoBoxes, home=self._home), (self._places,)

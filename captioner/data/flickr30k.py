@@ -9,7 +9,7 @@ from captioner.data.captioned import Place, gather, samples_of
 from captioner.data.faults import Faults, OnBad
 from captioner.data.flickr30k_entities import Flickr30kEntities
 from captioner.data.flickr_captions import flickr_rows
-from captioner.data.photo_folder import existing_folder, first_existing
+from captioner.data.photo_folder import check_inside, existing_folder, first_existing
 from captioner.data.regions import MarkedCaption
 from captioner.data.samples import CaptionSample, photo_of, sample_at
 from captioner.data.splits import check_split, check_split_by, members, read_names
@@ -93,6 +93,7 @@ class Flickr30k:
         self._places = [
             base / name for name in (("", "flickr30k_entities") if entities is None else (entities,))
         ]
+        self._home = home
         self._entities: Flickr30kEntities | None = None
         place = Place(base, existing_folder(photos, "photos of Flickr30k"), allow_outside)
         captioned = gather(flickr_rows(caption_file, faults), faults, allow_outside=allow_outside)
@@ -146,5 +147,5 @@ class Flickr30k:
                     f"in {', '.join(map(str, self._places))}); name their folder by data.entities, or set "
                     "objective.attention_supervision=0"
                 )
-            self._entities = Flickr30kEntities(found)
+            self._entities = Flickr30kEntities(check_inside(found, "boxes of Flickr30k Entities", self._home))
         return self._entities.marked(self[index].id)

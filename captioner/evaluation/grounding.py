@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from captioner.data.annotated import AnnotatedPhoto
+from captioner.data.nouns import coco_nouns
 from captioner.evaluation.judge import Case, Finding
 from captioner.evaluation.tables import grounding_lines, json_of
 from captioner.evaluation.truth import CocoTruth, Known, SceneTruth, Truth
@@ -17,7 +18,6 @@ from captioner.explain.chair import NamedObjects, chair
 from captioner.explain.grounding import Mention, ground
 from captioner.explain.heads import judge_heads
 from captioner.explain.naming import mention_of
-from captioner.explain.nouns import coco_nouns
 from captioner.image.geometry import Box, ImageGeometry
 
 

@@ -12,13 +12,13 @@ from captioner.caption import Caption
 from captioner.data.annotated import AnnotatedPhoto
 from captioner.data.coco_instances import CocoInstances, usual_instances
 from captioner.data.flickr30k_entities import Flickr30kEntities
+from captioner.data.nouns import coco_nouns
 from captioner.data.photo_folder import check_inside
 from captioner.data.samples import CaptionDataset
 from captioner.data.scenes import Scenes
 from captioner.errors import DataError, UsageError
 from captioner.evaluation.judge import Case
 from captioner.explain.naming import Named, annotate_scene, name_coco, name_entities, name_scene
-from captioner.explain.nouns import coco_nouns
 
 
 @dataclass(frozen=True, slots=True, eq=False)

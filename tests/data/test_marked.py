@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ import torch
 from captioner.data.coco import CocoCaptions
 from captioner.data.flickr30k import Flickr30k
 from captioner.data.regions import MarkedCaption, Regions
-from captioner.errors import UsageError
+from captioner.errors import DataError, UsageError
 from captioner.image.transforms import ImageTransform
 from captioner.text.tokenizer import Tokenizer
 from tests.data.marked_photos import CAPTIONS, DOG, PEOPLE, SIZE, write_coco, write_flickr30k
@@ -106,3 +108,22 @@ def test_boxes_elsewhere_are_named(tmp_path: Path) -> None:
         UsageError, match=r"looked for Annotations in .*; name their folder by data\.entities"
     ):
         Flickr30k(tmp_path / "flickr30k", "train").marked(0)
+
+
+def test_boxes_outside_the_root_are_read_where_that_is_allowed(tmp_path: Path) -> None:
+    for name in ("coco", "flickr30k"):
+        (tmp_path / name).mkdir()
+    write_coco(tmp_path / "coco")
+    write_flickr30k(tmp_path / "flickr30k", entities="boxes")
+    shutil.move(tmp_path / "coco" / "instances.json", tmp_path / "instances.json")
+    shutil.move(tmp_path / "flickr30k" / "boxes", tmp_path / "boxes")
+    boxes: dict[str, Any] = {"instances": "../instances.json"}
+    folder: dict[str, Any] = {"entities": "../boxes"}
+    with pytest.raises(
+        DataError, match=r"boxes of COCO's objects: .*instances\.json.* lies outside data\.root"
+    ):
+        pickle.loads(pickle.dumps(CocoCaptions(tmp_path / "coco", "all", **boxes))).marked(0)
+    with pytest.raises(DataError, match=r"boxes of Flickr30k Entities: .*boxes.* lies outside data\.root"):
+        Flickr30k(tmp_path / "flickr30k", "train", **folder).marked(0)
+    assert CocoCaptions(tmp_path / "coco", "all", allow_outside=True, **boxes).marked(0)
+    assert Flickr30k(tmp_path / "flickr30k", "train", allow_outside=True, **folder).marked(0)

@@ -94,7 +94,7 @@ class Browser:
 
     def until(self, holds: Callable[[], Any]) -> Any:
         """Wait for what a loaded machine may do late."""
-        end = time.monotonic() + 10
+        end = time.monotonic() + 30
         while not (found := holds()) and time.monotonic() < end:
             time.sleep(0.05)
         return found
