@@ -23,23 +23,25 @@ def script() -> Any:
     return module
 
 
-def test_every_row_is_another_decoder(script: Any) -> None:
-    built = {}
-    for decoder, rows in script.DECODERS.items():
+@pytest.mark.parametrize("data", ["scenes", "flickr8k"])
+def test_every_row_is_another_model(script: Any, data: str) -> None:
+    root = ["data.root=x"] if data == "flickr8k" else []
+    found = {}
+    for decoder, rows in script.rows_of(data).items():
         for name, change in rows.items():
-            settings = script.composed("train", "data=scenes", *script.changes(decoder, change)).model.decoder
-            build(
-                {
-                    **settings,
-                    "vocab_size": 9,
-                    "dim": 8,
-                    "max_length": 4,
-                    **({"depth": 1} if "depth" in settings else {}),
-                }
+            cfg = script.composed(
+                "train", f"data={data}", *root, *script.BUDGETS[data], *script.changes(decoder, change)
             )
-            built[decoder, name] = str(settings)
-    assert len(set(built.values())) == len(built)  # no two rows train the same
-    assert {decoder for decoder, _ in built} == {"transformer", "lstm"}
+            small = {
+                "vocab_size": 9,
+                "dim": 8,
+                "max_length": 4,
+                **({"depth": 1} if decoder == "transformer" else {}),
+            }
+            build({**cfg.model.decoder, **small})
+            found[decoder, name] = f"{cfg.model} {cfg.encoder} {cfg.objective}"
+    assert len(set(found.values())) == len(found)  # no two rows train the same
+    assert {decoder for decoder, _ in found} == {"transformer", "lstm"}
 
 
 @pytest.mark.parametrize("data", ["scenes", "flickr8k"])
