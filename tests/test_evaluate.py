@@ -289,3 +289,23 @@ def test_shards_whose_keys_begin_anew_are_scored_in_full(tiny_model: Path, tmp_p
     foreign(tmp_path / "val-1.tar", {"9": {"caption": "a dog", "id": "val-0/0"}})
     with pytest.raises(DataError, match=r"1 ids of the split stand for several .*val-0/0: images 0, 4"):
         evaluate_split(cfg)
+
+
+def test_shards_with_samples_without_caption_are_scored_without_them(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    foreign(
+        tmp_path / "val-0.tar", {"0": {"caption": " "}, "1": {"caption": "a dog"}, "2": {"caption": "a cat"}}
+    )
+    overrides = ("data=shards", f"data.root={tmp_path}", f"model={tiny_model}", "split=val", "page=2")
+    more = (f"output_dir={tmp_path / 'out'}", "novelty=false", "metrics=[BLEU]")
+    with pytest.raises(
+        DataError, match=r"1 of the images have no reference caption .*val-0/0.*data\.on_bad=skip"
+    ):
+        evaluate_split(compose("evaluate", *overrides, *more))
+    scores = evaluate_split(compose("evaluate", *overrides, *more, "data.on_bad=skip"))
+    assert scores is not None
+    assert (scores["images"], scores["left_out"]) == (2, 0)
+    assert any("1 image without caption" in note or "1 empty caption" in note for note in scores["notes"])
+    records = [json.loads(line) for line in (tmp_path / "out" / "captions.jsonl").read_text().splitlines()]
+    assert [record["image"] for record in records] == ["val-0/1", "val-0/2"]

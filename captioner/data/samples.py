@@ -49,6 +49,34 @@ class CaptionDataset(Protocol):
         ...
 
 
+class ChosenSamples:
+    """Some samples of a dataset, in their order.
+
+    Args:
+        dataset: Gives them.
+        indices: Their places in it.
+    """
+
+    def __init__(self, dataset: CaptionDataset, indices: Sequence[int]) -> None:
+        self.dataset = dataset
+        self.indices = indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> CaptionSample:
+        return self.dataset[self.indices[index]]
+
+    def photo(self, index: int, *, min_size: tuple[int, int] | None = None) -> Photo:
+        """As of the dataset."""
+        return self.dataset.photo(self.indices[index], min_size=min_size)
+
+    @property
+    def report(self) -> object:
+        """The report of the dataset, if it keeps one."""
+        return getattr(self.dataset, "report", None)
+
+
 def repeated_ids(ids: Iterable[str]) -> dict[str, list[int]]:
     """The places of each id that is there more than once."""
     first: dict[str, int] = {}

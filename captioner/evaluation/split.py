@@ -16,7 +16,7 @@ from captioner.bundle import save
 from captioner.config import as_list
 from captioner.data.open import open_split
 from captioner.data.report import left_out
-from captioner.data.samples import CaptionDataset, repeated_ids
+from captioner.data.samples import CaptionDataset, ChosenSamples, repeated_ids
 from captioner.data.scenes import Scenes
 from captioner.data.shards import ID_REMEDY
 from captioner.decoding import Search, make_search
@@ -138,20 +138,10 @@ def _plan(cfg: DictConfig, team: Team) -> Plan:
     metrics = [name for name in as_list(cfg.metrics) if name != ClipJudge.name]
     check_metrics(metrics)
     dataset = open_split(cfg.data, cfg.split)
-    size = _size(cfg.limit, len(dataset))
-    samples = [dataset[index] for index in range(size)]
-    references = [sample.captions for sample in samples]
-    if twice := repeated_ids(sample.id for sample in samples):
-        own, places = next(iter(twice.items()))
-        raise DataError(
-            f"{len(twice):,} ids of the split stand for several images (such as {own}: images "
-            f"{', '.join(map(str, places[:4]))}), so a caption could not be told from the others'; {ID_REMEDY}"
-        )
-    if bare := [sample.id for sample in samples if not sample.captions]:
-        raise DataError(
-            f"{len(bare)} of the images have no reference caption to score against ({name_some(bare)}): "
-            "caption them with captioner.predict, or take them out of the split."
-        )
+    dataset, references = _to_score(
+        dataset, _size(cfg.limit, len(dataset)), on_bad=cfg.data.get("on_bad", "stop")
+    )
+    size = len(references)
     if cfg.page < 0:
         raise UsageError(f"page={cfg.page} must be at least 0; 0 makes no page")
     pipeline = load(
@@ -181,6 +171,33 @@ def _plan(cfg: DictConfig, team: Team) -> Plan:
         raise UsageError("keep_best_head=true needs grounding=true, which finds the best head")
     folder = output_folder(cfg.output_dir)
     return Plan(dataset, size, references, metrics, search, pipeline, judges, methods, folder)
+
+
+def _to_score(
+    dataset: CaptionDataset, size: int, *, on_bad: str
+) -> tuple[CaptionDataset, list[tuple[str, ...]]]:
+    """The first `size` images and their captions; with `on_bad="skip"` without those that have none.
+
+    Raises:
+        DataError: An id stands for several images, or there is no caption to score against.
+    """
+    samples = [dataset[index] for index in range(size)]
+    if twice := repeated_ids(sample.id for sample in samples):
+        own, places = next(iter(twice.items()))
+        raise DataError(
+            f"{len(twice):,} ids of the split stand for several images (such as {own}: images "
+            f"{', '.join(map(str, places[:4]))}), so a caption could not be told from the others'; {ID_REMEDY}"
+        )
+    kept = [index for index, sample in enumerate(samples) if sample.captions]
+    if len(kept) == size:
+        return dataset, [sample.captions for sample in samples]
+    if on_bad != "skip" or not kept:
+        bare = [sample.id for sample in samples if not sample.captions]
+        raise DataError(
+            f"{len(bare)} of the images have no reference caption to score against ({name_some(bare)}): "
+            "caption them with captioner.predict, take them out of the split, or leave them out by data.on_bad=skip"
+        )
+    return ChosenSamples(dataset, kept), [samples[index].captions for index in kept]
 
 
 def _conclude(cfg: DictConfig, plan: Plan, records: Sequence[Record], seconds: float) -> dict[str, Any]:
