@@ -60,8 +60,9 @@ GRIDS = {
 
 BUDGETS: dict[str, list[str]] = {
     "scenes": [
-        "data.train.size=4000",
-        "data.captions_per_image=2",
+        "data.train.size=3000",
+        "data.batch_size=16",
+        "data.captions_per_image=1",
         "trainer.max_epochs=3",
         "+trainer.limit_val_batches=2",  # only the last scores count
         "cache=features",
