@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from collections import Counter
 
-from timm.layers.norm_act import convert_sync_batchnorm
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from captioner.models.captioner import Captioner
 from captioner.models.linear import forget_copies
+from captioner.training.batch_norms import SynchronisedBatchNorms
 
 _LEAST = 1 / 200  # of the encoder's weights: gathering a smaller piece on its own takes longer than it spares
 
@@ -38,8 +38,8 @@ def shard(captioner: Captioner, mesh: DeviceMesh) -> None:
     """
     if isinstance(captioner.decoder, FSDPModule):
         return
-    if mesh.device_type == "cuda" and not captioner.encoder.frozen:
-        convert_sync_batchnorm(captioner.encoder)  # type: ignore[no-untyped-call]
+    if mesh.device_type == "cuda":
+        SynchronisedBatchNorms().apply(captioner.encoder)
     for parameter in captioner.parameters():
         if not parameter.numel():  # positions of prefix tokens where there are none
             parameter.requires_grad_(False)
