@@ -141,3 +141,12 @@ def test_lightning_takes_every_trainer(name: str, tmp_path: Path) -> None:
     assert trainer.max_epochs == cfg.trainer.max_epochs
     if isinstance(cfg.trainer.devices, int):
         assert trainer.num_devices == cfg.trainer.devices
+
+
+@pytest.mark.parametrize("name", [option for group, option in OPTIONS if group == "experiment"])
+def test_every_experiment_is_a_record(name: str) -> None:
+    lines = (conf_dir() / f"experiment/{name}.yaml").read_text().splitlines()
+    record = " ".join(line.lstrip("# ") for line in lines if line.startswith("#"))
+    assert re.search(r"core of an \w+ EPYC", record), "the hardware"
+    assert re.search(r"\d+ (s|steps)\b", record), "how long it took"
+    assert re.search(r"CIDEr-D\D{0,60}\d", record), "what it reached"
