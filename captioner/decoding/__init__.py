@@ -14,6 +14,7 @@ from captioner.decoding.make import make_search
 from captioner.decoding.mbr import MbrSearch
 from captioner.decoding.required import Required
 from captioner.decoding.sampling import SampleSearch
+from captioner.decoding.spelling import Unspelled
 from captioner.decoding.words import make_required, word_constraints
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "SpecialTokens",
     "StepCache",
     "StepDecoder",
+    "Unspelled",
     "averaged_logprobs",
     "make_required",
     "make_search",

@@ -136,38 +136,17 @@ class Banned:
 
     Args:
         sequences: Each of at least one token.
-        continuing: Tokens that continue a word, for tokenizers that cut words into pieces: a sequence that one of them
-            follows has not occurred, so that "catfish" may be said where "cat" may not.
-        begun: A sequence within the first so many tokens does not count; with `continuing`.
-        kept: Tokens, EOS not among them, that other rules may demand at the end: there is no room then for what
-            would continue a word; with `continuing`.
     """
 
     shortest = 1
 
-    def __init__(
-        self,
-        sequences: Sequence[Sequence[int]],
-        *,
-        continuing: Collection[int] = (),
-        begun: int = 0,
-        kept: int = 0,
-    ) -> None:
+    def __init__(self, sequences: Sequence[Sequence[int]]) -> None:
         self._single = sorted({sequence[0] for sequence in sequences if len(sequence) == 1})
         self._longer = [tuple(sequence) for sequence in sequences if len(sequence) > 1]
-        self._continuing = sorted(continuing)
-        self._begun = begun
-        self._kept = kept
 
     def forbid(self, logprobs: Tensor, prefix: Tensor, *, left: int, special: SpecialTokens) -> None:
-        """Forbid each token that would complete a sequence, or whatever would leave a complete one as it is."""
-        if self._continuing and prefix.shape[-1] > self._begun:
-            complete = _ends_with_any(prefix, self._single, self._longer)
-            going_on = torch.full_like(logprobs[..., :1, :], NEG_INF)
-            going_on[..., torch.tensor(self._continuing, device=logprobs.device)] = 0
-            logprobs.copy_(torch.where(complete[..., None], logprobs + going_on, logprobs))
-        if not self._continuing or left <= self._kept + 2:
-            _forbid_completing(logprobs, prefix, self._single, self._longer)
+        """Forbid each token that would complete a sequence."""
+        _forbid_completing(logprobs, prefix, self._single, self._longer)
 
     def spec(self) -> dict[str, Any]:
         """How many there are."""

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 
 from captioner.decoding.constraints import Banned, Constraint, NoTrailing, Prefix
 from captioner.decoding.required import Required
+from captioner.decoding.spelling import Unspelled
 from captioner.errors import UsageError
 from captioner.text.tokenizer import Tokenizer
 
@@ -78,8 +79,11 @@ def word_constraints(
     if begin := _known("prefix", prefix, tokenizer):
         rules.append(Prefix(begin, continuing=continuing))
     if sequences := _sequences(banned, tokenizer):
-        kept = required.total if required else 0
-        rules.append(Banned(sequences, continuing=continuing, begun=len(begin), kept=kept))
+        rules.append(
+            _unspelled(tokenizer, sequences, begun=len(begin), kept=required.total if required else 0)
+            if tokenizer.kind == "bpe"
+            else Banned(sequences)
+        )
     if no_trailing and (sequences := _sequences(FUNCTION_WORDS, tokenizer)):
         rules.append(NoTrailing(sequences))
     return rules
@@ -110,6 +114,14 @@ def make_required(
             if parts and _holds(sequence, parts, continuing):
                 raise UsageError(f"{word!r} is required and {ban!r} is banned; take one of them away")
     return Required(sequences, continuing=continuing)
+
+
+def _unspelled(
+    tokenizer: Tokenizer, sequences: Sequence[Sequence[int]], *, begun: int, kept: int
+) -> Unspelled:
+    pieces = [tokenizer.id_to_token(token) for token in range(tokenizer.vocab_size)]
+    words = ["".join(pieces[token] for token in sequence) for sequence in sequences]
+    return Unspelled(words, pieces, begun=begun, kept=kept)
 
 
 def _continuing(tokenizer: Tokenizer) -> frozenset[int]:

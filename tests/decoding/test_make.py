@@ -75,6 +75,44 @@ def test_a_longer_word_may_begin_with_a_banned_one() -> None:
         assert last not in allowed_after(begun, rule, left=2)
 
 
+def cuts(word: str) -> list[list[int]]:
+    """Every way to put a word together from the pieces."""
+    ids = {PIECES.id_to_token(i): i for i in range(PIECES.vocab_size)}
+    if not word:
+        return [[]]
+    heads = (at for at in range(1, len(word) + 1) if word[:at] in ids)
+    return [[ids[word[:at]], *rest] for at in heads for rest in cuts(word[at:])]
+
+
+def test_a_banned_word_is_not_spelled_in_another_way() -> None:
+    (rule,) = word_constraints(PIECES, banned=["cat", "Über", "red ball"])
+    assert len(cuts("Ġcat")) > 2
+    for spelled in ("Ġcat", "".join(map(PIECES.id_to_token, PIECES.encode("Über"))), "ĠredĠball"):
+        for tokens in cuts(spelled):
+            after = allowed_after([*PIECES.encode("the"), *tokens], rule)
+            assert after
+            assert NAMES.end not in after
+            assert not any(PIECES.id_to_token(i).startswith("Ġ") for i in after)
+            assert tokens[-1] not in allowed_after(tokens[:-1], rule, left=2)
+            assert NAMES.end in allowed_after(
+                [*tokens, *PIECES.encode("dog")], rule
+            )  # as a prefix may hold it
+
+
+@pytest.mark.parametrize("method", ["beam", "sample"])
+def test_no_caption_holds_a_banned_word(method: str) -> None:
+    alphabet = Tokenizer.train(["a b ab"], kind="bpe", vocab_size=265)
+    search = make_search(tokenizer=alphabet, method=method, max_length=9, banned=["a", "ab", "b a"])
+    others = (i for i in range(3, alphabet.vocab_size) if not set(alphabet.id_to_token(i)) <= set("Ġab"))
+    few = SpecialTokens(pad=0, begin=1, end=2, banned=tuple(others))
+    found = search(decoder(alphabet.vocab_size - 4, max_length=20), memory(40), few)
+    said = [alphabet.decode(caption) for image in captions(found) for caption in image]
+    assert len(set(said)) > 5
+    for text in said:
+        assert not {"a", "ab"} & set(text.split())
+        assert " b a " not in f" {text} "
+
+
 def test_words_of_the_prefix_are_not_banned() -> None:
     _, rule = word_constraints(PIECES, prefix="a cat", banned=["cat", "cat sits"])
     assert NAMES.end in allowed_after(PIECES.encode("a cat"), rule)
