@@ -81,6 +81,7 @@ BUDGETS: dict[str, list[str]] = {
     ],
 }
 MARKS = ("<!-- attention by decoder -->", "<!-- end of attention by decoder -->")
+FOLDER = str.maketrans({" ": "-", ",": None, "×": "x"})  # Hydra wants plain names
 SEARCH = {"scenes": ["length_penalty=0", "limit=300"], "flickr8k": ["split=val", "limit=500"]}
 
 
@@ -133,7 +134,8 @@ def main(arguments: Sequence[str]) -> None:
         args.seeds or (3 if args.data == "scenes" else 1)
     ):  # stopped early, all rows have as many
         for row in rows:
-            place = folder / f"{row['decoder']}-{row['attention']}-{seed}".replace(" ", "-").replace(",", "")
+            name = f"{row['decoder']}-{row['attention']}-{seed}"
+            place = folder / name.translate(FOLDER)
             settings = [*train, *changes(row["decoder"], row["change"]), f"seed={seed}"]
             row["runs"].append(scores(place, settings, test, pointing))
             (folder / "rows.json").write_text(json.dumps(rows, indent=2) + "\n")
