@@ -14,6 +14,7 @@ from torch import Tensor
 
 from captioner.decoding.constraints import NEG_INF
 from captioner.decoding.hypotheses import SpecialTokens
+from captioner.text.tokenizer import BLANK
 
 
 class Unspelled:
@@ -24,8 +25,7 @@ class Unspelled:
 
     Args:
         words: Words or phrases, each the pieces of its tokens joined: "Ġred" or "ĠredĠball".
-        pieces: The text of each token; `start` begins those that begin a word.
-        start: The mark of a beginning.
+        pieces: The text of each token, with `BLANK` in front where it begins a word.
         begun: A word within the first so many tokens does not count.
         kept: Tokens, EOS not among them, that other rules may demand at the end: there is no room then for what would
             continue a word.
@@ -33,15 +33,12 @@ class Unspelled:
 
     shortest = 1
 
-    def __init__(
-        self, words: Sequence[str], pieces: Sequence[str], *, start: str = "Ġ", begun: int = 0, kept: int = 0
-    ) -> None:
+    def __init__(self, words: Sequence[str], pieces: Sequence[str], *, begun: int = 0, kept: int = 0) -> None:
         self._words = tuple(words)
         self._pieces = pieces
-        self._start = start
         self._begun = begun
         self._kept = kept
-        self._beginning = torch.tensor([piece.startswith(start) for piece in pieces])
+        self._beginning = torch.tensor([piece.startswith(BLANK) for piece in pieces])
         self._reach = max(map(len, words))  # tokens that the last word can have at most: each has a letter
         ids = {piece: token for token, piece in enumerate(pieces)}
         self._last = [
@@ -63,7 +60,7 @@ class Unspelled:
 
     def _text(self, tokens: Sequence[int]) -> str:
         text = "".join(self._pieces[token] for token in tokens)
-        return text if text.startswith(self._start) else self._start + text  # a caption begins with a word
+        return text if text.startswith(BLANK) else BLANK + text  # a caption begins with a word
 
     def spec(self) -> dict[str, Any]:
         """How many there are."""

@@ -9,7 +9,7 @@ from captioner.decoding.constraints import Banned, Constraint, NoTrailing, Prefi
 from captioner.decoding.required import Required
 from captioner.decoding.spelling import Unspelled
 from captioner.errors import UsageError
-from captioner.text.tokenizer import Tokenizer
+from captioner.text.tokenizer import BLANK, Tokenizer
 
 FUNCTION_WORDS = (
     *("a", "an", "the", "this", "that", "these", "those", "some", "each", "every"),
@@ -130,7 +130,7 @@ def _continuing(tokenizer: Tokenizer) -> frozenset[int]:
         return frozenset()
     control = {tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id, tokenizer.unk_id}
     pieces = (i for i in range(tokenizer.vocab_size) if i not in control)
-    return frozenset(i for i in pieces if not tokenizer.id_to_token(i).startswith("Ġ"))
+    return frozenset(i for i in pieces if not tokenizer.id_to_token(i).startswith(BLANK))
 
 
 def _holds(sequence: list[int], part: list[int], continuing: frozenset[int]) -> bool:

@@ -28,7 +28,7 @@ TokenizerKind = Literal["word", "bpe"]
 
 PAD_ID, BOS_ID, EOS_ID, UNK_ID = range(len(CONTROL_TOKENS))
 
-_BLANK = "Ġ"  # how byte-level BPE spells a blank
+BLANK = "Ġ"  # how byte-level BPE spells a blank
 _DEFAULT_BPE_SIZE = 8000
 
 
@@ -230,7 +230,7 @@ def _merge_pieces(pieces: Sequence[tuple[int, str]]) -> list[WordSpan]:
     words: list[WordSpan] = []
     group: list[tuple[int, str]] = []
     for piece in [*pieces, None]:
-        if group and (piece is None or piece[1].startswith(_BLANK)):
+        if group and (piece is None or piece[1].startswith(BLANK)):
             text = "".join(decoder.decode([token for _, token in group]).split())
             if text:
                 words.append(WordSpan(text, group[0][0], group[-1][0] + 1))

@@ -94,9 +94,8 @@ def test_a_banned_word_is_not_spelled_in_another_way() -> None:
             assert NAMES.end not in after
             assert not any(PIECES.id_to_token(i).startswith("Ġ") for i in after)
             assert tokens[-1] not in allowed_after(tokens[:-1], rule, left=2)
-            assert NAMES.end in allowed_after(
-                [*tokens, *PIECES.encode("dog")], rule
-            )  # as a prefix may hold it
+            # A prefix may hold it.
+            assert NAMES.end in allowed_after([*tokens, *PIECES.encode("dog")], rule)
 
 
 @pytest.mark.parametrize("method", ["beam", "sample"])
