@@ -18,7 +18,7 @@ COMMANDS = [
     line.split(" #")[0].strip()
     for language, block in BLOCKS
     if not language
-    for line in block.splitlines()
+    for line in block.replace("\\\n", " ").splitlines()  # a backslash continues a line
     if line.strip() and not line.startswith("#")
 ]
 
