@@ -38,6 +38,7 @@ ATTENTION = {
     "softmax off by one": "model.decoder.normaliser=off_by_one",
     "sink": "model.decoder.normaliser=sink",
     "visual sentinel": "model.decoder.sentinel=true",
+    "visual sentinel, looking has a price": "model.decoder.sentinel=true objective.looking=0.2",
     "doubly stochastic": "objective.doubly_stochastic=1",
 }
 DECODERS: dict[str, dict[str, str]] = {
@@ -154,7 +155,7 @@ def rows_of(data: str) -> dict[str, dict[str, str]]:
 
 def changes(decoder: str, change: str) -> list[str]:
     """What a row sets of `captioner.train`: nothing of one attention is left in another's run."""
-    return [f"decoder={decoder}", "model.decoder.sentinel=false", *change.split()]
+    return [f"decoder={decoder}", "model.decoder.sentinel=false", "objective.looking=0", *change.split()]
 
 
 def placed(table: str, page: str) -> str:

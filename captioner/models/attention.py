@@ -195,6 +195,9 @@ class MultiHeadAttention(nn.Module):
         sentinel: Whether `forward` is given a sentinel.
         fused: As in `attend`.
 
+    Attributes:
+        may_look_away: Whether weights on the keys may sum to less than 1: the rest on a sentinel, or on nothing.
+
     Raises:
         UsageError: If a number does not divide, a name is not known, or no fused kernel exists and `fused` insists.
     """
@@ -234,6 +237,7 @@ class MultiHeadAttention(nn.Module):
         self.out = Linear(dim, dim)
         self.score = make_score(score, num_heads, self.head_dim)
         self.normalise = make_normaliser(normaliser, num_heads)
+        self.may_look_away = sentinel or normaliser in ("off_by_one", "sink")
         self.sentinel_key_value = Linear(dim, 2 * G * self.head_dim) if sentinel else None
 
     def _split(self, x: Tensor) -> Tensor:

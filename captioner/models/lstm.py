@@ -112,6 +112,11 @@ class LstmDecoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self._init_weights(dim)
 
+    @property
+    def may_look_away(self) -> bool:
+        """Whether attention may go elsewhere than to the image."""
+        return self.attention.may_look_away
+
     def _init_weights(self, dim: int) -> None:
         for module in self.modules():
             if isinstance(module, nn.Linear):

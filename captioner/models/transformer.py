@@ -121,6 +121,13 @@ class TransformerDecoder(nn.Module):
         self._compiled: Callable[..., tuple[Tensor, Tensor]] | None = None
         self._init_weights(dim, depth)
 
+    @property
+    def may_look_away(self) -> bool:
+        """Whether attention may go elsewhere than to the image."""
+        first = self.layers[0]
+        assert isinstance(first, DecoderLayer)
+        return first.cross_attention.may_look_away
+
     def _init_weights(self, dim: int, depth: int) -> None:
         for module in self.modules():
             if isinstance(module, nn.Linear):

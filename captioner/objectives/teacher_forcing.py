@@ -1,10 +1,10 @@
 """What is learned from captions that people wrote? Cross-entropy, and what is asked of attention and logits beside it.
 
-    loss = cross-entropy + λ doubly stochastic + λ attention supervision + λ z-loss
+    loss = cross-entropy + λ doubly stochastic + λ attention supervision + λ looking + λ z-loss
 
 and for a decoder with hard attention λ REINFORCE - λ entropy.
 
-Axis letters: `B` images, `C` captions per image, `L` tokens, `H` heads, `N` places on the grid, `V` vocabulary.
+Axis letters: `B` images, `C` captions per image, `L` tokens, `H` heads, `N` image tokens, `V` vocabulary.
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ from captioner.decoding import SpecialTokens
 from captioner.errors import DataError, UsageError
 from captioner.models.captioner import Captioner
 from captioner.models.decoder_output import Choice
+from captioner.models.lstm import LstmDecoder
+from captioner.models.transformer import TransformerDecoder
 from captioner.objectives.attention_supervision import attention_supervision
 from captioner.objectives.cross_entropy import CrossEntropy
 from captioner.objectives.doubly_stochastic import doubly_stochastic
+from captioner.objectives.looking import looking
 from captioner.objectives.objective import Course, Lesson, Losses
 from captioner.objectives.reinforce import mean_entropy, reinforce
 from captioner.objectives.scheduled_sampling import ScheduledSampling, with_own_words
@@ -33,6 +36,8 @@ class TeacherForcing:
         label_smoothing: Of the cross-entropy, 0 to below 1.
         doubly_stochastic: Weight of the doubly stochastic regularisation; 1 in the paper.
         attention_supervision: Weight of attention supervision; the dataset must know boxes.
+        looking: Price of attention to the image (nats) at the end of training, which a word may spare by looking at a
+            visual sentinel or nowhere. No term where the decoder must look at the image: all words would pay as much.
         z_loss: Weight of the z-loss; 1e-4 in the paper.
         reinforce: Weight of REINFORCE, by which hard attention learns where to look; 1 is the gradient itself.
         entropy: Weight of the entropy of hard attention, which keeps it trying places.
@@ -49,6 +54,7 @@ class TeacherForcing:
         label_smoothing: float = 0.0,
         doubly_stochastic: float = 0.0,
         attention_supervision: float = 0.0,
+        looking: float = 0.0,
         z_loss: float = 0.0,
         reinforce: float = 1.0,
         entropy: float = 0.01,
@@ -58,6 +64,7 @@ class TeacherForcing:
         for name, weight in (
             ("doubly_stochastic", doubly_stochastic),
             ("attention_supervision", attention_supervision),
+            ("looking", looking),
             ("z_loss", z_loss),
             ("reinforce", reinforce),
             ("entropy", entropy),
@@ -67,6 +74,7 @@ class TeacherForcing:
         self.cross_entropy = CrossEntropy(label_smoothing=label_smoothing)
         self.doubly_stochastic = doubly_stochastic
         self.attention_supervision = attention_supervision
+        self.looking = looking
         self.z_loss = z_loss
         self.reinforce = reinforce
         self.entropy = entropy
@@ -74,10 +82,9 @@ class TeacherForcing:
         self._special: SpecialTokens | None = None
         self._regions: Regions | None = None
 
-    @property
-    def needs_attention(self) -> bool:
-        """Whether a term reads the attention."""
-        return self.doubly_stochastic > 0 or self.attention_supervision > 0
+    def price(self, decoder: LstmDecoder | TransformerDecoder, progress: float) -> float:
+        """Weight of looking when this share of training is over."""
+        return self.looking * progress if decoder.may_look_away else 0.0
 
     def prepare(self, course: Course) -> None:
         """Find the boxes, where a term needs them.
@@ -123,19 +130,22 @@ class TeacherForcing:
             inputs = with_own_words(inputs, logits, share=share, special=self._special)
             shown["own_words"] = torch.tensor(share)
         real = None
-        if not self.needs_attention and not getattr(captioner.decoder, "hard", False):
+        price = self.price(captioner.decoder, lesson.progress)
+        needs_attention = self.doubly_stochastic > 0 or self.attention_supervision > 0 or price > 0
+        if not needs_attention and not getattr(captioner.decoder, "hard", False):
             real = (
                 targets != self._special.pad
             )  # nothing asks for the whole rectangle, so padding is left out
             targets = targets[real]
-        output = captioner.decoder(inputs, memory.features, need_weights=self.needs_attention, real=real)
-        rows, cols = memory.grid
+        output = captioner.decoder(inputs, memory.features, need_weights=needs_attention, real=real)
         terms = self.terms(
             output.logits,
             targets,
             pad_id=self._special.pad,
-            # The grid is the last rows*cols tokens; what stands before is no place.
-            attention=output.cross_attention[..., -rows * cols :] if self.needs_attention else None,
+            # A sentinel stands before the image's tokens.
+            attention=output.cross_attention[..., -memory.features.shape[1] :] if needs_attention else None,
+            num_prefix=memory.num_prefix,
+            price=price,
             regions=self._regions(lesson.batch.indices, targets) if self._regions else None,
             choice=output.choice,
         )
@@ -149,6 +159,8 @@ class TeacherForcing:
         *,
         pad_id: int,
         attention: Tensor | None = None,
+        num_prefix: int = 0,
+        price: float = 0.0,
         regions: Tensor | None = None,
         choice: Choice | None = None,
     ) -> dict[str, Tensor]:
@@ -158,7 +170,9 @@ class TeacherForcing:
             logits: `[B, C, L, V]`, the predictions of each target; or `[M, V]` without the padding.
             targets: int64 `[B, C, L]`, or `[M]`; `pad_id` is ignored.
             pad_id: The padding.
-            attention: `[B, C, L, layers, H, N]`, the cross-attention on the grid alone; where a term needs it.
+            attention: `[B, C, L, layers, H, N]`, the cross-attention on all image tokens; where a term needs it.
+            num_prefix: Image tokens before the grid, which are no places.
+            price: Weight of looking at this step.
             regions: `[B, C, L, N]` in 0–1: where on the grid what a target names is; where a term needs them.
             choice: What hard attention drew.
 
@@ -168,27 +182,31 @@ class TeacherForcing:
         terms = {"cross_entropy": self.cross_entropy(logits, targets, pad_id=pad_id)}
         real = targets != pad_id
         if choice is not None:
-            if self.needs_attention:
+            if attention is not None:
                 raise UsageError(
                     "hard attention draws its places, which no penalty on them can move; "
-                    "set objective.doubly_stochastic=0 and objective.attention_supervision=0, "
-                    "or model.decoder.hard=false"
+                    "set objective.doubly_stochastic=0, objective.attention_supervision=0 and "
+                    "objective.looking=0, or model.decoder.hard=false"
                 )
             terms["reinforce"] = self.reinforce * reinforce(logits, targets, choice, real)
             terms["entropy"] = -self.entropy * mean_entropy(choice, real)
+        places = None if attention is None else attention[..., num_prefix:]
         if self.doubly_stochastic:
-            assert attention is not None
-            terms["doubly_stochastic"] = self.doubly_stochastic * doubly_stochastic(attention, real)
+            assert places is not None
+            terms["doubly_stochastic"] = self.doubly_stochastic * doubly_stochastic(places, real)
         if self.attention_supervision:
-            assert attention is not None
+            assert places is not None
             if regions is None:
                 raise UsageError(
                     f"objective.attention_supervision={self.attention_supervision} needs boxes, and this dataset "
                     "has none; take data=scenes, or objective.attention_supervision=0"
                 )
             terms["attention_supervision"] = self.attention_supervision * attention_supervision(
-                attention, regions
+                places, regions
             )
+        if price:
+            assert attention is not None
+            terms["looking"] = price * looking(attention, real)
         if self.z_loss:
             terms["z_loss"] = self.z_loss * z_loss(logits, real)
         return terms

@@ -49,16 +49,26 @@ def toy() -> tuple[Tensor, Tensor, Tensor]:
     return memory, torch.stack([begin, article, ARTICLE + 1 + things, end], dim=1)[:, None], places
 
 
-def fit(model: TransformerDecoder | LstmDecoder, steps: int) -> tuple[float, Tensor, Tensor]:
+def fit(
+    model: TransformerDecoder | LstmDecoder, steps: int, looking: float = 0.0
+) -> tuple[float, Tensor, Tensor]:
     """Train; the negative log-likelihood afterwards, the attention `[IMAGES, L, N]` at each token, and the places."""
     memory, tokens, places = toy()
-    objective = TeacherForcing()
+    objective = TeacherForcing(looking=looking)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     torch.manual_seed(1)
     model.train()
-    for _ in range(steps):
-        output = model(tokens[:, :, :-1], memory)
-        terms = objective.terms(output.logits, tokens[:, :, 1:], pad_id=PAD, choice=output.choice)
+    for step in range(steps):
+        price = objective.price(model, step / steps)
+        output = model(tokens[:, :, :-1], memory, need_weights=price > 0)
+        terms = objective.terms(
+            output.logits,
+            tokens[:, :, 1:],
+            pad_id=PAD,
+            attention=output.cross_attention[..., -N:] if price else None,
+            price=price,
+            choice=output.choice,
+        )
         optimizer.zero_grad()
         torch.stack(list(terms.values())).sum().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -116,3 +126,31 @@ def test_a_sentinel_learns_that_only_the_noun_needs_the_picture(decoder: str) ->
     assert noun > 0.8
     assert noun > article + 0.1
     assert noun > end + 0.1
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"sentinel": True}, {"normaliser": "sink"}, {"normaliser": "off_by_one"}],
+    ids=["sentinel", "sink", "off_by_one"],
+)
+@pytest.mark.parametrize("decoder", ["transformer", "lstm"])
+def test_with_a_price_on_looking_only_the_noun_looks(decoder: str, settings: dict[str, object]) -> None:
+    torch.manual_seed(0)
+    words = ARTICLE + 1 + THINGS
+    if decoder == "transformer":
+        model: TransformerDecoder | LstmDecoder = TransformerDecoder(
+            words,
+            D,
+            depth=3,
+            num_heads=2,
+            max_length=4,
+            dropout=0.0,
+            **settings,  # type: ignore[arg-type]
+        )
+    else:
+        model = LstmDecoder(words, D, max_length=4, dropout=0.0, **settings)  # type: ignore[arg-type]
+    loss, attention, places = fit(model, 200, looking=0.1)
+    article, noun, end = attention.sum(dim=-1).mean(dim=0).tolist()  # visual mass
+    assert loss < 0.1
+    assert noun > 3 * max(article, end)
+    assert looked_at(attention, places) > 0.5

@@ -8,9 +8,12 @@ from torch import Tensor
 
 from captioner.errors import UsageError
 from captioner.models.decoder_output import Choice
+from captioner.models.lstm import LstmDecoder
+from captioner.models.transformer import TransformerDecoder
 from captioner.objectives.attention_supervision import FLOOR, attention_supervision
 from captioner.objectives.cross_entropy import CrossEntropy
 from captioner.objectives.doubly_stochastic import doubly_stochastic
+from captioner.objectives.looking import looking
 from captioner.objectives.reinforce import reinforce
 from captioner.objectives.teacher_forcing import TeacherForcing
 from captioner.objectives.z_loss import z_loss
@@ -70,6 +73,20 @@ def test_supervision_still_pulls_where_nothing_is_seen() -> None:
     torch.testing.assert_close(attention.grad[0, 0, 0, 0, 0], torch.tensor([0, -1 / FLOOR, 0, 0, 0]))
 
 
+def test_looking_is_the_mean_share_of_attention_on_the_image() -> None:
+    _, targets, attention = batch()
+    seen = torch.rand(B, C, L, LAYERS, H, generator=torch.Generator().manual_seed(1))
+    shares = [
+        float(seen[b, c, t].mean())
+        for b in range(B)
+        for c in range(C)
+        for t in range(L)
+        if targets[b, c, t] != PAD
+    ]
+    expected = sum(shares) / len(shares)
+    assert float(looking(attention * seen[..., None], targets != PAD)) == pytest.approx(expected, rel=1e-5)
+
+
 def test_z_loss_is_the_squared_log_of_the_denominator() -> None:
     logits, targets, _ = batch()
     values = [
@@ -82,18 +99,20 @@ def test_z_loss_is_the_squared_log_of_the_denominator() -> None:
 
 def test_the_terms_are_weighted_and_those_of_weight_0_are_left_out() -> None:
     logits, targets, attention = batch()
-    regions = torch.zeros(B, C, L, N)
+    regions = torch.zeros(B, C, L, N - 1)
     regions[0, 0, 0, 0] = 1
     plain = TeacherForcing(label_smoothing=0.1)
-    assert not plain.needs_attention
     assert list(plain.terms(logits, targets, pad_id=PAD)) == ["cross_entropy"]
     full = TeacherForcing(label_smoothing=0.1, doubly_stochastic=0.5, attention_supervision=2.0, z_loss=0.1)
-    assert full.needs_attention
-    terms = full.terms(logits, targets, pad_id=PAD, attention=attention, regions=regions)
+    terms = full.terms(
+        logits, targets, pad_id=PAD, attention=attention, num_prefix=1, price=0.3, regions=regions
+    )
+    places = attention[..., 1:]
     expected = {
         "cross_entropy": CrossEntropy(label_smoothing=0.1)(logits, targets, pad_id=PAD),
-        "doubly_stochastic": 0.5 * doubly_stochastic(attention, targets != PAD),
-        "attention_supervision": 2 * attention_supervision(attention, regions),
+        "doubly_stochastic": 0.5 * doubly_stochastic(places, targets != PAD),
+        "attention_supervision": 2 * attention_supervision(places, regions),
+        "looking": 0.3 * looking(attention, targets != PAD),
         "z_loss": 0.1 * z_loss(logits, targets != PAD),
     }
     assert terms.keys() == expected.keys()
@@ -102,15 +121,22 @@ def test_the_terms_are_weighted_and_those_of_weight_0_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"doubly_stochastic": 1.0}, {"attention_supervision": 1.0}, {"z_loss": 1.0}]
+    ("settings", "price"),
+    [
+        ({"doubly_stochastic": 1.0}, 0.0),
+        ({"attention_supervision": 1.0}, 0.0),
+        ({"z_loss": 1.0}, 0.0),
+        ({}, 1.0),
+    ],
+    ids=["doubly_stochastic", "attention_supervision", "z_loss", "looking"],
 )
-def test_what_stands_under_padding_does_not_matter(settings: dict[str, float]) -> None:
+def test_what_stands_under_padding_does_not_matter(settings: dict[str, float], price: float) -> None:
     logits, targets, attention = batch()
     regions = (torch.rand(B, C, L, N) * (targets != PAD)[..., None]).double()
     logits.requires_grad_()
     attention.requires_grad_()
     terms = TeacherForcing(**settings).terms(
-        logits, targets, pad_id=PAD, attention=attention, regions=regions
+        logits, targets, pad_id=PAD, attention=attention, price=price, regions=regions
     )
     sum(terms.values()).backward()  # type: ignore[union-attr]
     padded = targets == PAD
@@ -120,7 +146,22 @@ def test_what_stands_under_padding_does_not_matter(settings: dict[str, float]) -
             assert values.grad[~padded].any()
 
 
-@pytest.mark.parametrize("name", ["doubly_stochastic", "attention_supervision"])
+def test_looking_has_a_price_in_the_end_and_for_who_has_somewhere_else_to_look() -> None:
+    objective = TeacherForcing(looking=0.2)
+    for decoder in (
+        TransformerDecoder(V, 8, depth=1, num_heads=2, sentinel=True),
+        TransformerDecoder(V, 8, depth=1, num_heads=2, normaliser="off_by_one"),
+        LstmDecoder(V, 8, normaliser="sink"),
+        LstmDecoder(V, 8, sentinel=True),
+    ):
+        prices = [objective.price(decoder, progress) for progress in (0.0, 0.5, 1.0)]
+        assert prices == pytest.approx([0, 0.1, 0.2])
+        assert TeacherForcing().price(decoder, 1.0) == 0
+    for blind in (TransformerDecoder(V, 8, depth=1, num_heads=2), LstmDecoder(V, 8, normaliser="sparsemax")):
+        assert objective.price(blind, 1.0) == 0
+
+
+@pytest.mark.parametrize("name", ["doubly_stochastic", "attention_supervision", "looking"])
 def test_gradients_are_those_of_finite_differences(name: str) -> None:
     scores = torch.randn(1, 1, 3, 1, 2, 4, dtype=torch.float64, requires_grad=True)
     real = torch.tensor([[[True, True, False]]])
@@ -130,6 +171,8 @@ def test_gradients_are_those_of_finite_differences(name: str) -> None:
         attention = scores.softmax(-1)
         if name == "doubly_stochastic":
             return doubly_stochastic(attention, real)
+        if name == "looking":
+            return looking(attention[..., 1:], real)
         return attention_supervision(attention, regions)
 
     # The terms are computed in float32, so differences are coarse.
@@ -137,7 +180,7 @@ def test_gradients_are_those_of_finite_differences(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["doubly_stochastic", "attention_supervision", "z_loss", "reinforce", "entropy"]
+    "name", ["doubly_stochastic", "attention_supervision", "looking", "z_loss", "reinforce", "entropy"]
 )
 @pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
 def test_a_weight_must_be_a_number_from_0(name: str, weight: float) -> None:
