@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the draws")
     parser.add_argument("--output", type=Path, default=Path("runs/search"), help="folder of the trials")
-    args = parser.parse_args(arguments)
+    args = parser.parse_intermixed_args(arguments)  # settings stand before and after options
     return status_of(lambda: search(args.settings, trials=args.trials, seed=args.seed, folder=args.output))
 
 

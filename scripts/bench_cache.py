@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=2)
     parser.add_argument("--kept", action="append", choices=["fp16", "int8"], help="by default both")
     parser.add_argument("settings", nargs="*")
-    chosen = parser.parse_args()
+    chosen = parser.parse_intermixed_args()
     torch.set_num_threads(1)
     keep_freed_memory()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):

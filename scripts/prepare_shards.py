@@ -60,7 +60,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--check", action="store_true", help="decode every photo")
     parser.add_argument("--on-bad", choices=("stop", "skip"), default="stop")
     parser.add_argument("overrides", nargs="*", help="data=NAME data.root=DIR and the like")
-    return parser.parse_args()
+    return parser.parse_intermixed_args()
 
 
 def prepare(arguments: argparse.Namespace) -> None:

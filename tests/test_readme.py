@@ -10,6 +10,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, RangeSweep
 
+from captioner.search import main as search
 from tests.conftest import compose
 
 ROOT = Path(__file__).parents[1]
@@ -49,6 +50,15 @@ def test_the_settings_of_each_command_exist(command: str) -> None:
     # A sweep's values are split by the command itself; brackets hold a list.
     overrides = [o if "=[" in o else o.split(",")[0] for o in overrides]
     compose(module.removeprefix("captioner."), *overrides)
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "captioner.search" in c])
+def test_a_search_reads_its_command(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With a setting there is not, it stops before it trains."""
+    arguments = shlex.split(command.partition("captioner.search")[2])
+    with pytest.raises(SystemExit):
+        search([*arguments, "no.such=1", "--output", str(tmp_path / "search")])
+    assert "error: Could not override 'no.such'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if not c.startswith("python -m captioner.")])

@@ -79,6 +79,14 @@ def test_trials_must_be_some(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--trials 0 must be at least 1" in capsys.readouterr().err
 
 
+def test_settings_stand_before_and_after_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A setting there is not ends the search before it begins: here after the one that was given first was read."""
+    settings = ["optim.lr=interval(1, 2)", "--trials", "1", "no.such=1", "--output", str(tmp_path / "search")]
+    with pytest.raises(SystemExit):
+        main(settings)
+    assert "error: Could not override 'no.such'" in capsys.readouterr().err
+
+
 def test_a_trial_that_cannot_be_trained_stops_the_search_with_its_reason(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="num_heads"):
         search([*FIXED, "model.decoder.num_heads=choice(3,5)"], trials=1, seed=0, folder=tmp_path)
