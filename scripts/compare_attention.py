@@ -38,7 +38,7 @@ ATTENTION = {
     "softmax off by one": "model.decoder.normaliser=off_by_one",
     "sink": "model.decoder.normaliser=sink",
     "visual sentinel": "model.decoder.sentinel=true",
-    "visual sentinel, looking has a price": "model.decoder.sentinel=true objective.looking=0.2",
+    "visual sentinel, looking has a price": "model.decoder.sentinel=true objective.looking=0.1",
     "doubly stochastic": "objective.doubly_stochastic=1",
 }
 DECODERS: dict[str, dict[str, str]] = {
