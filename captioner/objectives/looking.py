@@ -8,8 +8,8 @@ attention. With a price, a word looks in the end as far as that is worth λ nats
 model that does not know yet where to look would learn not to. Nor may it come too late, for a softmax that is near 1
 hardly moves.
 
-A high price costs more than looks at nothing. A Transformer's words read each other: what a noun would look at was seen
-by the adjective before it, and one look is cheaper than two. So maps of nouns pale, and point worse, above some λ.
+A high price pales nouns too. A Transformer's words read each other: what a noun would look at was seen by the adjective
+before it, and one look is cheaper than two. So nouns point worse above some λ.
 
 Axis letters: `B` images, `C` captions per image, `L` tokens, `H` heads, `N` image tokens.
 """

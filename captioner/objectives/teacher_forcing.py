@@ -37,7 +37,8 @@ class TeacherForcing:
         doubly_stochastic: Weight of the doubly stochastic regularisation; 1 in the paper.
         attention_supervision: Weight of attention supervision; the dataset must know boxes.
         looking: Price of attention to the image (nats) at the end of training, which a word may spare by looking at a
-            visual sentinel or nowhere. No term where the decoder must look at the image: all words would pay as much.
+            visual sentinel or nowhere. No term where the decoder must look at the image, as all words would pay alike,
+            nor with hard attention.
         z_loss: Weight of the z-loss; 1e-4 in the paper.
         reinforce: Weight of REINFORCE, by which hard attention learns where to look; 1 is the gradient itself.
         entropy: Weight of the entropy of hard attention, which keeps it trying places.
@@ -83,8 +84,9 @@ class TeacherForcing:
         self._regions: Regions | None = None
 
     def price(self, decoder: LstmDecoder | TransformerDecoder, progress: float) -> float:
-        """Weight of looking when this share of training is over."""
-        return self.looking * progress if decoder.may_look_away else 0.0
+        """Weight of looking when this share of training is over; 0 where it would move nothing."""
+        soft = not getattr(decoder, "hard", False)
+        return self.looking * progress if decoder.may_look_away and soft else 0.0
 
     def prepare(self, course: Course) -> None:
         """Find the boxes, where a term needs them.
@@ -185,8 +187,8 @@ class TeacherForcing:
             if attention is not None:
                 raise UsageError(
                     "hard attention draws its places, which no penalty on them can move; "
-                    "set objective.doubly_stochastic=0, objective.attention_supervision=0 and "
-                    "objective.looking=0, or model.decoder.hard=false"
+                    "set objective.doubly_stochastic=0 and objective.attention_supervision=0, "
+                    "or model.decoder.hard=false"
                 )
             terms["reinforce"] = self.reinforce * reinforce(logits, targets, choice, real)
             terms["entropy"] = -self.entropy * mean_entropy(choice, real)

@@ -157,8 +157,12 @@ def test_looking_has_a_price_in_the_end_and_for_who_has_somewhere_else_to_look()
         prices = [objective.price(decoder, progress) for progress in (0.0, 0.5, 1.0)]
         assert prices == pytest.approx([0, 0.1, 0.2])
         assert TeacherForcing().price(decoder, 1.0) == 0
-    for blind in (TransformerDecoder(V, 8, depth=1, num_heads=2), LstmDecoder(V, 8, normaliser="sparsemax")):
-        assert objective.price(blind, 1.0) == 0
+    for decoder in (
+        TransformerDecoder(V, 8, depth=1, num_heads=2),
+        LstmDecoder(V, 8, normaliser="sparsemax"),
+        LstmDecoder(V, 8, hard=True, sentinel=True),
+    ):
+        assert objective.price(decoder, 1.0) == 0
 
 
 @pytest.mark.parametrize("name", ["doubly_stochastic", "attention_supervision", "looking"])
