@@ -155,7 +155,7 @@ def rows_of(data: str) -> dict[str, dict[str, str]]:
 
 def changes(decoder: str, change: str) -> list[str]:
     """What a row sets of `captioner.train`: nothing of one attention is left in another's run."""
-    return [f"decoder={decoder}", "model.decoder.sentinel=false", "objective.looking=0", *change.split()]
+    return [f"decoder={decoder}", "model.decoder.sentinel=false", *change.split()]
 
 
 def placed(table: str, page: str) -> str:

@@ -24,7 +24,14 @@ from torch.nn import functional as F
 
 from captioner.errors import UsageError
 from captioner.models.linear import Linear
-from captioner.models.normalisers import Normaliser, SoftmaxWithSink, make_normaliser, off_by_one, softmax
+from captioner.models.normalisers import (
+    PARTIAL,
+    Normaliser,
+    SoftmaxWithSink,
+    make_normaliser,
+    off_by_one,
+    softmax,
+)
 from captioner.models.packing import Layout
 from captioner.models.positions import rotate
 from captioner.models.scores import ScaledDot, Score, make_score
@@ -237,7 +244,7 @@ class MultiHeadAttention(nn.Module):
         self.out = Linear(dim, dim)
         self.score = make_score(score, num_heads, self.head_dim)
         self.normalise = make_normaliser(normaliser, num_heads)
-        self.may_look_away = sentinel or normaliser in ("off_by_one", "sink")
+        self.may_look_away = sentinel or normaliser in PARTIAL
         self.sentinel_key_value = Linear(dim, 2 * G * self.head_dim) if sentinel else None
 
     def _split(self, x: Tensor) -> Tensor:

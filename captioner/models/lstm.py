@@ -30,6 +30,7 @@ from captioner.models.cache import LstmState
 from captioner.models.decoder_output import Choice, DecoderOutput, check_request
 from captioner.models.hard_attention import HardChoice
 from captioner.models.linear import Linear, linear
+from captioner.models.normalisers import PARTIAL
 from captioner.models.packing import Packing
 from captioner.models.sentinel import VisualSentinel
 
@@ -78,7 +79,7 @@ class LstmDecoder(nn.Module):
                 raise UsageError(f"decoder {name}={value} must be at least 1")
         if not 0 <= dropout < 1:
             raise UsageError(f"decoder dropout={dropout} must be at least 0 and below 1")
-        if hard and normaliser in ("off_by_one", "sink"):
+        if hard and normaliser in PARTIAL:
             raise UsageError(
                 f"hard attention draws a place, and with normaliser={normaliser} the weights do not sum to 1; "
                 "take softmax, sparsemax or entmax15, or a sentinel"

@@ -80,6 +80,8 @@ class SoftmaxWithSink(nn.Module):
 
 
 NORMALISERS = ("softmax", "sparsemax", "entmax15", "off_by_one", "sink")
+PARTIAL = ("off_by_one", "sink")
+"""Those whose weights may sum to less than 1."""
 
 
 def make_normaliser(name: str, num_heads: int) -> Normaliser:

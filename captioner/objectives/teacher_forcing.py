@@ -17,8 +17,6 @@ from captioner.decoding import SpecialTokens
 from captioner.errors import DataError, UsageError
 from captioner.models.captioner import Captioner
 from captioner.models.decoder_output import Choice
-from captioner.models.lstm import LstmDecoder
-from captioner.models.transformer import TransformerDecoder
 from captioner.objectives.attention_supervision import attention_supervision
 from captioner.objectives.cross_entropy import CrossEntropy
 from captioner.objectives.doubly_stochastic import doubly_stochastic
@@ -37,8 +35,7 @@ class TeacherForcing:
         doubly_stochastic: Weight of the doubly stochastic regularisation; 1 in the paper.
         attention_supervision: Weight of attention supervision; the dataset must know boxes.
         looking: Price of attention to the image (nats) at the end of training, which a word may spare by looking at a
-            visual sentinel or nowhere. No term where the decoder must look at the image, as all words would pay alike,
-            nor with hard attention.
+            visual sentinel or nowhere.
         z_loss: Weight of the z-loss; 1e-4 in the paper.
         reinforce: Weight of REINFORCE, by which hard attention learns where to look; 1 is the gradient itself.
         entropy: Weight of the entropy of hard attention, which keeps it trying places.
@@ -83,17 +80,12 @@ class TeacherForcing:
         self._special: SpecialTokens | None = None
         self._regions: Regions | None = None
 
-    def price(self, decoder: LstmDecoder | TransformerDecoder, progress: float) -> float:
-        """Weight of looking when this share of training is over; 0 where it would move nothing."""
-        soft = not getattr(decoder, "hard", False)
-        return self.looking * progress if decoder.may_look_away and soft else 0.0
-
     def prepare(self, course: Course) -> None:
         """Find the boxes, where a term needs them.
 
         Raises:
             DataError: If no training image has a caption.
-            UsageError: If boxes are needed and images are varied.
+            UsageError: If boxes are needed and images are varied, or looking has a price that no word can spare.
         """
         if not any(course.train_set[i].captions for i in range(len(course.train_set))):
             raise DataError(
@@ -101,6 +93,13 @@ class TeacherForcing:
                 "check the caption file, or take another dataset"
             )
         self._special = course.special
+        decoder = course.captioner.decoder
+        if self.looking and (not decoder.may_look_away or getattr(decoder, "hard", False)):
+            raise UsageError(
+                f"objective.looking={self.looking} is a price that words spare by looking elsewhere than at the image, "
+                "which this decoder's attention cannot; set model.decoder.sentinel=true without hard attention, or "
+                "objective.looking=0"
+            )
         if not self.attention_supervision:
             return
         if course.augmented:
@@ -132,7 +131,7 @@ class TeacherForcing:
             inputs = with_own_words(inputs, logits, share=share, special=self._special)
             shown["own_words"] = torch.tensor(share)
         real = None
-        price = self.price(captioner.decoder, lesson.progress)
+        price = self.looking * lesson.progress
         needs_attention = self.doubly_stochastic > 0 or self.attention_supervision > 0 or price > 0
         if not needs_attention and not getattr(captioner.decoder, "hard", False):
             real = (

@@ -8,8 +8,6 @@ from torch import Tensor
 
 from captioner.errors import UsageError
 from captioner.models.decoder_output import Choice
-from captioner.models.lstm import LstmDecoder
-from captioner.models.transformer import TransformerDecoder
 from captioner.objectives.attention_supervision import FLOOR, attention_supervision
 from captioner.objectives.cross_entropy import CrossEntropy
 from captioner.objectives.doubly_stochastic import doubly_stochastic
@@ -144,25 +142,6 @@ def test_what_stands_under_padding_does_not_matter(settings: dict[str, float], p
         if values.grad is not None:
             assert not values.grad[padded].any()
             assert values.grad[~padded].any()
-
-
-def test_looking_has_a_price_in_the_end_and_for_who_has_somewhere_else_to_look() -> None:
-    objective = TeacherForcing(looking=0.2)
-    for decoder in (
-        TransformerDecoder(V, 8, depth=1, num_heads=2, sentinel=True),
-        TransformerDecoder(V, 8, depth=1, num_heads=2, normaliser="off_by_one"),
-        LstmDecoder(V, 8, normaliser="sink"),
-        LstmDecoder(V, 8, sentinel=True),
-    ):
-        prices = [objective.price(decoder, progress) for progress in (0.0, 0.5, 1.0)]
-        assert prices == pytest.approx([0, 0.1, 0.2])
-        assert TeacherForcing().price(decoder, 1.0) == 0
-    for decoder in (
-        TransformerDecoder(V, 8, depth=1, num_heads=2),
-        LstmDecoder(V, 8, normaliser="sparsemax"),
-        LstmDecoder(V, 8, hard=True, sentinel=True),
-    ):
-        assert objective.price(decoder, 1.0) == 0
 
 
 @pytest.mark.parametrize("name", ["doubly_stochastic", "attention_supervision", "looking"])

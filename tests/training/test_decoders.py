@@ -83,6 +83,32 @@ def test_a_trained_model_captions_with_maps(
                 assert set(np.unique(caption.maps)) <= {0.0, 1.0}
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("model.decoder.sentinel=false",),
+        ("decoder=lstm", "model.decoder.normaliser=entmax15"),
+        ("decoder=lstm", "model.decoder.sentinel=true", "model.decoder.hard=true"),
+    ],
+    ids=["transformer", "sparse lstm", "hard lstm"],
+)
+def test_a_price_that_no_word_can_spare_is_refused(tmp_path: Path, settings: tuple[str, ...]) -> None:
+    with pytest.raises(
+        UsageError, match=r"objective\.looking=0\.1 is a price .* set model\.decoder\.sentinel=true"
+    ):
+        trained(tmp_path, "objective.looking=0.1", *settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [("model.decoder.sentinel=true",), ("decoder=lstm", "model.decoder.normaliser=sink")],
+    ids=["sentinel", "sink"],
+)
+def test_a_price_on_looking_is_a_term_of_the_loss(tmp_path: Path, settings: tuple[str, ...]) -> None:
+    trained(tmp_path, "objective.looking=0.1", "samples=0", "+trainer.log_every_n_steps=1", *settings)
+    assert "train/looking" in (tmp_path / "metrics.csv").read_text().splitlines()[0]
+
+
 def test_supervision_with_augmentation_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="needs boxes to stay where they are, and image"):
         trained(tmp_path, "objective.attention_supervision=1", "image.augment={flip: 0.5}")
