@@ -21,6 +21,7 @@ SPARSE = {"normaliser": "entmax15", "score": "additive", "sentinel": True, "posi
 MODELS: dict[str, list[tuple[type[Any], dict[str, Any]]]] = {
     "transformer": [(TransformerDecoder, {"depth": 2})],
     "sparse transformer": [(TransformerDecoder, {"depth": 1, "num_kv_heads": 1, **SPARSE})],
+    "read-first transformer": [(TransformerDecoder, {"depth": 2, "read_first": True, "sentinel": True})],
     "soft lstm": [(LstmDecoder, {})],
     "adaptive lstm": [(LstmDecoder, {"sentinel": True})],
     "hard lstm": [(LstmDecoder, {"hard": True})],

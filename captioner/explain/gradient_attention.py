@@ -34,7 +34,7 @@ from captioner.explain.self_attention import (
 )
 from captioner.explain.teacher_forcing import CaptionedBatch, Unit, full_precision, token_logprobs
 from captioner.models.captioner import Captioner
-from captioner.models.decoder_layer import DecoderLayer
+from captioner.models.decoder_stack import DecoderStack
 
 
 class GradientAttention:
@@ -53,7 +53,7 @@ class GradientAttention:
         Raises:
             UsageError: If so.
         """
-        if not _decoder_layers(captioner):
+        if _stack(captioner) is None:
             raise UsageError(
                 "explain=gradient_attention needs a Transformer decoder; with this one take attention, grad_cam, "
                 "integrated_gradients or occlusion"
@@ -69,7 +69,8 @@ class GradientAttention:
     def _relevance(self, batch: CaptionedBatch, b: int) -> Tensor:
         """Relevance `[W, N]` of the image tokens for each token of image b's caption."""
         captioner = batch.captioner
-        layers = _decoder_layers(captioner)
+        layers = _stack(captioner)
+        assert layers is not None, "check refuses other decoders"
         model = captioner.encoder.model
         with full_precision(batch.images.device, gradients=True):
             with encoder_weights(model) as in_encoder:
@@ -102,16 +103,20 @@ class GradientAttention:
                 weighted[len(image) : len(image) + len(own)],
                 # What fell on a sentinel came from no image token.
                 [w[..., -N:] for w in weighted[len(image) + len(own) :]],
+                read_first=layers.read_first,
             )
 
 
-def gather_relevance(image: Sequence[Tensor], own: Sequence[Tensor], cross: Sequence[Tensor]) -> Tensor:
+def gather_relevance(
+    image: Sequence[Tensor], own: Sequence[Tensor], cross: Sequence[Tensor], *, read_first: bool = False
+) -> Tensor:
     """Relevance `[W, N]` of the image tokens for each word, from the first layer to the last.
 
     Args:
         image: Ā of the self-attention of image tokens, `[W, N, N]` a layer; later ones may have fewer, the last.
         own: Ā of the self-attention of words, `[W, L, L]` a decoder layer, with `W = L`.
         cross: Ā of the cross-attention, `[W, L, N]` a decoder layer.
+        read_first: Whether all self-attention of words comes before all cross-attention.
     """
     L = cross[0].shape[1]
     among_image = _identity(cross[0], image[0].shape[-1] if image else cross[0].shape[-1])
@@ -121,10 +126,13 @@ def gather_relevance(image: Sequence[Tensor], own: Sequence[Tensor], cross: Sequ
     among_image = _normalised(among_image[:, -cross[0].shape[-1] :])
     among_words = _identity(cross[0], L)
     to_image = cross[0].new_zeros(L, L, among_image.shape[-1])
-    for self_weights, cross_weights in zip(own, cross, strict=True):
-        to_image = to_image + self_weights @ to_image
-        among_words = among_words + self_weights @ among_words
-        to_image = to_image + _normalised(among_words).transpose(1, 2) @ cross_weights @ among_image
+    layers = list(zip(own, cross, strict=True))
+    for group in [layers] if read_first else [[layer] for layer in layers]:
+        for weights, _ in group:
+            to_image = to_image + weights @ to_image
+            among_words = among_words + weights @ among_words
+        for _, weights in group:
+            to_image = to_image + _normalised(among_words).transpose(1, 2) @ weights @ among_image
     return to_image.diagonal(dim1=0, dim2=1).T  # word w's own row w: [W, L, N] -> [W, N]
 
 
@@ -140,5 +148,5 @@ def _normalised(relevance: Tensor) -> Tensor:
     return torch.where(total > 0, beyond / total.clamp(min=torch.finfo(total.dtype).tiny), 0.0) + identity
 
 
-def _decoder_layers(captioner: Captioner) -> list[DecoderLayer]:
-    return [module for module in captioner.decoder.modules() if isinstance(module, DecoderLayer)]
+def _stack(captioner: Captioner) -> DecoderStack | None:
+    return next((part for part in captioner.decoder.modules() if isinstance(part, DecoderStack)), None)

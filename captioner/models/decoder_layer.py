@@ -1,5 +1,7 @@
 """What does a word do in one layer of the Transformer? Read the words before it, look at the image, think.
 
+Reading and looking are two methods, so that a decoder may let all layers read before any looks.
+
 Sources: Vaswani et al. 2017; Xiong et al. 2020 (normalisation before each sub-layer); Lu et al. 2017 (the visual
 sentinel).
 
@@ -8,6 +10,8 @@ Axis letters: `B` images, `C` captions or beams per image, `L` tokens, `D` width
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor, nn
 
 from captioner.models.attention import KeyValue, MultiHeadAttention
@@ -15,6 +19,19 @@ from captioner.models.cache import DecoderCache, Slot
 from captioner.models.linear import Linear
 from captioner.models.packing import Packing
 from captioner.models.sentinel import VisualSentinel
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """What a word knows without looking, of which its sentinel is made: as an LSTM's input and hidden state.
+
+    Attributes:
+        token: `[B*C, L, D]`, or packed `[M, D]`: the word itself.
+        past: Of the same shape: what it read of the words before it.
+    """
+
+    token: Tensor
+    past: Tensor
 
 
 class DecoderLayer(nn.Module):
@@ -64,57 +81,66 @@ class DecoderLayer(nn.Module):
         self.mlp = nn.Sequential(Linear(dim, hidden), nn.GELU(), Linear(hidden, dim))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(
+    def read(
         self,
         x: Tensor,
-        image: KeyValue,
         *,
         cache: DecoderCache | Slot | None = None,
         layer: int = 0,
         turned: Tensor | None = None,
-        need_weights: bool = False,
-    ) -> tuple[Tensor, Tensor | None]:
-        """One layer over `x` `[B, C, L, D]`: whole captions, or with a cache the newest token (`L` = 1).
+        packing: Packing | None = None,
+    ) -> tuple[Tensor, Reading]:
+        """Self-attention of `x` `[B, C, L, D]`: whole captions, or with a cache the newest token (`L` = 1).
 
-        With rotary positions, words' queries and keys are turned by the angles `turned` `[L, d / 2]`.
+        With rotary positions, words' queries and keys are turned by the angles `turned` `[L, d / 2]`. With a packing
+        `x` is `[M, D]`, the words of whole captions.
 
         Returns:
-            The new `x` and the cross-attention weights `[B, C, L, H, N]`, or None when not asked for.
+            The new `x`, and what `look` is to be told.
         """
-        B, C, L, _ = x.shape
-        # Captions see only themselves: [B, C, L, D] -> [B*C, L, D]
-        token = self.self_norm(x).flatten(0, 1)
-        own = self.self_attention.project(token, turned=turned)
+        token, layout = self.self_norm(x), None
+        if packing is not None:
+            layout = packing.captions
+        else:  # captions see only themselves: [B, C, L, D] -> [B*C, L, D]
+            token = token.flatten(0, 1)
+        own = self.self_attention.project(token, turned=turned, layout=layout)
         if cache is not None:
             own = cache.append(layer, own)
         allowed = None if cache is None else cache.allowed
-        past, _ = self.self_attention(token, own, turned=turned, allowed=allowed, causal=cache is None)
-        x = x + self.dropout(past.unflatten(0, (B, C)))
-        # All captions query one unrepeated image: [B, C, L, D] -> [B, C*L, D]
-        state = self.cross_norm(x).flatten(1, 2)
-        sentinel = self._sentinel(token.view_as(state), past.view_as(state), state)
-        h, weights = self.cross_attention(state, image, sentinel=sentinel, need_weights=need_weights)
-        x = self._think(x + self.dropout(h.unflatten(1, (C, L))))
+        past, _ = self.self_attention(
+            token, own, turned=turned, allowed=allowed, causal=cache is None, layout=layout
+        )
+        return x + self.dropout(past.view_as(x)), Reading(token, past)
+
+    def look(
+        self,
+        x: Tensor,
+        image: KeyValue,
+        reading: Reading,
+        *,
+        packing: Packing | None = None,
+        need_weights: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Cross-attention of `x` `[B, C, L, D]`, or packed `[M, D]`, and the feed-forward network.
+
+        Returns:
+            The new `x` and the cross-attention weights `[B, C, L, H, N]`, or None when not asked for; not together
+            with a packing.
+        """
+        state, layout = self.cross_norm(x), None
+        if packing is not None:
+            layout = packing.images
+        else:  # all captions query one unrepeated image: [B, C, L, D] -> [B, C*L, D]
+            state = state.flatten(1, 2)
+        sentinel = None
+        if self.sentinel is not None:
+            sentinel = self.sentinel(reading.token.view_as(state), reading.past.view_as(state), state)
+        h, weights = self.cross_attention(
+            state, image, sentinel=sentinel, need_weights=need_weights, layout=layout
+        )
+        x = x + self.dropout(h.view_as(x))
+        x = x + self.dropout(self.mlp(self.mlp_norm(x)))
         if weights is not None:
             # [B, H, C*L, N] -> [B, C, L, H, N]
-            weights = weights.unflatten(2, (C, L)).permute(0, 2, 3, 1, 4)
+            weights = weights.unflatten(2, x.shape[1:3]).permute(0, 2, 3, 1, 4)
         return x, weights
-
-    def packed(self, x: Tensor, image: KeyValue, packing: Packing, *, turned: Tensor | None = None) -> Tensor:
-        """The same over the words `x` `[M, D]` of whole captions."""
-        token = self.self_norm(x)
-        own = self.self_attention.project(token, turned=turned, layout=packing.captions)
-        past, _ = self.self_attention(token, own, turned=turned, causal=True, layout=packing.captions)
-        x = x + self.dropout(past)
-        state = self.cross_norm(x)
-        sentinel = self._sentinel(token, past, state)
-        h, _ = self.cross_attention(state, image, sentinel=sentinel, layout=packing.images)
-        return self._think(x + self.dropout(h))
-
-    def _sentinel(self, token: Tensor, past: Tensor, state: Tensor) -> Tensor | None:
-        # As an LSTM's input, hidden state and memory: this token, what it read of the others, and what came of it.
-        return None if self.sentinel is None else self.sentinel(token, past, state)
-
-    def _think(self, x: Tensor) -> Tensor:
-        thought: Tensor = self.dropout(self.mlp(self.mlp_norm(x)))
-        return x + thought

@@ -1,7 +1,7 @@
 """How does a caption grow from an image? A pre-norm Transformer decoder with cross-attention.
 
 Sources: Vaswani et al. 2017 (the decoder); Press & Wolf 2017 (output weights shared with the embedding). Its layers are
-`decoder_layer`'s.
+`decoder_layer`'s, and their order `decoder_stack`'s.
 
 Axis letters: `B` images, `C` captions or beams per image, `L` tokens, `D` width, `H` heads, `N` image tokens,
 `V` vocabulary.
@@ -10,7 +10,7 @@ Axis letters: `B` images, `C` captions or beams per image, `L` tokens, `D` width
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from captioner.models.attention import KeyValue
 from captioner.models.cache import DecoderCache, Slot, SlotCache
 from captioner.models.decoder_layer import DecoderLayer
 from captioner.models.decoder_output import DecoderOutput, check_request
+from captioner.models.decoder_stack import DecoderStack
 from captioner.models.linear import Linear, linear
 from captioner.models.packing import Packing
 from captioner.models.positions import TEXT_POSITIONS, angles, sinusoid_line
@@ -44,6 +45,7 @@ class TransformerDecoder(nn.Module):
         score: How image tokens answer a word: a name in `scores.SCORES`.
         normaliser: How those scores become weights: a name in `normalisers.NORMALISERS`.
         sentinel: Let a visual sentinel compete with the image tokens, so that a word may look at nothing.
+        read_first: Let all layers read before any looks, so that no word takes over what another saw.
         fused: True insists that cross-attention runs in a fused kernel, False forbids it; None chooses the faster.
 
     Raises:
@@ -67,6 +69,7 @@ class TransformerDecoder(nn.Module):
         score: str = "scaled_dot",
         normaliser: str = "softmax",
         sentinel: bool = False,
+        read_first: bool = False,
         fused: bool | None = None,
     ) -> None:
         super().__init__()
@@ -96,7 +99,7 @@ class TransformerDecoder(nn.Module):
             self.register_buffer("sinusoids", sinusoid_line(max_length, dim), persistent=False)
         self.positions = positions
         self.dropout = nn.Dropout(dropout)
-        self.layers = nn.ModuleList(
+        layers = (
             DecoderLayer(
                 dim,
                 num_heads,
@@ -110,6 +113,7 @@ class TransformerDecoder(nn.Module):
             )
             for _ in range(depth)
         )
+        self.layers = DecoderStack(layers, read_first=read_first)
         self.head_dim = dim // num_heads
         if positions == "rotary" and self.head_dim % 2:
             raise UsageError(
@@ -124,9 +128,7 @@ class TransformerDecoder(nn.Module):
     @property
     def may_look_away(self) -> bool:
         """Whether attention may go elsewhere than to the image."""
-        first = self.layers[0]
-        assert isinstance(first, DecoderLayer)
-        return first.cross_attention.may_look_away
+        return self.layers.may_look_away
 
     def _init_weights(self, dim: int, depth: int) -> None:
         for module in self.modules():
@@ -140,7 +142,6 @@ class TransformerDecoder(nn.Module):
             nn.init.normal_(self.position_embedding.weight, std=0.02)
         # Residual branches start small, so that depth does not scale the first gradients (GPT-2).
         for layer in self.layers:
-            assert isinstance(layer, DecoderLayer)
             final_mlp = layer.mlp[-1]
             assert isinstance(final_mlp, nn.Linear)
             for branch in (layer.self_attention.out, layer.cross_attention.out, final_mlp):
@@ -168,12 +169,7 @@ class TransformerDecoder(nn.Module):
 
     def project_image(self, memory: Tensor) -> tuple[KeyValue, ...]:
         """Each layer's keys and values `[B, G, N, d]` of the memory `[B, N, D]`."""
-        return tuple(self._project(memory))
-
-    def _project(self, memory: Tensor) -> Iterator[KeyValue]:
-        for layer in self.layers:
-            assert isinstance(layer, DecoderLayer)
-            yield layer.cross_attention.project(memory)
+        return tuple(self.layers.project(memory))
 
     def forward(
         self, tokens: Tensor, memory: Tensor, *, need_weights: bool = False, real: Tensor | None = None
@@ -200,17 +196,12 @@ class TransformerDecoder(nn.Module):
             )
         at = torch.arange(tokens.shape[-1], device=tokens.device)
         x, turned = self._embed(tokens, at), self._turned(at)
-        if real is not None:
-            packing = Packing(real)
+        packing = None if real is None else Packing(real)
+        if packing is not None:
             x = packing.captions.gather(x.flatten(0, 1))
-            for layer, image in zip(self.layers, self.project_image(memory), strict=True):
-                assert isinstance(layer, DecoderLayer)
-                x = layer.packed(x, image, packing, turned=turned)
-            return DecoderOutput(self._logits(self.norm(x)), None)
-        weights = []
-        for layer, image in zip(self.layers, self.project_image(memory), strict=True):
-            x, w = layer(x, image, turned=turned, need_weights=need_weights)
-            weights.append(w)
+        x, weights = self.layers(
+            x, self.project_image(memory), turned=turned, packing=packing, need_weights=need_weights
+        )
         return DecoderOutput(
             self._logits(self.norm(x)), torch.stack(weights, dim=3) if need_weights else None
         )
@@ -225,7 +216,7 @@ class TransformerDecoder(nn.Module):
             num_beams: `K`.
             max_length: Room in tokens, BOS included; by default the decoder's own.
         """
-        image = tuple(layer.contiguous() for layer in self._project(memory))
+        image = tuple(layer.contiguous() for layer in self.layers.project(memory))
         B, G, _, d = image[0].keys.shape
         room, like = min(max_length or self.max_length, self.max_length), image[0].keys
         if self._compiled is not None:
@@ -251,8 +242,7 @@ class TransformerDecoder(nn.Module):
             logits, cache.hidden = self._compiled(tokens, at, cache.image, cache.keys, cache.values)
         else:
             x, turned = self._embed(tokens[:, :, None], at), self._turned(at)
-            for index, layer in enumerate(self.layers):
-                x, _ = layer(x, cache.image[index], cache=cache, layer=index, turned=turned)
+            x, _ = self.layers(x, cache.image, turned=turned, caches=[cache] * len(self.layers))
             cache.hidden = self.norm(x[:, :, 0])
             logits = self._logits(cache.hidden)
         cache.length += 1
@@ -279,8 +269,7 @@ class TransformerDecoder(nn.Module):
         """A step whose shapes do not depend on how many tokens there are: logits and hidden state."""
         allowed = torch.arange(keys[0].shape[2], device=at.device) <= at
         x, turned = self._embed(tokens[:, :, None], at), self._turned(at)
-        for index, layer in enumerate(self.layers):
-            slot = Slot(keys[index], values[index], at, allowed)
-            x, _ = layer(x, image[index], cache=slot, layer=index, turned=turned)
+        slots = [Slot(k, v, at, allowed) for k, v in zip(keys, values, strict=True)]
+        x, _ = self.layers(x, image, turned=turned, caches=slots)
         hidden = self.norm(x[:, :, 0])
         return self._logits(hidden), hidden

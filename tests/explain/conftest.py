@@ -31,8 +31,8 @@ def captioned(captioner: Captioner, tokens: Tensor = TOKENS) -> CaptionedBatch:
     )
 
 
-def make_captioner(encoder: ImageEncoder, *, image_depth: int = 0, sentinel: bool = False) -> Captioner:
-    decoder = TransformerDecoder(12, 16, depth=2, num_heads=2, max_length=8, sentinel=sentinel)
+def make_captioner(encoder: ImageEncoder, *, image_depth: int = 0, **settings: bool) -> Captioner:
+    decoder = TransformerDecoder(12, 16, depth=2, num_heads=2, max_length=8, **settings)
     captioner = Captioner(encoder, decoder, image_depth=image_depth, image_heads=2)
     with torch.no_grad():
         for name, parameter in captioner.named_parameters():

@@ -61,9 +61,14 @@ def by_loops(batch: CaptionedBatch, b: int, word: int, *, readable: bool) -> Mat
         r_ii = r_ii + a @ r_ii
     L = batch.num_tokens
     r_ss, r_si = np.eye(L), np.zeros((L, first))
-    for a, c in zip(map(average, own), map(average, cross), strict=True):
-        r_ss, r_si = r_ss + a @ r_ss, r_si + a @ r_si
-        r_si = r_si + beyond(r_ss).T @ c[:, -N:] @ beyond(r_ii)
+    reads = [("read", average(a)) for a in own]
+    looks = [("look", average(c)) for c in cross]
+    in_turn = [step for layer in zip(reads, looks, strict=True) for step in layer]
+    for step, a in [*reads, *looks] if layers.read_first else in_turn:
+        if step == "read":
+            r_ss, r_si = r_ss + a @ r_ss, r_si + a @ r_si
+        else:
+            r_si = r_si + beyond(r_ss).T @ a[:, -N:] @ beyond(r_ii)
     relevance: Matrix = r_si[word]
     return relevance
 
@@ -80,6 +85,16 @@ def test_all_words_at_once_are_the_papers_rules_word_by_word(vit: Captioner, lev
             np.testing.assert_allclose(maps[b, word], expected, rtol=1e-3, atol=1e-7)
     assert float(maps.min()) >= 0
     assert float(maps[0].max()) > 1e-4
+
+
+def test_where_all_read_first_the_papers_rules_take_that_order() -> None:
+    torch.manual_seed(0)
+    encoder = ImageEncoder("test_vit", (32, 48), trainable="none")
+    batch = captioned(make_captioner(encoder, sentinel=True, read_first=True))
+    maps = GradientAttention()(batch)
+    for word in range(5):
+        expected = by_loops(batch, 0, word, readable=True)[-6:].reshape(2, 3)
+        np.testing.assert_allclose(maps[0, word], expected, rtol=1e-3, atol=1e-7)
 
 
 def test_without_readable_attention_relevance_starts_at_the_grid(cnn: Captioner) -> None:

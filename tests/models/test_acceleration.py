@@ -25,7 +25,7 @@ needs_compiler = pytest.mark.skipif(
 def decoder(positions: str = "learned", **settings: Any) -> TransformerDecoder:
     torch.manual_seed(0)
     return TransformerDecoder(
-        30, 16, depth=1, num_heads=2, max_length=8, positions=positions, **settings
+        30, 16, depth=2, num_heads=2, max_length=8, positions=positions, **settings
     ).eval()
 
 
@@ -35,9 +35,15 @@ def decoder(positions: str = "learned", **settings: Any) -> TransformerDecoder:
     [
         ({"positions": "rotary"}, BeamSearch(3, max_length=7)),
         ({"sentinel": True, "num_kv_heads": 1}, GreedySearch(max_length=7)),
+        ({"read_first": True, "sentinel": True}, BeamSearch(3, max_length=7)),
         ({"normaliser": "sink", "score": "cosine"}, SampleSearch(3, seed=2, max_length=7)),
     ],
-    ids=["rotary, beam", "sentinel and grouped heads, greedy", "sink and cosine, sampled"],
+    ids=[
+        "rotary, beam",
+        "sentinel and grouped heads, greedy",
+        "read first, beam",
+        "sink and cosine, sampled",
+    ],
 )
 def test_a_compiled_step_gives_the_same_captions(settings: dict[str, Any], search: Search) -> None:
     plain, faster = decoder(**settings), decoder(**settings)

@@ -25,6 +25,7 @@ TRANSFORMERS: dict[str, dict[str, object]] = {
     "off_by_one": {"normaliser": "off_by_one"},
     "sink": {"normaliser": "sink"},
     "sentinel": {"sentinel": True},
+    "read first": {"read_first": True},
     "grouped": {"num_kv_heads": 1},
     "rotary": {"positions": "rotary"},
     "sinusoidal": {"positions": "sinusoidal"},
@@ -133,14 +134,15 @@ def test_a_sentinel_learns_that_only_the_noun_needs_the_picture(decoder: str) ->
     [{"sentinel": True}, {"normaliser": "sink"}, {"normaliser": "off_by_one"}],
     ids=["sentinel", "sink", "off_by_one"],
 )
-@pytest.mark.parametrize("decoder", ["transformer", "lstm"])
+@pytest.mark.parametrize("decoder", ["transformer", "read-first transformer", "lstm"])
 def test_with_a_price_on_looking_only_the_noun_looks(decoder: str, settings: dict[str, object]) -> None:
     torch.manual_seed(0)
     words = ARTICLE + 1 + THINGS
-    if decoder == "transformer":
+    if decoder != "lstm":
         model: TransformerDecoder | LstmDecoder = TransformerDecoder(
             words,
             D,
+            read_first=decoder == "read-first transformer",
             depth=3,
             num_heads=2,
             max_length=4,

@@ -19,6 +19,7 @@ B, C, L, N, D, V, PAD = 3, 4, 7, 5, 8, 11, 0
 TRANSFORMERS: dict[str, dict[str, Any]] = {
     "plain": {},
     "rotary with a sentinel": {"positions": "rotary", "sentinel": True},
+    "all read first, with a sentinel": {"read_first": True, "sentinel": True},
     "grouped, cosine and sparse": {"num_kv_heads": 1, "score": "cosine", "normaliser": "sparsemax"},
     "additive with a sink": {"score": "additive", "normaliser": "sink", "positions": "sinusoidal"},
 }

@@ -24,6 +24,8 @@ VARIANTS: dict[str, dict[str, object]] = {
     "additive with sentinel": {"score": "additive", "sentinel": True},
     "general": {"score": "general"},
     "biased_dot": {"score": "biased_dot"},
+    "read first": {"read_first": True},
+    "read first, sentinel": {"read_first": True, "sentinel": True},
     "cosine, grouped, sentinel": {"score": "cosine", "num_kv_heads": 2, "sentinel": True},
 }
 variants = pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS)
