@@ -1,4 +1,4 @@
-"""Do the maps of a split move at all? Entropy, sameness, centre bias, still heads, over all its captions."""
+"""Do the maps of a split move at all, and which words look away? Of all its captions."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from captioner.evaluation.tables import json_of
 from captioner.evaluation.truth import Truth, said
 from captioner.explain.health import Pulse, health, pulse
 from captioner.metrics.report import name_some
+
+LOOKS_AWAY = 0.9
+"""Words that look less at the picture are told of."""
+TOLD = 6
+"""So many of those that look least, and of those that look most."""
 
 
 class HealthJudge:
@@ -48,8 +53,15 @@ class HealthJudge:
         return as_json
 
     def report(self, summary: Mapping[str, Any], folder: Path) -> list[str]:
-        """Which heads are still, and a warning where maps have collapsed."""
+        """What words see, where some look away; which heads are still; and a warning where maps have collapsed."""
         lines = []
+        by_word = sorted(summary["map_seen_words"].items(), key=lambda pair: pair[1])
+        if by_word and by_word[0][1] < LOOKS_AWAY:
+            least, most = by_word[:TOLD], by_word[TOLD:][-TOLD:]
+            ends = [
+                ", ".join(f"{word} {share:.0%}" for word, share in part) for part in (least, most) if part
+            ]
+            lines.append(f"attention on the picture, by word: {' ... '.join(ends)}")
         if still := summary["which_are_still"]:
             heads = name_some([f"layer {layer} head {head}" for layer, head in still], limit=20)
             lines.append(f"heads that never move, {len(still)} of {summary['map_num_heads']}: {heads}")

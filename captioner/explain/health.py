@@ -6,6 +6,7 @@ looks convincing on one picture and means nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ STILL = 0.02
 """A head never moves where less than this share of its maps' energy is outside their mean over all words and photos."""
 FLAT = 0.98
 """Maps are flat where their entropy is more than this share of the most there can be."""
+OFTEN = 10
+"""What a word sees on average is told of words that stand so often."""
 
 _FUNCTION_WORDS = """
 a an the this that these those some any each his her its their my your our he she it they who which there is are was
@@ -39,7 +42,8 @@ class Pulse:
         entropy: Of each word's map, as a share of a flat map's.
         same: Words whose map is nearly the mean of the caption's other words' maps.
         centre: Share of each map in the middle quarter of the grid; a flat map has a quarter there.
-        seen: Share of attention on the picture and number of words, for "nouns" and "function words".
+        seen: Sum of the shares of attention on the picture and number of words, for "nouns" and "function words".
+        seen_words: The same for each word, in small letters.
         mean: float32 `[rows, cols]`: the mean of its words' maps, as shares.
         head_means: float32 `[layers, heads, rows, cols]`: the same of every head.
         head_energy: float64 `[layers, heads]`: sum over words of the maps' squared values.
@@ -50,6 +54,7 @@ class Pulse:
     same: int
     centre: float
     seen: Mapping[str, tuple[float, int]]
+    seen_words: Mapping[str, tuple[float, int]]
     mean: NDArray[np.float32]
     head_means: NDArray[np.float32]
     head_energy: NDArray[np.float64]
@@ -69,6 +74,7 @@ class Health:
         num_heads: All heads.
         seen_nouns: Mean share of attention on the picture for words that name things.
         seen_function_words: The same for function words: 1 for all where there is nothing else to attend to.
+        seen_words: The same for each word that stands at least `OFTEN` times, the most frequent first.
     """
 
     captions: int
@@ -80,6 +86,7 @@ class Health:
     num_heads: int
     seen_nouns: float
     seen_function_words: float
+    seen_words: dict[str, float]
 
     def warning(self) -> str | None:
         """One sentence where maps have collapsed and overlays would mean nothing, else None."""
@@ -113,11 +120,15 @@ def pulse(texts: Sequence[str], heads: NDArray[np.float32], *, nouns: Container[
     words, rows, cols = maps.shape
     centre = maps * _middle_quarter(rows, cols)
     seen = {"nouns": (0.0, 0), "function words": (0.0, 0)}
+    seen_words: dict[str, tuple[float, int]] = {}
     function_words = frozenset(_FUNCTION_WORDS.split())
     for k, text in enumerate(texts):
-        kind = "nouns" if k in nouns else "function words" if text.lower() in function_words else None
-        if kind:
-            seen[kind] = (seen[kind][0] + float(by_word[k].sum()), seen[kind][1] + 1)
+        word, mass = text.lower(), float(by_word[k].sum())
+        kind = "nouns" if k in nouns else "function words" if word in function_words else None
+        for sums, key in ((seen, kind), (seen_words, word)):
+            if key:
+                total, count = sums.get(key, (0.0, 0))
+                sums[key] = (total + mass, count + 1)
     of_heads = shares(heads)
     others = (maps.sum(axis=0) - maps) / max(1, words - 1)
     same = elsewhere(maps, others) < SAME if words > 1 else np.zeros(1, dtype=bool)
@@ -127,6 +138,7 @@ def pulse(texts: Sequence[str], heads: NDArray[np.float32], *, nouns: Container[
         same=int(same.sum()),
         centre=float(centre.sum()),
         seen=seen,
+        seen_words=seen_words,
         mean=maps.mean(axis=0).astype(np.float32),
         head_means=of_heads.mean(axis=0).astype(np.float32),
         head_energy=_energy(of_heads).sum(axis=0),
@@ -137,7 +149,7 @@ def health(pulses: Sequence[Pulse]) -> Health:
     """Put the captions of a run together; where photos have grids of their own, on their middle grid."""
     if not pulses:
         nan = float("nan")
-        return Health(0, nan, nan, nan, nan, [], 0, nan, nan)
+        return Health(0, nan, nan, nan, nan, [], 0, nan, nan, {})
     counts = np.array([one.words for one in pulses], dtype=np.float64)
     words = counts.sum()
     grid = middle_grid([(one.mean.shape[0], one.mean.shape[1]) for one in pulses])
@@ -150,6 +162,11 @@ def health(pulses: Sequence[Pulse]) -> Health:
         kind: tuple(map(sum, zip(*(one.seen[kind] for one in pulses), strict=True)))
         for kind in ("nouns", "function words")
     }
+    totals: Counter[str] = Counter()
+    often: Counter[str] = Counter()
+    for one in pulses:
+        totals.update({word: total for word, (total, _) in one.seen_words.items()})
+        often.update({word: count for word, (_, count) in one.seen_words.items()})
     return Health(
         captions=len(pulses),
         entropy=sum(one.entropy for one in pulses) / words,
@@ -160,6 +177,7 @@ def health(pulses: Sequence[Pulse]) -> Health:
         num_heads=moving.size,
         seen_nouns=_ratio(*masses["nouns"]),
         seen_function_words=_ratio(*masses["function words"]),
+        seen_words={word: totals[word] / count for word, count in often.most_common() if count >= OFTEN},
     )
 
 

@@ -100,6 +100,16 @@ def test_still_heads_are_named() -> None:
     assert judge.report(summary, Path()) == ["", "heads that never move, 1 of 6: layer 2 head 3"]
 
 
+@pytest.mark.parametrize("share", [0.1, 1.0])
+def test_words_that_look_away_are_told(share: float) -> None:
+    maps = np.full((2, 1, 1, 2, 2), 0.25, dtype=np.float32)
+    maps[0] *= share
+    judge = HealthJudge(CocoTruth())
+    summary = judge.summary([Finding({}, kept=pulse(["of", "dog"], maps, nouns=(1,))) for _ in range(10)])
+    told = [line for line in judge.report(summary, Path()) if "by word" in line]
+    assert told == (["attention on the picture, by word: of 10%, dog 100%"] if share < 1 else [])
+
+
 def test_one_command_tells_all(
     tiny_model: Path, tmp_path: Path, command: Callable[..., Finished], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,6 +56,14 @@ def test_what_nouns_and_function_words_see() -> None:
     assert found.seen_function_words == pytest.approx(0.3)
 
 
+def test_what_each_word_sees_is_told_of_those_that_stand_often() -> None:
+    maps = np.full((2, 2, 2), 0.25)
+    maps[0] *= 0.2
+    felt = [one(maps * share, ["Of", "dog"]) for share in [1.0] * 5 + [0.5] * 5]
+    assert health(felt).seen_words == pytest.approx({"of": 0.15, "dog": 0.75})
+    assert health(felt[:9]).seen_words == {}
+
+
 def test_a_head_that_never_moves_is_found() -> None:
     rng = np.random.default_rng(0)
     maps = rng.random((6, 2, 3, 4, 4)) ** 12
