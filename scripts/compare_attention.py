@@ -41,8 +41,15 @@ ATTENTION = {
     "visual sentinel, looking has a price": "model.decoder.sentinel=true objective.looking=0.1",
     "doubly stochastic": "objective.doubly_stochastic=1",
 }
+FIRST = "model.decoder.read_first=true"
 DECODERS: dict[str, dict[str, str]] = {
-    "transformer": {**ATTENTION, "one head of keys": "model.decoder.num_kv_heads=1"},
+    "transformer": {
+        **ATTENTION,
+        "words read first": FIRST,
+        "words read first, visual sentinel": f"{FIRST} model.decoder.sentinel=true",
+        "words read first, sentinel, looking has a price": f"{FIRST} model.decoder.sentinel=true objective.looking=0.3",
+        "one head of keys": "model.decoder.num_kv_heads=1",
+    },
     "lstm": {**ATTENTION, "hard": "model.decoder.hard=true"},
 }
 """What each row changes of a decoder's own settings, by decoder. The LSTM's own score is additive."""
