@@ -5,7 +5,8 @@
 PyTorch's float32 products go to MKL, which takes slower kernels on processors that are not Intel's; oneDNN, which is
 in every build of PyTorch, takes those the processor has. On an AMD EPYC 9005 a layer of 512 → 2048 gave 175 GFLOP/s
 by MKL and 340–450 by oneDNN, and with one row, where weights are only read, 8 against 19. Results differ in the last
-digits. bfloat16 goes to oneDNN anyway.
+digits. bfloat16 goes to oneDNN anyway, which reads weights in an order of its own: laid out so once, not at every call,
+a product of 3 to 48 rows takes 15 to 40 % less there, and gives the same digits.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ MKL_IS_SLOW = _mkl_is_slow()
 """Whether MKL multiplies here, and takes slow kernels for want of a processor of its own maker."""
 
 
+ROWS = 48
+"""For about so many rows are weights laid out: the beams of a batch. Others gain too."""
+
+
 class Linear(nn.Linear):
     """`nn.Linear`, computed by `linear`."""
 
@@ -68,7 +73,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, training: b
     lowered = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     if not gradients and lowered and not torch.compiler.is_compiling():
         low = torch.get_autocast_dtype(device)
-        return F.linear(x.to(low), _kept(weight, low), None if bias is None else _kept(bias, low))
+        x, kept, bias = x.to(low), _kept(weight, low), None if bias is None else _kept(bias, low)
+        if not kept.is_mkldnn:
+            return F.linear(x, kept, bias)
+        by_rows: Tensor = torch.ops.mkldnn._linear_pointwise(x, kept, bias, "none", [], "")
+        return by_rows
     if (
         x.dtype is not torch.float32
         or weight.dtype is not torch.float32
@@ -97,7 +106,7 @@ _COPIES = WeakTensorKeyDictionary()
 
 
 def _kept(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """A shorter copy of a weight, made once and kept while the weight stays as it is.
+    """A shorter copy of a weight or bias, made once and kept while it stays as it is; in oneDNN's order, if that helps.
 
     Without gradients autocast makes a new one at every call: half of the time of a step of decoding.
     """
@@ -107,9 +116,22 @@ def _kept(weight: Tensor, dtype: torch.dtype) -> Tensor:
     copied: tuple[tuple[Any, ...], Tensor] | None = _COPIES.get(weight)  # type: ignore[no-untyped-call]
     if copied is None or copied[0] != state:
         with torch.inference_mode(False):
-            copied = (state, weight.detach().to(dtype))
+            short = weight.detach().to(dtype)
+            if short.ndim == 2 and _is_laid_out(short):
+                short = torch.ops.mkldnn._reorder_linear_weight(short, ROWS)
+            copied = (state, short)
         _COPIES[weight] = copied
     return copied[1]
+
+
+def _is_laid_out(weight: Tensor) -> bool:
+    """Whether oneDNN computes with this weight, in an order of its own."""
+    return (
+        weight.device.type == "cpu"
+        and weight.dtype is torch.bfloat16
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
 
 
 def forget_copies(module: nn.Module) -> None:

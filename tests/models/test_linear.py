@@ -70,6 +70,21 @@ def test_other_formats_are_left_to_pytorch() -> None:
     assert linear(x[:0], weight, bias).shape == (0, 40)
 
 
+@pytest.mark.parametrize("shape", [(0,), (1,), (48,), (2, 3, 5)])
+@pytest.mark.parametrize("biased", [True, False])
+def test_weights_in_onednns_order_give_the_same_product(shape: tuple[int, ...], biased: bool) -> None:
+    x, weight, bias = parts(*shape)
+    given = bias if biased else None
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        kept = linears._kept(weight, torch.bfloat16)
+        assert kept.is_mkldnn == linears._is_laid_out(weight.bfloat16())
+        for view in (x, x.transpose(0, -2)):
+            found = linear(view, weight, given)
+            assert found.dtype is torch.bfloat16
+            # PyTorch may round before it adds the bias.
+            torch.testing.assert_close(found, F.linear(view, weight, given), rtol=0.02, atol=0.05)
+
+
 def test_explanations_may_ask_for_many_gradients_at_once() -> None:
     x, weight, bias = parts(5)
     x.requires_grad_()
