@@ -11,8 +11,8 @@ post-norm BERT decoder instead). Captions have exactly 20 tokens on both sides: 
 Runs are interleaved, ours, theirs, ours, ...; a time is the best of them, since whatever else the machine does only
 adds to it. CPU time is printed beside it, and the load of the machine before and after. Both sides keep freed memory
 (`captioner.allocator`), both run in inference mode. Peak memory is that of a process of its own for each side, which
-builds its model and captions one batch: ru_maxrss, everything included, and less what it held before the call; on a
-GPU torch's max_memory_allocated. Training is a step with forward, backward and AdamW; theirs repeats the image for
+builds its model and captions one batch: VmHWM of Linux, everything included, and less what it held before the call; on
+a GPU torch's max_memory_allocated. Training is a step with forward, backward and AdamW; theirs repeats the image for
 each of its 5 captions.
 
 The floor is what cannot be less: for each part the larger of its operations over the machine's fastest matrix product
@@ -27,7 +27,6 @@ import argparse
 import copy
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -356,15 +355,21 @@ def child(side: str, options: argparse.Namespace) -> None:
     caption = our_caption if side == "ours" else their_caption
     images = torch.randn(options.batch or row.batch, 3, sizes.image, sizes.image, device=options.device)
     caption(model, images[:1], row, sizes)()  # what is loaded at the first call belongs to neither
-    held = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    held = resident("VmRSS")
     if options.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         held = torch.cuda.memory_allocated()
     caption(model, images, row, sizes)()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = resident("VmHWM")
     if options.device == "cuda":
         peak = torch.cuda.max_memory_allocated()
     print(json.dumps({"peak": peak, "held": held}))
+
+
+def resident(what: str) -> int:
+    """Bytes in memory of this process. Not ru_maxrss: a child's begins at what its parent holds."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(f"{what}:")).split()[1]) * 1024
 
 
 def peak_of(side: str, options: argparse.Namespace) -> dict[str, float]:
