@@ -75,7 +75,7 @@ def test_it_stops_when_every_caption_has_ended() -> None:
         model.norm.weight.zero_()
         model.norm.bias.fill_(1.0)
     steps: list[int] = []
-    model.layers[0].register_forward_hook(lambda *_: steps.append(1))
+    model.layers.register_forward_hook(lambda *_: steps.append(1))
     found = GreedySearch(max_length=8)(model, torch.randn(3, 3, 8), SPECIAL)
     assert found.tokens[:, 0, 0].tolist() == [EOS] * 3
     assert len(steps) == 1
