@@ -41,16 +41,11 @@ class DecoderCache:
         return self.keys.shape[3]
 
     @property
-    def allowed(self) -> None:
-        """Which of the tokens that `append` returns may be read: all."""
-        return None
-
-    def append(self, layer: int, new: KeyValue) -> KeyValue:
-        """Store one token's keys and values `[B*K, G, 1, d]`; return all so far `[B*K, G, length+1, d]`."""
-        end = self.length + 1
-        self.keys[layer, :, :, self.length : end] = new.keys
-        self.values[layer, :, :, self.length : end] = new.values
-        return KeyValue(self.keys[layer, :, :, :end], self.values[layer, :, :, :end])
+    def layers(self) -> list[Filling]:
+        """Each layer's own part, for the next step."""
+        return [
+            Filling(keys, values, self.length) for keys, values in zip(self.keys, self.values, strict=True)
+        ]
 
     def select(self, rows: Tensor) -> None:
         """Let beam k of image b continue from beam `rows[b, k]`.
@@ -85,6 +80,33 @@ def _move(parts: Sequence[Tensor], flat: Tensor) -> None:
 
 
 @dataclass(slots=True, eq=False)
+class Filling:
+    """One layer's keys and values while one step computes; what is not filled is not read.
+
+    Attributes:
+        keys: `[B*K, G, T, d]`.
+        values: Like `keys`.
+        length: Tokens before the newest.
+    """
+
+    keys: Tensor
+    values: Tensor
+    length: int
+
+    @property
+    def allowed(self) -> None:
+        """Which of the tokens that `append` returns may be read: all."""
+        return None
+
+    def append(self, new: KeyValue) -> KeyValue:
+        """Store one token's keys and values `[B*K, G, 1, d]`; return all so far `[B*K, G, length+1, d]`."""
+        end = self.length + 1
+        self.keys[:, :, self.length : end] = new.keys
+        self.values[:, :, self.length : end] = new.values
+        return KeyValue(self.keys[:, :, :end], self.values[:, :, :end])
+
+
+@dataclass(slots=True, eq=False)
 class Slot:
     """One layer's keys and values while one step computes, of one shape at every step: what a compiler wants.
 
@@ -100,7 +122,7 @@ class Slot:
     at: Tensor
     allowed: Tensor
 
-    def append(self, layer: int, new: KeyValue) -> KeyValue:
+    def append(self, new: KeyValue) -> KeyValue:
         """Store one token's keys and values `[B*K, G, 1, d]`; return all of the room."""
         self.keys.index_copy_(2, self.at, new.keys)
         self.values.index_copy_(2, self.at, new.values)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from captioner.models.attention import KeyValue, MultiHeadAttention
-from captioner.models.cache import DecoderCache, Slot
+from captioner.models.cache import Filling, Slot
 from captioner.models.linear import Linear
 from captioner.models.packing import Packing
 from captioner.models.sentinel import VisualSentinel
@@ -85,8 +85,7 @@ class DecoderLayer(nn.Module):
         self,
         x: Tensor,
         *,
-        cache: DecoderCache | Slot | None = None,
-        layer: int = 0,
+        cache: Filling | Slot | None = None,
         turned: Tensor | None = None,
         packing: Packing | None = None,
     ) -> tuple[Tensor, Reading]:
@@ -105,7 +104,7 @@ class DecoderLayer(nn.Module):
             token = token.flatten(0, 1)
         own = self.self_attention.project(token, turned=turned, layout=layout)
         if cache is not None:
-            own = cache.append(layer, own)
+            own = cache.append(own)
         allowed = None if cache is None else cache.allowed
         past, _ = self.self_attention(
             token, own, turned=turned, allowed=allowed, causal=cache is None, layout=layout

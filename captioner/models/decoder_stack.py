@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from torch import Tensor, nn
 
 from captioner.models.attention import KeyValue
-from captioner.models.cache import DecoderCache, Slot
+from captioner.models.cache import Filling, Slot
 from captioner.models.decoder_layer import DecoderLayer
 from captioner.models.packing import Packing
 
@@ -55,7 +55,7 @@ class DecoderStack(nn.ModuleList):
         image: Sequence[KeyValue],
         *,
         turned: Tensor | None,
-        caches: Sequence[DecoderCache | Slot] | None = None,
+        caches: Sequence[Filling | Slot] | None = None,
         packing: Packing | None = None,
         need_weights: bool = False,
     ) -> tuple[Tensor, list[Tensor]]:
@@ -70,7 +70,7 @@ class DecoderStack(nn.ModuleList):
             readings = []
             for index, layer in group:
                 cache = None if caches is None else caches[index]
-                x, reading = layer.read(x, cache=cache, layer=index, turned=turned, packing=packing)
+                x, reading = layer.read(x, cache=cache, turned=turned, packing=packing)
                 readings.append(reading)
             for (index, layer), reading in zip(group, readings, strict=True):
                 x, w = layer.look(x, image[index], reading, packing=packing, need_weights=need_weights)

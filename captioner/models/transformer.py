@@ -242,7 +242,7 @@ class TransformerDecoder(nn.Module):
             logits, cache.hidden = self._compiled(tokens, at, cache.image, cache.keys, cache.values)
         else:
             x, turned = self._embed(tokens[:, :, None], at), self._turned(at)
-            x, _ = self.layers(x, cache.image, turned=turned, caches=[cache] * len(self.layers))
+            x, _ = self.layers(x, cache.image, turned=turned, caches=cache.layers)
             cache.hidden = self.norm(x[:, :, 0])
             logits = self._logits(cache.hidden)
         cache.length += 1

@@ -30,7 +30,7 @@ def test_what_was_appended_comes_back_in_order() -> None:
     cache = empty()
     for t in range(3):
         for layer in range(LAYERS):
-            kept = cache.append(layer, token(10 * layer + t))
+            kept = cache.layers[layer].append(token(10 * layer + t))
             assert kept.keys.shape == (B * K, H, t + 1, d)
             expected = torch.cat([token(10 * layer + s).keys for s in range(t + 1)], dim=2)
             assert torch.equal(kept.keys, expected)
@@ -42,7 +42,7 @@ def test_what_was_appended_comes_back_in_order() -> None:
 def test_selection_takes_beams_of_the_same_image() -> None:
     cache = empty()
     for layer in range(LAYERS):
-        cache.append(layer, token(layer))
+        cache.layers[layer].append(token(layer))
     cache.length = 1
     cache.select(torch.tensor([[2, 2], [0, 1]]))
     assert cache.keys.shape[1] == B * 2
@@ -65,7 +65,7 @@ def test_both_caches_are_reordered_in_place(rows: list[list[int]]) -> None:
     )
     for layer in range(LAYERS):
         new = token(layer)
-        whole.append(layer, new)
+        whole.layers[layer].append(new)
         slots.keys[layer][:, :, :1], slots.values[layer][:, :, :1] = new.keys, new.values
     whole.length = slots.length = 1
     expected = [
