@@ -35,6 +35,7 @@ from captioner.explain.self_attention import (
 from captioner.explain.teacher_forcing import CaptionedBatch, Unit, full_precision, token_logprobs
 from captioner.models.captioner import Captioner
 from captioner.models.decoder_stack import DecoderStack
+from captioner.models.transformer import TransformerDecoder
 
 
 class GradientAttention:
@@ -149,4 +150,4 @@ def _normalised(relevance: Tensor) -> Tensor:
 
 
 def _stack(captioner: Captioner) -> DecoderStack | None:
-    return next((part for part in captioner.decoder.modules() if isinstance(part, DecoderStack)), None)
+    return captioner.decoder.layers if isinstance(captioner.decoder, TransformerDecoder) else None
