@@ -6,61 +6,56 @@ import pytest
 import torch
 from torch import Tensor
 
+from captioner.models.decoder_layer import DecoderLayer
 from captioner.models.decoder_stack import DecoderStack
-from captioner.models.transformer import TransformerDecoder
 
-B, C, L, N, D, V, DEPTH = 2, 3, 6, 5, 8, 11, 3
+B, C, L, N, D, DEPTH = 2, 3, 6, 5, 8, 3
 
 
-def decoder(*, read_first: bool, sentinel: bool = False) -> TransformerDecoder:
+def stack(*, read_first: bool, sentinel: bool = False) -> DecoderStack:
     torch.manual_seed(0)
-    made = TransformerDecoder(
-        V,
-        D,
-        depth=DEPTH,
-        num_heads=2,
-        max_length=L,
-        dropout=0.0,
-        sentinel=sentinel,
-        read_first=read_first,
-    )
-    with torch.no_grad():
-        for parameter in made.parameters():
-            parameter.normal_(std=0.5)
-    return made.eval()
+    layers = (DecoderLayer(D, 2, dropout=0.0, sentinel=sentinel) for _ in range(DEPTH))
+    return DecoderStack(layers, read_first=read_first).eval()
 
 
 def inputs() -> tuple[Tensor, Tensor]:
+    """Words `[B, C, L, D]` and a memory `[B, N, D]`."""
     generator = torch.Generator().manual_seed(1)
-    return torch.randint(V, (B, C, L), generator=generator), torch.randn(B, N, D, generator=generator)
+    return torch.randn(B, C, L, D, generator=generator), torch.randn(B, N, D, generator=generator)
+
+
+def through(layers: DecoderStack) -> Tensor:
+    words, memory = inputs()
+    out, _ = layers(words, tuple(layers.project(memory)), turned=None)
+    return out
 
 
 @pytest.mark.parametrize("sentinel", [False, True])
 @pytest.mark.parametrize("read_first", [False, True])
 @torch.no_grad()
 def test_what_a_word_saw_reaches_later_words_unless_all_read_first(read_first: bool, sentinel: bool) -> None:
-    model, (tokens, memory) = decoder(read_first=read_first, sentinel=sentinel), inputs()
-    before, word = model(tokens, memory).logits, 2
+    layers = stack(read_first=read_first, sentinel=sentinel)
+    before, word = through(layers), 2
 
     def see_something_else(_: object, __: object, output: tuple[Tensor, None]) -> tuple[Tensor, None]:
         seen = output[0].unflatten(1, (C, L)).clone()
         seen[:, :, word] += torch.arange(D)
         return seen.flatten(1, 2), None
 
-    for layer in model.layers:
+    for layer in layers:
         layer.cross_attention.register_forward_hook(see_something_else)
-    changed = (model(tokens, memory).logits - before).abs().amax(dim=(0, 1, 3)) > 1e-4
+    changed = (through(layers) - before).abs().amax(dim=(0, 1, 3)) > 1e-4
     assert changed.tolist() == [at == word or (at > word and not read_first) for at in range(L)]
 
 
 @pytest.mark.parametrize("read_first", [False, True])
 def test_layers_read_and_look_in_the_order_that_is_promised(read_first: bool) -> None:
-    model, (tokens, memory) = decoder(read_first=read_first), inputs()
+    layers = stack(read_first=read_first)
     order: list[str] = []
-    for index, layer in enumerate(model.layers):
+    for index, layer in enumerate(layers):
         for name, part in (("reads", layer.self_attention), ("looks", layer.cross_attention)):
             part.register_forward_hook(lambda *_, done=f"{index} {name}": order.append(done))
-    model(tokens, memory)
+    through(layers)
     if read_first:
         assert order == ["0 reads", "1 reads", "2 reads", "0 looks", "1 looks", "2 looks"]
     else:
@@ -70,14 +65,14 @@ def test_layers_read_and_look_in_the_order_that_is_promised(read_first: bool) ->
 @torch.no_grad()
 def test_the_usual_order_is_pytorchs() -> None:
     """Each layer against `torch.nn.TransformerDecoderLayer` of the same weights."""
-    model, (_, memory) = decoder(read_first=False), inputs()
+    layers, (words, memory) = stack(read_first=False), inputs()
     reference = torch.nn.ModuleList(
         torch.nn.TransformerDecoderLayer(
             D, 2, 4 * D, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
         )
         for _ in range(DEPTH)
     ).eval()
-    for theirs, ours in zip(reference, model.layers, strict=True):
+    for theirs, ours in zip(reference, layers, strict=True):
         for attention, ours_attention in (
             (theirs.self_attn, ours.self_attention),
             (theirs.multihead_attn, ours.cross_attention),
@@ -97,10 +92,7 @@ def test_the_usual_order_is_pytorchs() -> None:
             (theirs.norm3, ours.mlp_norm),
         ):
             norm.load_state_dict(ours_norm.state_dict())
-    x = torch.randn(B, C, L, D, generator=torch.Generator().manual_seed(2))
-    assert isinstance(model.layers, DecoderStack)
-    found, _ = model.layers(x, model.project_image(memory), turned=None)
-    expected, mask = x.flatten(0, 1), torch.nn.Transformer.generate_square_subsequent_mask(L)
+    expected, mask = words.flatten(0, 1), torch.nn.Transformer.generate_square_subsequent_mask(L)
     for theirs in reference:
         expected = theirs(expected, memory.repeat_interleave(C, dim=0), tgt_mask=mask, tgt_is_causal=True)
-    torch.testing.assert_close(found, expected.unflatten(0, (B, C)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(through(layers), expected.unflatten(0, (B, C)), atol=1e-5, rtol=0)
