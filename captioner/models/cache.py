@@ -43,9 +43,8 @@ class DecoderCache:
     @property
     def layers(self) -> list[Filling]:
         """Each layer's own part, for the next step."""
-        return [
-            Filling(keys, values, self.length) for keys, values in zip(self.keys, self.values, strict=True)
-        ]
+        # By index: autograd does not let the parts of an unbound tensor be filled.
+        return [Filling(self.keys[index], self.values[index], self.length) for index in range(len(self.keys))]
 
     def select(self, rows: Tensor) -> None:
         """Let beam k of image b continue from beam `rows[b, k]`.
