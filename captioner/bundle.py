@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from captioner.config import build
+from captioner.build import build
 from captioner.errors import CaptionerError, ModelFileError, UsageError
 from captioner.files import replace_file
 from captioner.image.transforms import ImageTransform

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from captioner.config import run
+from captioner.cli import run
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from captioner.config import run
+from captioner.cli import run
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 def evaluate(cfg: DictConfig) -> int:
     """Evaluate as `cfg` says; leaves scores.json, captions.jsonl, a page. Returns 1 if an image could not be read."""
+    from captioner.evaluation.distributed import run_in_team
     from captioner.evaluation.split import evaluate_in_team
-    from captioner.evaluation.team import run_in_team
 
     return run_in_team(evaluate_in_team, cfg, processes=cfg.processes)
 

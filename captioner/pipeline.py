@@ -14,16 +14,16 @@ from PIL import Image
 from torch import Tensor
 
 from captioner import bundle as bundles
-from captioner.ahead import in_batches, read_ahead
 from captioner.caption import Caption
+from captioner.captioning.describe import describe, describe_given
 from captioner.decoding import EnsembleSearch, Search, make_search
 from captioner.errors import ImageError, UsageError
-from captioner.explain.describe import describe, describe_given
 from captioner.explain.methods import Method, make_methods
 from captioner.image.decode import Photo, read_photo
+from captioner.image.photo_reader import PhotoReader, Ready, Source, Unreadable
 from captioner.image.transforms import same_size
 from captioner.models.acceleration import check_precision
-from captioner.reading import PhotoReader, Ready, Source, Unreadable
+from captioner.prefetch import in_batches, read_ahead
 
 Explain = str | Method | Sequence[str | Method]
 """How captions are explained: names as in `captioner.explain.methods`, one or several, or methods."""

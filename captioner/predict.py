@@ -13,7 +13,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from captioner.config import as_list, run
+from captioner.build import as_list
+from captioner.cli import run
 from captioner.errors import UsageError
 from captioner.files import output_folder
 

@@ -9,7 +9,8 @@ from math import fsum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from captioner.config import as_list, run
+from captioner.build import as_list
+from captioner.cli import run
 from captioner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def _score(
     from captioner.metrics.caption_files import match_names, read_candidates, read_references
     from captioner.metrics.diversity import diversity
     from captioner.metrics.document_frequency import document_frequency, save_document_frequency
-    from captioner.metrics.ptb import tokenize
+    from captioner.metrics.ptb.ptb_tokenizer import tokenize
     from captioner.metrics.report import score_captions, wordless
     from captioner.metrics.significance import compare_captions
 
@@ -119,7 +120,7 @@ def _score(
 
 def _with_clip_score(scores: Scores, captions: Mapping[str, str], cfg: DictConfig) -> Scores:
     """The scores and CLIPScore; only this imports torch."""
-    from captioner.evaluation.clip_score import ClipScore, match_photos, score_files
+    from captioner.evaluation.judges.clip_score import ClipScore, match_photos, score_files
     from captioner.image.find import find_photos
 
     photos = match_photos(find_photos(cfg.images), list(scores.images))

@@ -23,7 +23,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
-from captioner.config import conf_dir, status_of
+from captioner.cli import conf_dir, status_of
 from captioner.errors import CaptionerError, UsageError
 from captioner.files import output_folder
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 
-from captioner.config import run
+from captioner.cli import run
 from captioner.errors import UsageError
 
 if TYPE_CHECKING:

@@ -26,22 +26,23 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 from torch.optim import AdamW
 
-from captioner.allocator import keep_freed_memory
-from captioner.config import build, conf_dir
+from captioner.build import build
+from captioner.cli import conf_dir
 from captioner.data.batch import CaptionBatch, collate
-from captioner.data.draws import Encoded, Photos
-from captioner.data.feature_cache import FeatureCache
-from captioner.data.feature_rows import Kept
-from captioner.data.feature_writer import write_features
+from captioner.data.features.feature_cache import FeatureCache
+from captioner.data.features.feature_rows import Kept
+from captioner.data.features.feature_writer import write_features
 from captioner.data.loader import EpochOrder, ResumableLoader
 from captioner.data.open import open_split
 from captioner.data.samples import CaptionSample
-from captioner.explain.teacher_forcing import special_tokens
+from captioner.data.torch_dataset import Encoded, Photos
+from captioner.decoding.hypotheses import special_tokens
 from captioner.image.augment import TrainingAugment
 from captioner.image.decode import Photo
-from captioner.objectives.objective import Course, Lesson
+from captioner.malloc import keep_freed_memory
+from captioner.objectives.objective import TrainingContext, TrainingStep
+from captioner.training.initial_model import new_model
 from captioner.training.precision import choose_precision
-from captioner.training.start import new_model
 
 
 class First:
@@ -83,7 +84,7 @@ def main() -> None:
     augment = TrainingAugment(transform, **cfg.image.augment) if cfg.image.augment else None
     plain = Photos(photos, transform, augment)
     objective = build(cfg.objective)
-    course = Course(
+    course = TrainingContext(
         captioner, photos, tokenizer, special_tokens(tokenizer), transform, augmented=augment is not None
     )
     objective.prepare(course)
@@ -160,7 +161,7 @@ def epoch(
         if isinstance(batch.images, torch.Tensor):
             batch.images = captioner.encoder(batch.images)
         stop("encode")
-        losses = objective(captioner, Lesson(batch, step=0, progress=0.0))
+        losses = objective(captioner, TrainingStep(batch, step=0, progress=0.0))
         torch.stack(list(losses.terms.values())).sum().backward()
         stop("decoder")
         optimizer.step()

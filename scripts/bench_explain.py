@@ -19,10 +19,11 @@ import numpy as np
 import torch
 
 from captioner import bundle as bundles
+from captioner.captioning.describe import describe
 from captioner.decoding import make_search
-from captioner.explain.describe import describe
+from captioner.decoding.hypotheses import special_tokens
 from captioner.explain.methods import METHODS, make_methods
-from captioner.explain.teacher_forcing import CaptionedBatch, special_tokens, teacher_force
+from captioner.explain.teacher_forcing import CaptionedBatch, teacher_force
 from captioner.image.decode import read_photo
 from captioner.image.find import find_photos
 

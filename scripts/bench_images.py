@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from torchvision import transforms
 
-from captioner.allocator import keep_freed_memory
-from captioner.data.draws import Draw, Photos, generator_of
 from captioner.data.samples import CaptionSample
+from captioner.data.torch_dataset import Draw, Photos, generator_of
 from captioner.image.augment import TrainingAugment
 from captioner.image.decode import Photo, read_photo
 from captioner.image.jpeg import AVAILABLE
 from captioner.image.transforms import ImageTransform
+from captioner.malloc import keep_freed_memory
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SCALE, RATIO = (0.6, 1.0), (0.8, 1.25)

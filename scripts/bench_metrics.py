@@ -104,7 +104,7 @@ def theirs(candidates: dict[str, str], references: Captions, metrics: Sequence[s
 def reward() -> dict[str, float]:
     """Milliseconds of one call of CaptionReward for 64 images of 5 samples."""
     from captioner.metrics.caption_reward import CaptionReward
-    from captioner.metrics.spelling import WordSpelling
+    from captioner.metrics.token_words import WordSpelling
 
     references = made_up(5000)
     words = ["", "", "", ".", "A", *NOUNS, *VERBS, *EXTRA, "a", *(f"word{i}" for i in range(3000))]

@@ -22,8 +22,8 @@ import torch
 
 from captioner.decoding import SpecialTokens, make_search
 from captioner.models.captioner import Captioner
-from captioner.models.encoder import ImageEncoder
-from captioner.models.transformer import TransformerDecoder
+from captioner.models.decoders.transformer import TransformerDecoder
+from captioner.models.encoders.encoder import ImageEncoder
 from captioner.objectives.cross_entropy import CrossEntropy
 from captioner.training.precision import choose_precision
 

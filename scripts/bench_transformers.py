@@ -10,7 +10,7 @@ post-norm BERT decoder instead). Captions have exactly 20 tokens on both sides: 
 
 Runs are interleaved, ours, theirs, ours, ...; a time is the best of them, since whatever else the machine does only
 adds to it. CPU time is printed beside it, and the load of the machine before and after. Both sides keep freed memory
-(`captioner.allocator`), both run in inference mode. Peak memory is that of a process of its own for each side, which
+(`captioner.malloc`), both run in inference mode. Peak memory is that of a process of its own for each side, which
 builds its model and captions one batch: VmHWM of Linux, everything included, and less what it held before the call; on
 a GPU torch's max_memory_allocated. Training is a step with forward, backward and AdamW; theirs repeats the image for
 each of its 5 captions.
@@ -38,12 +38,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captioner.allocator import keep_freed_memory
 from captioner.decoding import BeamSearch, GreedySearch, MinLength, SpecialTokens
+from captioner.malloc import keep_freed_memory
 from captioner.models.captioner import Captioner
-from captioner.models.encoder import ImageEncoder
+from captioner.models.decoders.transformer import TransformerDecoder
+from captioner.models.encoders.encoder import ImageEncoder
 from captioner.models.linear import linear
-from captioner.models.transformer import TransformerDecoder
 from captioner.objectives.cross_entropy import CrossEntropy
 
 PAD, BEGIN, END, UNKNOWN = 0, 1, 2, 3

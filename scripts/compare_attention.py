@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 
-from captioner.config import conf_dir
+from captioner.cli import conf_dir
 
 ATTENTION = {
     "scaled dot product": "model.decoder.score=scaled_dot",
@@ -38,16 +38,18 @@ ATTENTION = {
     "softmax off by one": "model.decoder.normaliser=off_by_one",
     "sink": "model.decoder.normaliser=sink",
     "visual sentinel": "model.decoder.sentinel=true",
-    "visual sentinel, looking has a price": "model.decoder.sentinel=true objective.looking=0.1",
+    "visual sentinel, image-attention penalty": "model.decoder.sentinel=true objective.image_attention_penalty=0.1",
     "doubly stochastic": "objective.doubly_stochastic=1",
 }
-FIRST = "model.decoder.read_first=true"
+FIRST = "model.decoder.self_attention_first=true"
 DECODERS: dict[str, dict[str, str]] = {
     "transformer": {
         **ATTENTION,
-        "words read first": FIRST,
-        "words read first, visual sentinel": f"{FIRST} model.decoder.sentinel=true",
-        "words read first, sentinel, looking has a price": f"{FIRST} model.decoder.sentinel=true objective.looking=0.3",
+        "self-attention first": FIRST,
+        "self-attention first, visual sentinel": f"{FIRST} model.decoder.sentinel=true",
+        "self-attention first, sentinel, image-attention penalty": (
+            f"{FIRST} model.decoder.sentinel=true objective.image_attention_penalty=0.3"
+        ),
         "one head of keys": "model.decoder.num_kv_heads=1",
     },
     "lstm": {**ATTENTION, "hard": "model.decoder.hard=true"},

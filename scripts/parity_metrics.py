@@ -26,7 +26,7 @@ import numpy as np
 
 from captioner.metrics.caption_files import match_names, read_candidates, read_references
 from captioner.metrics.measure import measure
-from captioner.metrics.ptb import PUNCTUATION, tokenize
+from captioner.metrics.ptb.ptb_tokenizer import PUNCTUATION, tokenize
 
 COMMON = (
     "a the man woman dog cat bus street standing in on with of and riding red two people near sitting field table "

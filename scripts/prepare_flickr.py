@@ -12,9 +12,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path, PurePosixPath
 
-from captioner.config import status_of
-from captioner.data.download import Remote, fetch
-from captioner.data.unpack import unpack
+from captioner.cli import status_of
+from captioner.data.prepare.download import Remote, fetch
+from captioner.data.prepare.unpack import unpack
 from captioner.errors import UsageError
 
 FLICKR8K = "https://github.com/jbrownlee/Datasets/releases/download/Flickr8k"

@@ -26,11 +26,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from captioner.config import conf_dir, fail
+from captioner.cli import conf_dir, fail
+from captioner.data.integrity.report import left_out
 from captioner.data.open import open_split, split_names
-from captioner.data.report import left_out
 from captioner.data.samples import CaptionDataset
-from captioner.data.shard_writer import Written, describe_captions, write_index, write_shard
+from captioner.data.shards.shard_writer import Written, describe_captions, write_index, write_shard
 from captioner.errors import CaptionerError, UsageError
 from captioner.files import json_text, output_folder, replace_file
 

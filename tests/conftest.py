@@ -40,7 +40,7 @@ def compose(config_name: str, *overrides: str) -> DictConfig:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
-    from captioner.config import conf_dir
+    from captioner.cli import conf_dir
 
     with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
         return hydra_compose(config_name, list(overrides))
@@ -89,14 +89,14 @@ def random_model() -> Bundle:
     spec = {
         "_target_": "captioner.models.captioner.Captioner",
         "encoder": {
-            "_target_": "captioner.models.encoder.ImageEncoder",
+            "_target_": "captioner.models.encoders.encoder.ImageEncoder",
             "name": "test_vit",
             "image_size": [32, 48],
             "mean": [0.5, 0.5, 0.5],
             "std": [0.5, 0.5, 0.5],
         },
         "decoder": {
-            "_target_": "captioner.models.transformer.TransformerDecoder",
+            "_target_": "captioner.models.decoders.transformer.TransformerDecoder",
             "vocab_size": tokenizer.vocab_size,
             "dim": 16,
             "depth": 2,
@@ -132,7 +132,7 @@ class Finished:
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Finished]:
     """Runs `python -m captioner.NAME ARGUMENTS` without a new process: everything but the interpreter's start."""
-    from captioner.config import run
+    from captioner.cli import run
 
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # as `run` does, and undone after the test
 

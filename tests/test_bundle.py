@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 
 from captioner import bundle as bundles
 from captioner.bundle import Bundle, build_captioner, load, save
+from captioner.captioning.describe import describe
 from captioner.decoding import make_search
 from captioner.errors import CaptionerError, ModelFileError, UsageError
-from captioner.explain.describe import describe
 from captioner.files import replace_file
 from captioner.image.geometry import ImageGeometry
 
@@ -210,13 +210,13 @@ def changed_spec(file: Path, change: Callable[[dict[str, Any]], None]) -> str:
         "builtins.eval",
         "subprocess.Popen",
         "torch.nn.Linear",
-        "captioner.config.run",
+        "captioner.cli.run",
         "captioner.training.fit.fit",
         "captioner.models",
-        "captioner.models.pretrained.Path",
-        "captioner.models.pretrained.from_file",
+        "captioner.models.encoders.pretrained.Path",
+        "captioner.models.encoders.pretrained.from_file",
         "captioner.models..os.system",
-        "captioner.models.encoder.timm.create_model",
+        "captioner.models.encoders.encoder.timm.create_model",
         "captioner.models_evil.Model",
         "",
     ],

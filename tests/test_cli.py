@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from captioner.bundle import load
-from captioner.config import conf_dir
+from captioner.cli import conf_dir
 from tests.conftest import TINY, Finished
 
 Command = Callable[..., Finished]

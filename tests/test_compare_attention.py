@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from captioner.config import build
+from captioner.build import build
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "compare_attention.py"
 

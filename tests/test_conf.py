@@ -17,7 +17,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from captioner.config import ALLOWED_TARGETS, _find, build, conf_dir
+from captioner.build import ALLOWED_TARGETS, _find, build
+from captioner.cli import conf_dir
 from captioner.decoding import make_search
 from captioner.image.augment import TrainingAugment
 from captioner.text.tokenizer import Tokenizer

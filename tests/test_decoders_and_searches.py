@@ -13,15 +13,17 @@ import torch
 from captioner.bundle import Bundle
 from captioner.decoding import make_search
 from captioner.models.captioner import Captioner
-from captioner.models.lstm import LstmDecoder
-from captioner.models.transformer import TransformerDecoder
+from captioner.models.decoders.lstm import LstmDecoder
+from captioner.models.decoders.transformer import TransformerDecoder
 from captioner.pipeline import CaptionPipeline
 
 SPARSE = {"normaliser": "entmax15", "score": "additive", "sentinel": True, "positions": "rotary"}
 MODELS: dict[str, list[tuple[type[Any], dict[str, Any]]]] = {
     "transformer": [(TransformerDecoder, {"depth": 2})],
     "sparse transformer": [(TransformerDecoder, {"depth": 1, "num_kv_heads": 1, **SPARSE})],
-    "read-first transformer": [(TransformerDecoder, {"depth": 2, "read_first": True, "sentinel": True})],
+    "read-first transformer": [
+        (TransformerDecoder, {"depth": 2, "self_attention_first": True, "sentinel": True})
+    ],
     "soft lstm": [(LstmDecoder, {})],
     "adaptive lstm": [(LstmDecoder, {"sentinel": True})],
     "hard lstm": [(LstmDecoder, {"hard": True})],

@@ -12,19 +12,19 @@ import pytest
 from PIL import Image
 
 from captioner.caption import Caption
-from captioner.config import _quoted
+from captioner.cli import _quoted
 from captioner.data.scenes import Scene, Scenes
 from captioner.errors import DataError, UsageError
 from captioner.evaluate import evaluate
-from captioner.evaluation.judge import Case
-from captioner.evaluation.scenes import ScenesJudge
+from captioner.evaluation.judges.judge import Case
+from captioner.evaluation.judges.scenes_judge import ScenesJudge
 from captioner.evaluation.split import evaluate_split
 from captioner.metrics.diversity import diversity
 from captioner.metrics.report import score_captions
 from captioner.pipeline import load
 from captioner.score import score
 from tests.conftest import Finished, compose
-from tests.data.test_shards import foreign
+from tests.data.shards.test_shards import foreign
 
 LIMIT = 20
 
@@ -138,7 +138,7 @@ def test_captions_can_be_scored_again_with_the_same_numbers(
 def test_meteor_without_its_tables_goes_by_another_name(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("captioner.metrics.meteor.installed_tables", lambda: None)
+    monkeypatch.setattr("captioner.metrics.meteor.meteor.installed_tables", lambda: None)
     few = ("limit=2", "beam_size=1", "max_length=5", "page=0", "metrics=[METEOR]")
     assert list(evaluated(tiny_model, tmp_path, *few)["corpus"]) == ["METEOR[exact+stem]"]
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captioner.config import _quoted
+from captioner.cli import _quoted
 from captioner.data.scenes import Scenes
 from captioner.errors import UsageError
 from captioner.overlay.arrays import read_arrays

@@ -19,10 +19,10 @@ from types import ModuleType
 import pytest
 from PIL import Image
 
-from captioner.data.coco import CocoCaptions
-from captioner.data.download import Remote
-from captioner.data.flickr8k import Flickr8k
-from captioner.data.karpathy import Karpathy
+from captioner.data.prepare.download import Remote
+from captioner.data.readers.coco import CocoCaptions
+from captioner.data.readers.flickr8k import Flickr8k
+from captioner.data.readers.karpathy import Karpathy
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 

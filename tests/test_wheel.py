@@ -87,7 +87,9 @@ def run(python: Path, folder: Path, *arguments: str) -> subprocess.CompletedProc
 
 
 def test_it_trains_and_captions_from_an_empty_folder(python: Path, tmp_path: Path) -> None:
-    code = "import captioner, captioner.config as c; print(captioner.__file__, c.conf_dir(), captioner.__version__)"
+    code = (
+        "import captioner, captioner.cli as c; print(captioner.__file__, c.conf_dir(), captioner.__version__)"
+    )
     done = run(python, tmp_path, "-c", code)
     package = next((python.parents[1] / "lib").glob("python*/site-packages/captioner"))
     assert done.stdout.split()[:2] == [str(package / "__init__.py"), str(package / "conf")]

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
+from captioner.build import as_list
 from captioner.bulk.parts import Parts
 from captioner.bulk.run import Progress, caption_parts
 from captioner.bulk.work import Part, Share, names_shards, parts_of_photos, parts_of_shards, share_of
-from captioner.config import as_list
-from captioner.data.shard_files import find_shards
+from captioner.data.shards.shard_files import find_shards
 from captioner.decoding import Search
 from captioner.errors import UsageError
 from captioner.files import output_folder

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-from captioner.ahead import Busy, buffered, in_batches
 from captioner.bulk.parts import OpenPart, Parts, PartSummary, names_digest, other_photos
-from captioner.bulk.tell import Given, Told, tell
+from captioner.bulk.tell import CaptionRecord, Given, tell
 from captioner.bulk.work import Item, Part
 from captioner.decoding import Search
 from captioner.files import json_text
 from captioner.pipeline import CaptionPipeline
+from captioner.prefetch import Busy, buffered, in_batches
 
 _SHOWN = 5  # bad photos of a part that are named on standard error; all are in the part
 
@@ -142,7 +142,7 @@ class _Feed:
         self.progress.found += summary.photos
 
 
-def _line(item: Item, told: Told) -> str:
+def _line(item: Item, told: CaptionRecord) -> str:
     if told.error is not None:
         return json_text({"image": item.name, "error": str(told.error)})
     return json_text(
@@ -156,7 +156,7 @@ def _line(item: Item, told: Told) -> str:
     )
 
 
-def _tell_of(item: Item, told: Told, bad: int) -> None:
+def _tell_of(item: Item, told: CaptionRecord, bad: int) -> None:
     if bad < _SHOWN:
         print(f"error: {told.error}", file=sys.stderr, flush=True)
     elif bad == _SHOWN:

@@ -13,21 +13,21 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from captioner.ahead import Busy, buffered, read_ahead
 from captioner.caption import Alternative
+from captioner.captioning.describe import other_captions
 from captioner.decoding import Search
+from captioner.decoding.hypotheses import special_tokens
 from captioner.errors import ImageError
-from captioner.explain.describe import other_captions
-from captioner.explain.teacher_forcing import special_tokens
+from captioner.image.photo_reader import NamedPhoto, PhotoReader, Ready, Source, Unreadable
 from captioner.pipeline import CaptionPipeline
-from captioner.reading import NamedPhoto, PhotoReader, Ready, Source, Unreadable
+from captioner.prefetch import Busy, buffered, read_ahead
 
 Given = Source | NamedPhoto | ImageError
 """A photo, or why there is none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Told:
+class CaptionRecord:
     """What was said of one photo, without words and maps, or why it could not be read.
 
     Attributes:
@@ -54,7 +54,7 @@ def tell(
     search: Search,
     readers: int = 0,
     busy: Busy | None = None,
-) -> Iterator[list[Told]]:
+) -> Iterator[list[CaptionRecord]]:
     """Caption photos without saying where words come from.
 
     Large JPEGs are decoded at a reduced scale, at twice the model's input or more, as in training.
@@ -74,7 +74,7 @@ def tell(
     busy = busy or Busy()
     with closing(buffered(_encoded(pipeline, batches, readers, busy))) as encoded:
         for ready, memories in encoded:
-            captioned: Iterator[Told] = iter(())
+            captioned: Iterator[CaptionRecord] = iter(())
             if memories:
                 numbers = [one.index for one in ready if isinstance(one, Ready)]
                 with busy(), torch.no_grad(), pipeline.computing():
@@ -84,7 +84,7 @@ def tell(
                     logprobs = found.token_logprobs[:, 0].sum(dim=-1).tolist()
                 captioned = map(_Teller(pipeline), numbers, tokens, scores, logprobs)
             yield [
-                Told(one.index, None, 0.0, 0.0, (), one.error)
+                CaptionRecord(one.index, None, 0.0, 0.0, (), one.error)
                 if isinstance(one, Unreadable)
                 else next(captioned)
                 for one in ready
@@ -99,10 +99,10 @@ class _Teller:
 
     def __call__(
         self, index: int, tokens: Sequence[Sequence[int]], scores: Sequence[float], logprob: float
-    ) -> Told:
+    ) -> CaptionRecord:
         text = self.tokenizer.decode(tokens[0])
         others = other_captions(text, tokens[1:], scores[1:], self.tokenizer)
-        return Told(index, text, scores[0], logprob, others, None)
+        return CaptionRecord(index, text, scores[0], logprob, others, None)
 
 
 def _encoded(

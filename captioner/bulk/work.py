@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from captioner.ahead import in_batches
 from captioner.bulk.tell import Given
-from captioner.data.shard_files import is_shard, read_samples
+from captioner.data.shards.shard_files import is_shard, read_samples
 from captioner.errors import DataError, ImageError, UsageError
 from captioner.image.formats import PHOTO_SUFFIXES
-from captioner.reading import NamedPhoto
+from captioner.image.photo_reader import NamedPhoto
+from captioner.prefetch import in_batches
 
 _SHARE = re.compile(r"(\d+)/(\d+)")
 _APART = 2**32  # photos of one part that numbers keep apart from those of the next

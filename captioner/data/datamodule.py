@@ -9,14 +9,14 @@ import lightning
 import torch
 
 from captioner.data.batch import CaptionBatch, collate
-from captioner.data.draws import Encoded, OnBad, Photos, drawn_pictures, input_sizes
-from captioner.data.feature_cache import FeatureCache, StoredFeatures
-from captioner.data.feature_writer import write_features
+from captioner.data.features.feature_cache import FeatureCache, StoredFeatures
+from captioner.data.features.feature_writer import write_features
 from captioner.data.loader import EpochOrder, ResumableLoader
 from captioner.data.samples import CaptionDataset
 from captioner.data.shape_order import ShapeOrder
-from captioner.data.shard_stream import ShardOrder, Streamed
-from captioner.data.shards import Shards
+from captioner.data.shards.shard_stream import ShardOrder, Streamed
+from captioner.data.shards.shards import Shards
+from captioner.data.torch_dataset import Encoded, OnBad, Photos, drawn_pictures, input_sizes
 from captioner.errors import DataError, UsageError
 from captioner.image.augment import TrainingAugment
 from captioner.image.transforms import ImageTransform

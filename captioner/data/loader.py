@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from captioner.data.batch import CaptionBatch, EncodedSample
-from captioner.data.draws import Draw
+from captioner.data.torch_dataset import Draw
 from captioner.errors import CaptionerError
 
 

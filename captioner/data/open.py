@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from captioner.config import build
+from captioner.build import build
 from captioner.data.samples import CaptionDataset
 from captioner.errors import UsageError
 

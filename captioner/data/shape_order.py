@@ -7,7 +7,7 @@ from itertools import cycle, islice
 
 import torch
 
-from captioner.data.draws import Draw
+from captioner.data.torch_dataset import Draw
 
 
 class ShapeOrder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from captioner.decoding.banned_words import Unspelled
 from captioner.decoding.beam import BeamSearch
 from captioner.decoding.constraints import Banned, Constraint, MinLength, NoRepeatedNgrams, NoTrailing, Prefix
 from captioner.decoding.contrastive import ContrastiveSearch
@@ -14,8 +15,7 @@ from captioner.decoding.make import make_search
 from captioner.decoding.mbr import MbrSearch
 from captioner.decoding.required import Required
 from captioner.decoding.sampling import SampleSearch
-from captioner.decoding.spelling import Unspelled
-from captioner.decoding.words import make_required, word_constraints
+from captioner.decoding.word_constraints import make_required, word_constraints
 
 __all__ = [
     "Banned",

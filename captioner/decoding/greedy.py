@@ -14,8 +14,8 @@ from torch import Tensor
 from captioner.decoding.constraints import NEG_INF, Constraint, check_constraints, spec_of
 from captioner.decoding.hypotheses import Hypotheses, SpecialTokens, StepDecoder, check_length
 from captioner.decoding.length import LengthNorm
+from captioner.decoding.partial_captions import Written
 from captioner.decoding.steps import Steps
-from captioner.decoding.written import Written
 
 
 class GreedySearch:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from captioner.errors import UsageError
+from captioner.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,3 +113,10 @@ def check_count(name: str, value: int, *, least: int = 1, unit: str = "") -> Non
         raise UsageError(f"{name}={value!r} must be a whole number{' of tokens' if unit else ''}")
     if value < least:
         raise UsageError(f"{name}={value} must be at least {least}{unit}")
+
+
+def special_tokens(tokenizer: Tokenizer) -> SpecialTokens:
+    """The `SpecialTokens` of a tokenizer; UNK is banned."""
+    return SpecialTokens(
+        pad=tokenizer.pad_id, begin=tokenizer.bos_id, end=tokenizer.eos_id, banned=(tokenizer.unk_id,)
+    )

@@ -15,7 +15,7 @@ from captioner.decoding.hypotheses import Search
 from captioner.decoding.mbr import EQUAL_WEIGHTS, MbrSearch
 from captioner.decoding.required import Required
 from captioner.decoding.sampling import SampleSearch
-from captioner.decoding.words import make_required, word_constraints
+from captioner.decoding.word_constraints import make_required, word_constraints
 from captioner.errors import UsageError
 from captioner.metrics.document_frequency import load_document_frequency
 from captioner.text.tokenizer import Tokenizer

@@ -20,7 +20,7 @@ from captioner.decoding.hypotheses import Hypotheses, Search, SpecialTokens, Ste
 from captioner.metrics.cider import cider_d
 from captioner.metrics.document_frequency import DocumentFrequency
 from captioner.metrics.ngrams import count_ngrams
-from captioner.metrics.ptb import tokenize
+from captioner.metrics.ptb.ptb_tokenizer import tokenize
 
 EQUAL_WEIGHTS = DocumentFrequency(2, {}, "equal weights")
 """Every n-gram counts the same. Frequencies among the candidates would make what all of them say worthless."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from captioner.data.samples import CaptionDataset
 from captioner.decoding import Search
 from captioner.errors import ImageError, UsageError
-from captioner.evaluation.judge import Case, Finding, Judge
-from captioner.evaluation.team import Team
+from captioner.evaluation.distributed import Team
+from captioner.evaluation.judges.judge import Case, Finding, Judge
 from captioner.evaluation.timing import TimedMethod
 from captioner.explain.attention import Attention
 from captioner.explain.methods import Method

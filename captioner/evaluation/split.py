@@ -12,26 +12,26 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from captioner.build import as_list
 from captioner.bundle import save
-from captioner.config import as_list
+from captioner.data.integrity.report import left_out
 from captioner.data.open import open_split
-from captioner.data.report import left_out
 from captioner.data.samples import CaptionDataset, ChosenSamples, repeated_ids
 from captioner.data.scenes import Scenes
-from captioner.data.shards import ID_REMEDY
+from captioner.data.shards.shards import ID_REMEDY
 from captioner.decoding import Search, make_search
 from captioner.errors import CaptionerError, DataError, UsageError
 from captioner.evaluation.captions import Record, caption_split, in_order, share
-from captioner.evaluation.clip_score import ClipJudge, ClipScore
-from captioner.evaluation.faithfulness import FaithfulnessJudge
-from captioner.evaluation.grounding import GroundingJudge
-from captioner.evaluation.health import HealthJudge
-from captioner.evaluation.judge import Judge
+from captioner.evaluation.distributed import Team
+from captioner.evaluation.diversity import diversity_figures, training_captions, unknown_words
+from captioner.evaluation.judges.annotations import CocoTruth, open_truth
+from captioner.evaluation.judges.attention_judge import HealthJudge
+from captioner.evaluation.judges.clip_score import ClipJudge, ClipScore
+from captioner.evaluation.judges.faithfulness_judge import FaithfulnessJudge
+from captioner.evaluation.judges.grounding_judge import GroundingJudge
+from captioner.evaluation.judges.judge import Judge
+from captioner.evaluation.judges.scenes_judge import ScenesJudge
 from captioner.evaluation.result import json_numbers, print_result, write_result
-from captioner.evaluation.scenes import ScenesJudge
-from captioner.evaluation.team import Team
-from captioner.evaluation.truth import CocoTruth, open_truth
-from captioner.evaluation.wording import diversity_figures, training_captions, unknown_words
 from captioner.evaluation.worst_and_best import choose, write_worst_and_best
 from captioner.explain.methods import Method, make_methods
 from captioner.files import output_folder

@@ -9,7 +9,7 @@ from pathlib import Path
 from captioner.data.samples import CaptionDataset
 from captioner.decoding import Search
 from captioner.evaluation.captions import Record, caption_images
-from captioner.evaluation.judge import Case
+from captioner.evaluation.judges.judge import Case
 from captioner.explain.methods import Method
 from captioner.image.geometry import Box
 from captioner.overlay.entries import PageEntry

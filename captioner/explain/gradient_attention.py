@@ -34,8 +34,8 @@ from captioner.explain.self_attention import (
 )
 from captioner.explain.teacher_forcing import CaptionedBatch, Unit, full_precision, token_logprobs
 from captioner.models.captioner import Captioner
-from captioner.models.decoder_stack import DecoderStack
-from captioner.models.transformer import TransformerDecoder
+from captioner.models.decoders.decoder_stack import DecoderStack
+from captioner.models.decoders.transformer import TransformerDecoder
 
 
 class GradientAttention:
@@ -104,12 +104,16 @@ class GradientAttention:
                 weighted[len(image) : len(image) + len(own)],
                 # What fell on a sentinel came from no image token.
                 [w[..., -N:] for w in weighted[len(image) + len(own) :]],
-                read_first=layers.read_first,
+                self_attention_first=layers.self_attention_first,
             )
 
 
 def gather_relevance(
-    image: Sequence[Tensor], own: Sequence[Tensor], cross: Sequence[Tensor], *, read_first: bool = False
+    image: Sequence[Tensor],
+    own: Sequence[Tensor],
+    cross: Sequence[Tensor],
+    *,
+    self_attention_first: bool = False,
 ) -> Tensor:
     """Relevance `[W, N]` of the image tokens for each word, from the first layer to the last.
 
@@ -117,7 +121,7 @@ def gather_relevance(
         image: Ā of the self-attention of image tokens, `[W, N, N]` a layer; later ones may have fewer, the last.
         own: Ā of the self-attention of words, `[W, L, L]` a decoder layer, with `W = L`.
         cross: Ā of the cross-attention, `[W, L, N]` a decoder layer.
-        read_first: Whether all self-attention of words comes before all cross-attention.
+        self_attention_first: Whether all self-attention of words comes before all cross-attention.
     """
     L = cross[0].shape[1]
     among_image = _identity(cross[0], image[0].shape[-1] if image else cross[0].shape[-1])
@@ -128,7 +132,7 @@ def gather_relevance(
     among_words = _identity(cross[0], L)
     to_image = cross[0].new_zeros(L, L, among_image.shape[-1])
     layers = list(zip(own, cross, strict=True))
-    for group in [layers] if read_first else [[layer] for layer in layers]:
+    for group in [layers] if self_attention_first else [[layer] for layer in layers]:
         for weights, _ in group:
             to_image = to_image + weights @ to_image
             among_words = among_words + weights @ among_words

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from captioner.models.captioner import Captioner
-from captioner.models.image_layers import ImageLayer
+from captioner.models.encoders.image_layers import ImageLayer
 from captioner.models.image_tokens import ImageTokens
 
 

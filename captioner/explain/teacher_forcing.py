@@ -19,9 +19,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from captioner.decoding import SpecialTokens, averaged_logprobs
 from captioner.models.captioner import Captioner, Memory
-from captioner.models.lstm import LstmDecoder
-from captioner.models.transformer import TransformerDecoder
-from captioner.text.tokenizer import Tokenizer
+from captioner.models.decoders.lstm import LstmDecoder
+from captioner.models.decoders.transformer import TransformerDecoder
 
 Others = Sequence[tuple[TransformerDecoder | LstmDecoder, Tensor]]
 """The further models of an ensemble: their decoders, each with its own memory `[B, N, D]` of the images."""
@@ -68,13 +67,6 @@ class CaptionedBatch:
     def num_tokens(self) -> int:
         """`L`."""
         return self.tokens.shape[1]
-
-
-def special_tokens(tokenizer: Tokenizer) -> SpecialTokens:
-    """What a search must know of a tokenizer: UNK, too, is never emitted."""
-    return SpecialTokens(
-        pad=tokenizer.pad_id, begin=tokenizer.bos_id, end=tokenizer.eos_id, banned=(tokenizer.unk_id,)
-    )
 
 
 @torch.no_grad()

@@ -10,10 +10,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from captioner.data.near_duplicates import group_photos
+from captioner.data.integrity.near_duplicates import group_photos
+from captioner.data.integrity.report import ReadingReport
 from captioner.data.open import open_split, split_names
 from captioner.data.processes import in_processes
-from captioner.data.report import ReadingReport
 from captioner.data.samples import CaptionDataset, repeated_ids
 from captioner.errors import CaptionerError, UsageError
 from captioner.files import json_text

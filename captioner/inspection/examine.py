@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from captioner.config import as_list
+from captioner.build import as_list
 from captioner.data.processes import cores
 from captioner.errors import UsageError
 from captioner.files import json_text, output_folder, replace_file

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from captioner.data.fingerprints import ENOUGH, Fingerprint, look
+from captioner.data.integrity.fingerprints import ENOUGH, Fingerprint, look
 from captioner.data.samples import CaptionDataset
 from captioner.errors import ImageError
 from captioner.image.decode import read_photo

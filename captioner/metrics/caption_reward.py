@@ -23,8 +23,8 @@ from captioner.metrics.bleu import Bleu
 from captioner.metrics.cider import SCALE, SIGMA
 from captioner.metrics.ngrams import MAX_ORDER, Ints, count_ids
 from captioner.metrics.prepared import Floats, PreparedOrder
-from captioner.metrics.ptb import tokenize
-from captioner.metrics.spelling import END, Spelling, ranges
+from captioner.metrics.ptb.ptb_tokenizer import tokenize
+from captioner.metrics.token_words import END, Spelling, ranges
 
 REWARDS = ("CIDEr-D", "BLEU-4", "length")
 """CIDEr-D is 0–10, BLEU-4 0–1. Length is 1 for a caption as long as one of its references, less by the share of the

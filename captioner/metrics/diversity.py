@@ -15,7 +15,7 @@ import numpy as np
 
 from captioner.metrics.document_frequency import DocumentFrequency, document_frequency
 from captioner.metrics.ngrams import MAX_ORDER
-from captioner.metrics.ptb import tokenize
+from captioner.metrics.ptb.ptb_tokenizer import tokenize
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,11 @@ from captioner.metrics.bleu import Bleu, bleu
 from captioner.metrics.cider import cider, cider_d
 from captioner.metrics.document_frequency import DocumentFrequency
 from captioner.metrics.ngrams import MAX_ORDER, Ints, count_ngrams
-from captioner.metrics.ptb import tokenize
+from captioner.metrics.ptb.ptb_tokenizer import tokenize
 from captioner.metrics.rouge import rouge_l
 
 if TYPE_CHECKING:
-    from captioner.metrics.meteor import Meteor
+    from captioner.metrics.meteor.meteor import Meteor
 
 METRICS = ("BLEU", "METEOR", "ROUGE-L", "CIDEr-D", "CIDEr", "SPICE")
 
@@ -99,7 +99,9 @@ def measure(
             by_order = bleu_counts.images()
             images |= {f"BLEU-{order + 1}": by_order[:, order] for order in range(MAX_ORDER)}
         elif name == "METEOR":
-            from captioner.metrics.meteor import meteor  # here: the usual three need none of what it loads
+            from captioner.metrics.meteor.meteor import (
+                meteor,  # here: the usual three need none of what it loads
+            )
 
             meteor_counts = meteor(tokenized, tokenized_references)
             name = meteor_counts.name

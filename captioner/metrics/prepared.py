@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captioner.metrics.ngrams import Ints, NgramCounts, find
-from captioner.metrics.spelling import ranges
+from captioner.metrics.token_words import ranges
 
 Floats = NDArray[np.float64]
 

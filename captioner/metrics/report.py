@@ -10,10 +10,10 @@ import numpy as np
 
 from captioner.errors import DataError
 from captioner.files import json_text
-from captioner.metrics import ptb
 from captioner.metrics.document_frequency import DocumentFrequency
 from captioner.metrics.measure import Measured, check_metrics, measure
-from captioner.metrics.ptb import tokenize
+from captioner.metrics.ptb import ptb_tokenizer
+from captioner.metrics.ptb.ptb_tokenizer import tokenize
 from captioner.version import __version__
 
 DEFAULT_METRICS = ("BLEU", "METEOR", "ROUGE-L", "CIDEr-D")
@@ -196,7 +196,11 @@ def sign(
     digest = hashlib.sha256()
     for image in ids:
         digest.update("\0".join([image, *references[image], ""]).encode(errors="surrogatepass"))
-    parts = [f"captioner:{__version__}", f"tok:ptb{ptb.VERSION}", *(_VARIANTS[name] for name in metrics)]
+    parts = [
+        f"captioner:{__version__}",
+        f"tok:ptb{ptb_tokenizer.VERSION}",
+        *(_VARIANTS[name] for name in metrics),
+    ]
     if any("CIDEr" in name for name in metrics):
         parts.append(f"df:{frequency.name}-{frequency.num_images}" if frequency else "df:references")
     parts += [f"images:{len(ids)}", f"refs:{sum(len(references[image]) for image in ids)}"]

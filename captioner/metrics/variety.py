@@ -9,7 +9,7 @@ import numpy as np
 from captioner.errors import DataError
 from captioner.metrics.diversity import diversity, self_cider
 from captioner.metrics.document_frequency import DocumentFrequency, document_frequency
-from captioner.metrics.ptb import tokenize
+from captioner.metrics.ptb.ptb_tokenizer import tokenize
 from captioner.metrics.report import Scores, common_ids, name_some, sign
 
 

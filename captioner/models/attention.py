@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from captioner.errors import UsageError
+from captioner.models.decoders.packing import Layout
 from captioner.models.linear import Linear
 from captioner.models.normalisers import (
     PARTIAL,
@@ -32,7 +33,6 @@ from captioner.models.normalisers import (
     off_by_one,
     softmax,
 )
-from captioner.models.packing import Layout
 from captioner.models.positions import rotate
 from captioner.models.scores import ScaledDot, Score, make_score
 

@@ -13,14 +13,14 @@ from torch.nn import functional as F
 
 from captioner.errors import UsageError
 from captioner.image.geometry import Box
-from captioner.models.decoder_output import DecoderOutput
-from captioner.models.encoder import ImageEncoder
-from captioner.models.image_layers import ImageLayer
+from captioner.models.decoders.decoder_output import DecoderOutput
+from captioner.models.decoders.lstm import LstmDecoder
+from captioner.models.decoders.transformer import TransformerDecoder
+from captioner.models.encoders.encoder import ImageEncoder
+from captioner.models.encoders.image_layers import ImageLayer
 from captioner.models.image_tokens import ImageTokens
 from captioner.models.linear import Linear
-from captioner.models.lstm import LstmDecoder
 from captioner.models.positions import IMAGE_POSITIONS, sinusoid_grid
-from captioner.models.transformer import TransformerDecoder
 
 
 @dataclass(frozen=True, slots=True, eq=False)

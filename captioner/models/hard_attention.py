@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from captioner.models.decoder_output import Choice
+from captioner.models.decoders.decoder_output import Choice
 
 
 class HardChoice:

@@ -12,7 +12,7 @@ import math
 
 from captioner.errors import UsageError
 from captioner.models.captioner import Captioner
-from captioner.objectives.objective import Course, Lesson, Losses
+from captioner.objectives.objective import Losses, TrainingContext, TrainingStep
 from captioner.objectives.self_critical import SelfCritical
 from captioner.objectives.teacher_forcing import TeacherForcing
 
@@ -52,12 +52,12 @@ class Mixed:
             (self_critical_weight, self_critical),
         )
 
-    def prepare(self, course: Course) -> None:
+    def prepare(self, course: TrainingContext) -> None:
         """Prepare both; raises as they do."""
         for _, part in self._parts:
             part.prepare(dataclasses.replace(course, forced=True))
 
-    def __call__(self, captioner: Captioner, lesson: Lesson) -> Losses:
+    def __call__(self, captioner: Captioner, lesson: TrainingStep) -> Losses:
         """All terms of both, weighted."""
         losses = [(weight, part(captioner, lesson)) for weight, part in self._parts]
         return Losses(

@@ -20,7 +20,7 @@ from captioner.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Course:
+class TrainingContext:
     """What is known before training begins.
 
     Attributes:
@@ -47,7 +47,7 @@ class Course:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Lesson:
+class TrainingStep:
     """One training step.
 
     Attributes:
@@ -79,7 +79,7 @@ class Losses:
 class Objective(Protocol):
     """What is learned."""
 
-    def prepare(self, course: Course) -> None:
+    def prepare(self, course: TrainingContext) -> None:
         """Look at the data once, before training.
 
         Raises:
@@ -88,6 +88,6 @@ class Objective(Protocol):
         """
         ...
 
-    def __call__(self, captioner: Captioner, lesson: Lesson) -> Losses:
+    def __call__(self, captioner: Captioner, lesson: TrainingStep) -> Losses:
         """The loss of one step."""
         ...

@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from captioner.decoding import SpecialTokens
-from captioner.models.lstm import LstmDecoder
-from captioner.models.transformer import TransformerDecoder
+from captioner.models.decoders.lstm import LstmDecoder
+from captioner.models.decoders.transformer import TransformerDecoder
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from captioner.models.decoder_output import Choice
+from captioner.models.decoders.decoder_output import Choice
 
 
 def reinforce(logits: Tensor, targets: Tensor, choice: Choice, real: Tensor) -> Tensor:

@@ -30,9 +30,9 @@ from torch import Tensor, nn
 from captioner.decoding import GreedySearch, SampleSearch, Search
 from captioner.errors import DataError, UsageError
 from captioner.metrics.caption_reward import CaptionReward, check_weights
-from captioner.metrics.spelling import DecodedSpelling, Spelling, WordSpelling
+from captioner.metrics.token_words import DecodedSpelling, Spelling, WordSpelling
 from captioner.models.captioner import Captioner
-from captioner.objectives.objective import Course, Lesson, Losses
+from captioner.objectives.objective import Losses, TrainingContext, TrainingStep
 from captioner.objectives.policy import Drawn, policy
 from captioner.text.tokenizer import Tokenizer
 
@@ -85,7 +85,7 @@ class SelfCritical:
         self.kl = kl
         self.max_length = max_length
 
-    def prepare(self, course: Course) -> None:
+    def prepare(self, course: TrainingContext) -> None:
         """Count the n-grams of the training captions, and keep the starting model where the penalty needs it.
 
         Raises:
@@ -122,7 +122,7 @@ class SelfCritical:
         self._length = min(self.max_length, course.captioner.decoder.max_length)
         self._start = _frozen_copy(course.captioner) if self.kl else None
 
-    def __call__(self, captioner: Captioner, lesson: Lesson) -> Losses:
+    def __call__(self, captioner: Captioner, lesson: TrainingStep) -> Losses:
         """Draw captions, judge them, and make the better ones likelier."""
         batch = lesson.batch
         special = self._special
@@ -152,7 +152,7 @@ class SelfCritical:
 
     @torch.no_grad()
     def _draw(
-        self, captioner: Captioner, features: Tensor, lesson: Lesson, known: Tensor
+        self, captioner: Captioner, features: Tensor, lesson: TrainingStep, known: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Captions `[B, K, L]`, their rewards `[B, K]`, and those of the greedy captions `[B, 1]` where needed.
 
@@ -178,7 +178,7 @@ class SelfCritical:
         longest = int((tokens != self._special.pad).sum(dim=-1).amax())
         return tokens[:, :, :longest]
 
-    def _rewards(self, tokens: Tensor, lesson: Lesson, known: Tensor) -> Tensor:
+    def _rewards(self, tokens: Tensor, lesson: TrainingStep, known: Tensor) -> Tensor:
         """Rewards float32 `[B, K]`; 0 for an image without references."""
         # An end to which the length alone came is none.
         tokens = tokens[:, :, : self._length - 1]
@@ -190,7 +190,7 @@ class SelfCritical:
         return rewards
 
     @torch.no_grad()
-    def _at_the_start(self, lesson: Lesson, drawn: Tensor) -> Tensor:
+    def _at_the_start(self, lesson: TrainingStep, drawn: Tensor) -> Tensor:
         """Log-probabilities `[B, K, L]` under the model that training started from."""
         assert self._start is not None
         start = self._start.to(drawn.device)

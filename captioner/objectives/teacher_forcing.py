@@ -12,16 +12,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from captioner.data.regions import Regions
+from captioner.data.annotations.regions import Regions
 from captioner.decoding import SpecialTokens
 from captioner.errors import DataError, UsageError
 from captioner.models.captioner import Captioner
-from captioner.models.decoder_output import Choice
+from captioner.models.decoders.decoder_output import Choice
 from captioner.objectives.attention_supervision import attention_supervision
 from captioner.objectives.cross_entropy import CrossEntropy
 from captioner.objectives.doubly_stochastic import doubly_stochastic
-from captioner.objectives.looking import looking
-from captioner.objectives.objective import Course, Lesson, Losses
+from captioner.objectives.image_attention_penalty import image_attention_penalty
+from captioner.objectives.objective import Losses, TrainingContext, TrainingStep
 from captioner.objectives.reinforce import mean_entropy, reinforce
 from captioner.objectives.scheduled_sampling import ScheduledSampling, with_own_words
 from captioner.objectives.z_loss import z_loss
@@ -34,8 +34,8 @@ class TeacherForcing:
         label_smoothing: Of the cross-entropy, 0 to below 1.
         doubly_stochastic: Weight of the doubly stochastic regularisation; 1 in the paper.
         attention_supervision: Weight of attention supervision; the dataset must know boxes.
-        looking: Price of attention to the image (nats) at the end of training, which a word may spare by looking at a
-            visual sentinel or nowhere.
+        image_attention_penalty: Weight (nats) at the end of training of the penalty on image-attention mass; a token
+            avoids it by attending to a visual sentinel or to nothing.
         z_loss: Weight of the z-loss; 1e-4 in the paper.
         reinforce: Weight of REINFORCE, by which hard attention learns where to look; 1 is the gradient itself.
         entropy: Weight of the entropy of hard attention, which keeps it trying places.
@@ -52,7 +52,7 @@ class TeacherForcing:
         label_smoothing: float = 0.0,
         doubly_stochastic: float = 0.0,
         attention_supervision: float = 0.0,
-        looking: float = 0.0,
+        image_attention_penalty: float = 0.0,
         z_loss: float = 0.0,
         reinforce: float = 1.0,
         entropy: float = 0.01,
@@ -62,7 +62,7 @@ class TeacherForcing:
         for name, weight in (
             ("doubly_stochastic", doubly_stochastic),
             ("attention_supervision", attention_supervision),
-            ("looking", looking),
+            ("image_attention_penalty", image_attention_penalty),
             ("z_loss", z_loss),
             ("reinforce", reinforce),
             ("entropy", entropy),
@@ -72,7 +72,7 @@ class TeacherForcing:
         self.cross_entropy = CrossEntropy(label_smoothing=label_smoothing)
         self.doubly_stochastic = doubly_stochastic
         self.attention_supervision = attention_supervision
-        self.looking = looking
+        self.image_attention_penalty = image_attention_penalty
         self.z_loss = z_loss
         self.reinforce = reinforce
         self.entropy = entropy
@@ -80,7 +80,7 @@ class TeacherForcing:
         self._special: SpecialTokens | None = None
         self._regions: Regions | None = None
 
-    def prepare(self, course: Course) -> None:
+    def prepare(self, course: TrainingContext) -> None:
         """Find the boxes, where a term needs them.
 
         Raises:
@@ -94,11 +94,11 @@ class TeacherForcing:
             )
         self._special = course.special
         decoder = course.captioner.decoder
-        if self.looking and (not decoder.may_look_away or getattr(decoder, "hard", False)):
+        if self.image_attention_penalty and (not decoder.may_look_away or getattr(decoder, "hard", False)):
             raise UsageError(
-                f"objective.looking={self.looking} is a price that words spare by looking elsewhere than at the image, "
-                "which this decoder's attention cannot; set model.decoder.sentinel=true without hard attention, or "
-                "objective.looking=0"
+                f"objective.image_attention_penalty={self.image_attention_penalty} penalises attention to the image, "
+                "and this decoder can attend to nothing else; set model.decoder.sentinel=true without hard "
+                "attention, or objective.image_attention_penalty=0"
             )
         if not self.attention_supervision:
             return
@@ -116,7 +116,7 @@ class TeacherForcing:
             cells=encoder.cells,
         )
 
-    def __call__(self, captioner: Captioner, lesson: Lesson) -> Losses:
+    def __call__(self, captioner: Captioner, lesson: TrainingStep) -> Losses:
         """The terms of one step: a teacher-forced pass over the captions of the batch."""
         assert self._special is not None, "prepare comes first"
         tokens = lesson.batch.tokens
@@ -131,7 +131,7 @@ class TeacherForcing:
             inputs = with_own_words(inputs, logits, share=share, special=self._special)
             shown["own_words"] = torch.tensor(share)
         real = None
-        price = self.looking * lesson.progress
+        price = self.image_attention_penalty * lesson.progress
         needs_attention = self.doubly_stochastic > 0 or self.attention_supervision > 0 or price > 0
         if not needs_attention and not getattr(captioner.decoder, "hard", False):
             real = (
@@ -207,7 +207,7 @@ class TeacherForcing:
             )
         if price:
             assert attention is not None
-            terms["looking"] = price * looking(attention, real)
+            terms["image_attention_penalty"] = price * image_attention_penalty(attention, real)
         if self.z_loss:
             terms["z_loss"] = self.z_loss * z_loss(logits, real)
         return terms

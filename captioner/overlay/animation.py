@@ -11,8 +11,8 @@ from PIL import Image
 
 from captioner.caption import Caption
 from captioner.overlay.colour import Scale
+from captioner.overlay.map_selection import Shown
 from captioner.overlay.picture import word_picture
-from captioner.overlay.shown import Shown
 
 _FIRST, _EACH, _LAST = 1200, 900, 1800  # milliseconds that the photo, a word, and the last word are shown
 _COLOURS = 256  # of a GIF's picture

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captioner.caption import Caption
-from captioner.overlay.shown import Shown, show
+from captioner.overlay.map_selection import Shown, show
 
 Scale = Literal["caption", "word"]
 

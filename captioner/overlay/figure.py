@@ -15,10 +15,10 @@ from captioner.caption import Caption
 from captioner.overlay import legend
 from captioner.overlay.colour import Scale, blend
 from captioner.overlay.fonts import font_for
+from captioner.overlay.map_selection import Shown, show
+from captioner.overlay.map_summary import summary
 from captioner.overlay.numbers import percent
 from captioner.overlay.picture import fit
-from captioner.overlay.shown import Shown, show
-from captioner.overlay.tell import summary
 from captioner.overlay.typeset import shorten, wrap
 
 _GAP, _UNDER = 7.0, 24.0  # between tiles, and what stands under a tile

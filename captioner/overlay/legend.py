@@ -9,8 +9,8 @@ from PIL import Image, ImageDraw
 from captioner.caption import Caption
 from captioner.overlay.colour import Scale, colours_of, upper_end
 from captioner.overlay.fonts import font_for
+from captioner.overlay.map_selection import Shown
 from captioner.overlay.numbers import amount, percent
-from captioner.overlay.shown import Shown
 
 
 def ramp(length: int, *, signed: bool) -> NDArray[np.uint8]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from captioner.caption import Caption
 from captioner.image.regrid import regrid
-from captioner.overlay.shown import Shown, show
+from captioner.overlay.map_selection import Shown, show
 
 Grid = tuple[int, int]
 

@@ -12,9 +12,9 @@ from captioner.caption import Caption
 from captioner.overlay import legend
 from captioner.overlay.colour import Scale, blend
 from captioner.overlay.fonts import Font, font_for
+from captioner.overlay.map_selection import Shown, show
+from captioner.overlay.map_summary import where
 from captioner.overlay.numbers import percent
-from captioner.overlay.shown import Shown, show
-from captioner.overlay.tell import where
 from captioner.overlay.typeset import shorten, wrap
 
 PAPER, INK, QUIET, FAINT, ACCENT = (

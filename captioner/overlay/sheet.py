@@ -12,9 +12,9 @@ from captioner.caption import Caption
 from captioner.overlay import legend
 from captioner.overlay.colour import Scale, blend, upper_end
 from captioner.overlay.fonts import font_for
+from captioner.overlay.map_selection import Shown, show
 from captioner.overlay.numbers import amount, percent
 from captioner.overlay.picture import INK, PAPER, QUIET, fit
-from captioner.overlay.shown import Shown, show
 from captioner.overlay.typeset import shorten, wrap
 
 _MARGIN, _GAP = 28, 18

@@ -20,35 +20,35 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
+from captioner.build import as_list, build
 from captioner.bundle import Bundle, save
-from captioner.config import as_list, build
 from captioner.data.datamodule import CaptionDataModule
+from captioner.data.integrity.report import left_out
 from captioner.data.open import open_split
-from captioner.data.report import left_out
 from captioner.data.samples import CaptionDataset
+from captioner.decoding.hypotheses import special_tokens
 from captioner.errors import UsageError
-from captioner.explain.teacher_forcing import special_tokens
 from captioner.files import output_folder
 from captioner.image.augment import TrainingAugment
 from captioner.models.captioner import Captioner
-from captioner.objectives.objective import Course
+from captioner.objectives.objective import TrainingContext
 from captioner.text.tokenizer import Tokenizer
-from captioner.training.averaging import WeightAverage
-from captioner.training.batch_norms import SynchronisedBatchNorms
-from captioner.training.caption_scores import CaptionScores
-from captioner.training.checkpoint import KeepBest, RandomState, SafeCheckpointIO
-from captioner.training.lost import OBSERVER, naming_the_lost
-from captioner.training.map_health import MapHealth
+from captioner.training.callbacks.averaging import WeightAverage
+from captioner.training.callbacks.caption_scores import CaptionScores
+from captioner.training.callbacks.checkpoint import KeepBest, RandomState, SafeCheckpointIO
+from captioner.training.callbacks.map_health import MapHealth
+from captioner.training.callbacks.progress import Progress
+from captioner.training.callbacks.sample_overlays import SampleOverlays
+from captioner.training.callbacks.skipped import SkippedPhotos
+from captioner.training.distributed.batch_norms import SynchronisedBatchNorms
+from captioner.training.distributed.rank_failure import OBSERVER, naming_the_lost
+from captioner.training.distributed.ranks import part
+from captioner.training.distributed.strategy import FullyShardedStrategy, choose_strategy, refuse_with_split
+from captioner.training.distributed.unsharded_validation import WholeWeights
+from captioner.training.initial_model import model_from_file, new_model
 from captioner.training.module import CaptionModule
 from captioner.training.precision import choose_precision
-from captioner.training.progress import Progress
-from captioner.training.ranks import part
 from captioner.training.recompute import recompute_activations
-from captioner.training.sample_overlays import SampleOverlays
-from captioner.training.skipped import SkippedPhotos
-from captioner.training.start import model_from_file, new_model
-from captioner.training.strategy import FullyShardedStrategy, choose_strategy, refuse_with_split
-from captioner.training.whole import WholeWeights
 from captioner.version import __version__
 
 
@@ -106,7 +106,7 @@ def fit(cfg: DictConfig) -> FitResult | None:
     objective = build(cfg.objective)
     model.to(memory_format=torch.channels_last)
     objective.prepare(
-        Course(
+        TrainingContext(
             model,
             train_set,
             tokenizer,

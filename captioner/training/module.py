@@ -16,9 +16,9 @@ from captioner.data.batch import CaptionBatch
 from captioner.errors import CaptionerError, UsageError
 from captioner.models.captioner import Captioner, Memory
 from captioner.objectives.cross_entropy import CrossEntropy
-from captioner.objectives.objective import Lesson, Objective
-from captioner.training.ranks import shares, sum_over_ranks
-from captioner.training.sharding import gather_decoder, shard
+from captioner.objectives.objective import Objective, TrainingStep
+from captioner.training.distributed.ranks import shares, sum_over_ranks
+from captioner.training.distributed.sharding import gather_decoder, shard
 
 
 class CaptionModule(lightning.LightningModule):
@@ -83,7 +83,7 @@ class CaptionModule(lightning.LightningModule):
             batch = dataclasses.replace(batch, images=self.captioner.encoder(batch.images))
         losses = self.objective(
             self.captioner,
-            Lesson(
+            TrainingStep(
                 batch,
                 step=self.global_step,
                 progress=self.global_step / max(1.0, float(self.trainer.estimated_stepping_batches)),

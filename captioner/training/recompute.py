@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from captioner.errors import UsageError
-from captioner.models.encoder import ImageEncoder
+from captioner.models.encoders.encoder import ImageEncoder
 
 
 def recompute_activations(encoder: ImageEncoder) -> None:

@@ -8,8 +8,8 @@ import torch
 from torch.utils.data import Dataset
 
 from captioner.data.batch import CaptionBatch, EncodedSample, collate
-from captioner.data.draws import Draw
 from captioner.data.loader import EpochOrder, ResumableLoader
+from captioner.data.torch_dataset import Draw
 from captioner.errors import ImageError
 
 

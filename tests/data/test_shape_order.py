@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from captioner.data.draws import input_sizes
 from captioner.data.samples import CaptionSample, photo_of
 from captioner.data.shape_order import ShapeOrder
+from captioner.data.torch_dataset import input_sizes
 from captioner.image.decode import Photo, photo_size, read_photo
 from captioner.image.transforms import ImageTransform
 

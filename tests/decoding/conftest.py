@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from captioner.decoding import Hypotheses, SpecialTokens
-from captioner.models.lstm import LstmDecoder
-from captioner.models.transformer import TransformerDecoder
+from captioner.models.decoders.lstm import LstmDecoder
+from captioner.models.decoders.transformer import TransformerDecoder
 
 PAD, BOS, EOS, UNK = range(4)
 SPECIAL = SpecialTokens(pad=PAD, begin=BOS, end=EOS, banned=(UNK,))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from captioner.decoding import BeamSearch, GreedySearch, SpecialTokens, make_search
 from captioner.errors import CaptionerError, UsageError
-from captioner.models.cache import DecoderCache
+from captioner.models.decoders.cache import DecoderCache
 from tests.decoding.conftest import (
     BOS,
     EOS,

@@ -11,7 +11,7 @@ from torch.nn.functional import cosine_similarity
 
 from captioner.decoding import ContrastiveSearch, GreedySearch
 from captioner.errors import UsageError
-from captioner.models.cache import DecoderCache
+from captioner.models.decoders.cache import DecoderCache
 from tests.decoding.conftest import BOS, EOS, PAD, SPECIAL, captions, decoder, lstm, memory
 
 

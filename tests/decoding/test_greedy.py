@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from captioner.decoding import GreedySearch, SpecialTokens
-from captioner.models.transformer import TransformerDecoder
+from captioner.models.decoders.transformer import TransformerDecoder
 
 PAD, BOS, EOS, UNK = range(4)
 SPECIAL = SpecialTokens(pad=PAD, begin=BOS, end=EOS, banned=(UNK,))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from captioner.decoding import MbrSearch, SampleSearch, SpecialTokens, make_search
-from captioner.decoding.words import FUNCTION_WORDS, make_required, word_constraints
+from captioner.decoding.word_constraints import FUNCTION_WORDS, make_required, word_constraints
 from captioner.errors import DataError, UsageError
 from captioner.metrics.document_frequency import document_frequency, save_document_frequency
 from captioner.text.tokenizer import Tokenizer

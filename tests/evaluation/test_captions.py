@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.evaluation.captions import Record, in_order, share
-from captioner.evaluation.team import Team
+from captioner.evaluation.distributed import Team
 
 
 @given(size=st.integers(0, 60), batch_size=st.integers(1, 9), members=st.integers(1, 7))

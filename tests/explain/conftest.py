@@ -9,9 +9,9 @@ from torch import Tensor
 from captioner.decoding import SpecialTokens
 from captioner.explain.teacher_forcing import CaptionedBatch, teacher_force
 from captioner.models.captioner import Captioner
-from captioner.models.encoder import ImageEncoder
-from captioner.models.lstm import LstmDecoder
-from captioner.models.transformer import TransformerDecoder
+from captioner.models.decoders.lstm import LstmDecoder
+from captioner.models.decoders.transformer import TransformerDecoder
+from captioner.models.encoders.encoder import ImageEncoder
 
 SPECIAL = SpecialTokens(pad=0, begin=1, end=2, banned=(3,))
 TOKENS = torch.tensor([[5, 9, 4, 11, 2], [7, 2, 0, 0, 0], [6, 6, 8, 2, 0]])

@@ -11,7 +11,7 @@ from captioner.explain.gradient_attention import GradientAttention, gather_relev
 from captioner.explain.self_attention import encoder_weights, image_layers, weights_of
 from captioner.explain.teacher_forcing import CaptionedBatch, token_logprobs
 from captioner.models.captioner import Captioner
-from captioner.models.encoder import ImageEncoder
+from captioner.models.encoders.encoder import ImageEncoder
 from tests.explain.conftest import SPECIAL, captioned, make_captioner
 
 Matrix = NDArray[np.float64]
@@ -64,7 +64,7 @@ def by_loops(batch: CaptionedBatch, b: int, word: int, *, readable: bool) -> Mat
     reads = [("read", average(a)) for a in own]
     looks = [("look", average(c)) for c in cross]
     in_turn = [step for layer in zip(reads, looks, strict=True) for step in layer]
-    for step, a in [*reads, *looks] if layers.read_first else in_turn:
+    for step, a in [*reads, *looks] if layers.self_attention_first else in_turn:
         if step == "read":
             r_ss, r_si = r_ss + a @ r_ss, r_si + a @ r_si
         else:
@@ -90,7 +90,7 @@ def test_all_words_at_once_are_the_papers_rules_word_by_word(vit: Captioner, lev
 def test_where_all_read_first_the_papers_rules_take_that_order() -> None:
     torch.manual_seed(0)
     encoder = ImageEncoder("test_vit", (32, 48), trainable="none")
-    batch = captioned(make_captioner(encoder, sentinel=True, read_first=True))
+    batch = captioned(make_captioner(encoder, sentinel=True, self_attention_first=True))
     maps = GradientAttention()(batch)
     for word in range(5):
         expected = by_loops(batch, 0, word, readable=True)[-6:].reshape(2, 3)

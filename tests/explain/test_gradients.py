@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from captioner.explain.gradients import token_gradients
-from captioner.models.transformer import TransformerDecoder
+from captioner.models.decoders.transformer import TransformerDecoder
 
 
 @pytest.mark.parametrize("normaliser", ["softmax", "sparsemax", "entmax15", "off_by_one"])

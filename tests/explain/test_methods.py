@@ -13,8 +13,8 @@ from captioner.explain.methods import METHODS, make_method, make_methods
 from captioner.explain.occlusion import Occlusion
 from captioner.explain.teacher_forcing import TeacherForced
 from captioner.models.captioner import Captioner
-from captioner.models.encoder import ImageEncoder
-from captioner.models.transformer import TransformerDecoder
+from captioner.models.decoders.transformer import TransformerDecoder
+from captioner.models.encoders.encoder import ImageEncoder
 from tests.explain.conftest import captioned
 
 

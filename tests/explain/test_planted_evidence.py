@@ -14,8 +14,8 @@ from captioner.explain.methods import Method
 from captioner.explain.occlusion import Occlusion
 from captioner.explain.teacher_forcing import CaptionedBatch, teacher_force
 from captioner.models.captioner import Captioner
-from captioner.models.encoder import ImageEncoder
-from captioner.models.transformer import TransformerDecoder
+from captioner.models.decoders.transformer import TransformerDecoder
+from captioner.models.encoders.encoder import ImageEncoder
 from tests.explain.conftest import SPECIAL
 
 # The words 5 and 6; 7 where there is none, or one word would need no evidence. Then comes 4, "patch".

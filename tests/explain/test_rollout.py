@@ -11,7 +11,7 @@ from captioner.errors import UsageError
 from captioner.explain.rollout import Rollout, roll_out
 from captioner.explain.self_attention import image_layers
 from captioner.models.captioner import Captioner
-from captioner.models.encoder import ImageEncoder
+from captioner.models.encoders.encoder import ImageEncoder
 from tests.explain.conftest import captioned, make_captioner
 
 

@@ -11,7 +11,7 @@ from captioner.explain.self_attention import (
     weights_of,
 )
 from captioner.models.captioner import Captioner
-from captioner.models.encoder import ImageEncoder
+from captioner.models.encoders.encoder import ImageEncoder
 from tests.explain.conftest import images, make_captioner
 
 

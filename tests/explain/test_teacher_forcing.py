@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from captioner.decoding import make_search
-from captioner.explain.teacher_forcing import full_precision, special_tokens, teacher_force, token_logprobs
+from captioner.decoding.hypotheses import special_tokens
+from captioner.explain.teacher_forcing import full_precision, teacher_force, token_logprobs
 from captioner.models.captioner import Captioner
-from captioner.models.encoder import ImageEncoder
-from captioner.models.transformer import TransformerDecoder
+from captioner.models.decoders.transformer import TransformerDecoder
+from captioner.models.encoders.encoder import ImageEncoder
 from captioner.text.tokenizer import Tokenizer
 from tests.explain.conftest import SPECIAL, captioned, images
 

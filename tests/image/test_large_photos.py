@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from captioner.data.draws import Draw, Encoded, Photos
 from captioner.data.samples import CaptionSample, photo_of
+from captioner.data.torch_dataset import Draw, Encoded, Photos
 from captioner.errors import ImageError
 from captioner.image.decode import Photo, photo_size, read_photo
 from captioner.image.orientation import to_stored

@@ -11,8 +11,8 @@ from captioner.metrics.caption_reward import REWARDS, CaptionReward
 from captioner.metrics.cider import cider_d
 from captioner.metrics.document_frequency import document_frequency
 from captioner.metrics.ngrams import count_ngrams
-from captioner.metrics.ptb import tokenize
-from captioner.metrics.spelling import DecodedSpelling, WordSpelling
+from captioner.metrics.ptb.ptb_tokenizer import tokenize
+from captioner.metrics.token_words import DecodedSpelling, WordSpelling
 
 REFERENCES = {
     "a.jpg": ["A dog runs on the beach.", "A brown dog, running"],

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from captioner.metrics.measure import measure
-from captioner.metrics.ptb import tokenize
+from captioner.metrics.ptb.ptb_tokenizer import tokenize
 
 pytestmark = pytest.mark.skipif(
     find_spec("pycocoevalcap") is None, reason="pycocoevalcap, the reference, is not installed"

@@ -12,8 +12,8 @@ from captioner.decoding import BeamSearch, GreedySearch, SampleSearch, Search, S
 from captioner.errors import CaptionerError, UsageError
 from captioner.models import acceleration
 from captioner.models.acceleration import check_precision, compiled, has_bf16
-from captioner.models.lstm import LstmDecoder
-from captioner.models.transformer import TransformerDecoder
+from captioner.models.decoders.lstm import LstmDecoder
+from captioner.models.decoders.transformer import TransformerDecoder
 
 CPU = torch.device("cpu")
 SPECIAL = SpecialTokens(pad=0, begin=1, end=2, banned=(3,))
@@ -35,7 +35,7 @@ def decoder(positions: str = "learned", **settings: Any) -> TransformerDecoder:
     [
         ({"positions": "rotary"}, BeamSearch(3, max_length=7)),
         ({"sentinel": True, "num_kv_heads": 1}, GreedySearch(max_length=7)),
-        ({"read_first": True, "sentinel": True}, BeamSearch(3, max_length=7)),
+        ({"self_attention_first": True, "sentinel": True}, BeamSearch(3, max_length=7)),
         ({"normaliser": "sink", "score": "cosine"}, SampleSearch(3, seed=2, max_length=7)),
     ],
     ids=[

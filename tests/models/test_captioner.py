@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from captioner.errors import UsageError
 from captioner.models.captioner import Captioner, ImageBridge, sinusoid_grid
-from captioner.models.encoder import ImageEncoder
+from captioner.models.decoders.transformer import TransformerDecoder
+from captioner.models.encoders.encoder import ImageEncoder
 from captioner.models.image_tokens import ImageTokens
-from captioner.models.transformer import TransformerDecoder
 
 V, L = 12, 5
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from captioner.models.lstm import LstmDecoder
-from captioner.models.transformer import TransformerDecoder
+from captioner.models.decoders.lstm import LstmDecoder
+from captioner.models.decoders.transformer import TransformerDecoder
 from captioner.objectives.teacher_forcing import TeacherForcing
 
 THINGS, N, D, IMAGES = 6, 9, 32, 96
@@ -25,7 +25,7 @@ TRANSFORMERS: dict[str, dict[str, object]] = {
     "off_by_one": {"normaliser": "off_by_one"},
     "sink": {"normaliser": "sink"},
     "sentinel": {"sentinel": True},
-    "read first": {"read_first": True},
+    "read first": {"self_attention_first": True},
     "grouped": {"num_kv_heads": 1},
     "rotary": {"positions": "rotary"},
     "sinusoidal": {"positions": "sinusoidal"},
@@ -51,16 +51,16 @@ def toy() -> tuple[Tensor, Tensor, Tensor]:
 
 
 def fit(
-    model: TransformerDecoder | LstmDecoder, steps: int, looking: float = 0.0
+    model: TransformerDecoder | LstmDecoder, steps: int, image_attention_penalty: float = 0.0
 ) -> tuple[float, Tensor, Tensor]:
     """Train; the negative log-likelihood afterwards, the attention `[IMAGES, L, N]` at each token, and the places."""
     memory, tokens, places = toy()
-    objective = TeacherForcing(looking=looking)
+    objective = TeacherForcing(image_attention_penalty=image_attention_penalty)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     torch.manual_seed(1)
     model.train()
     for step in range(steps):
-        price = objective.looking * step / steps
+        price = objective.image_attention_penalty * step / steps
         output = model(tokens[:, :, :-1], memory, need_weights=price > 0)
         terms = objective.terms(
             output.logits,
@@ -142,7 +142,7 @@ def test_with_a_price_on_looking_only_the_noun_looks(decoder: str, settings: dic
         model: TransformerDecoder | LstmDecoder = TransformerDecoder(
             words,
             D,
-            read_first=decoder == "read-first transformer",
+            self_attention_first=decoder == "read-first transformer",
             depth=3,
             num_heads=2,
             max_length=4,
@@ -151,7 +151,7 @@ def test_with_a_price_on_looking_only_the_noun_looks(decoder: str, settings: dic
         )
     else:
         model = LstmDecoder(words, D, max_length=4, dropout=0.0, **settings)  # type: ignore[arg-type]
-    loss, attention, places = fit(model, 200, looking=0.1)
+    loss, attention, places = fit(model, 200, image_attention_penalty=0.1)
     article, noun, end = attention.sum(dim=-1).mean(dim=0).tolist()  # visual mass
     assert loss < 0.1
     assert noun > 3 * max(article, end)

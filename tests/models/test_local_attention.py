@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from captioner.errors import UsageError
 from captioner.models.attention import MultiHeadAttention
-from captioner.models.image_layers import ImageLayer
+from captioner.models.encoders.image_layers import ImageLayer
 from captioner.models.local_attention import ChunkedAttention, WindowAttention
 
 D, H, B = 8, 2, 2

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from captioner.errors import UsageError
+from captioner.models.decoders.transformer import TransformerDecoder
 from captioner.models.positions import angles, rotate, sinusoid_line
-from captioner.models.transformer import TransformerDecoder
 
 V, D, N, L = 11, 8, 5, 6
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from captioner.decoding import BeamSearch, GreedySearch, SpecialTokens
 from captioner.errors import UsageError
-from captioner.models.transformer import TransformerDecoder
+from captioner.models.decoders.transformer import TransformerDecoder
 
 B, C, L, N, D, V, H, DEPTH = 2, 3, 6, 5, 8, 11, 4, 2
 
@@ -24,8 +24,8 @@ VARIANTS: dict[str, dict[str, object]] = {
     "additive with sentinel": {"score": "additive", "sentinel": True},
     "general": {"score": "general"},
     "biased_dot": {"score": "biased_dot"},
-    "read first": {"read_first": True},
-    "read first, sentinel": {"read_first": True, "sentinel": True},
+    "read first": {"self_attention_first": True},
+    "read first, sentinel": {"self_attention_first": True, "sentinel": True},
     "cosine, grouped, sentinel": {"score": "cosine", "num_kv_heads": 2, "sentinel": True},
 }
 variants = pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS)

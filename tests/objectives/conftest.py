@@ -14,11 +14,11 @@ from captioner.decoding import SpecialTokens
 from captioner.image.decode import Photo
 from captioner.image.transforms import ImageTransform
 from captioner.models.captioner import Captioner
-from captioner.models.encoder import ImageEncoder
+from captioner.models.decoders.lstm import LstmDecoder
+from captioner.models.decoders.transformer import TransformerDecoder
+from captioner.models.encoders.encoder import ImageEncoder
 from captioner.models.image_tokens import ImageTokens
-from captioner.models.lstm import LstmDecoder
-from captioner.models.transformer import TransformerDecoder
-from captioner.objectives.objective import Course
+from captioner.objectives.objective import TrainingContext
 from captioner.text.tokenizer import Tokenizer
 
 CAPTIONS = (("a dog", "a dog a"), ("dog dog", "dog"), ("a", "a a dog"))
@@ -61,11 +61,13 @@ def captioner(
     return Captioner(encoder, decoder, dropout=dropout)
 
 
-def course(model: Captioner, captions: Sequence[Sequence[str]] = CAPTIONS, *, started: bool = True) -> Course:
+def course(
+    model: Captioner, captions: Sequence[Sequence[str]] = CAPTIONS, *, started: bool = True
+) -> TrainingContext:
     tokenizer = Tokenizer.train(caption for of_image in CAPTIONS for caption in of_image)
     assert tokenizer.vocab_size == 6
     transform = ImageTransform((32, 32), fit="crop", mean=(0.5,) * 3, std=(0.5,) * 3)
-    return Course(model, Captions(captions), tokenizer, SPECIAL, transform, started=started)
+    return TrainingContext(model, Captions(captions), tokenizer, SPECIAL, transform, started=started)
 
 
 def batch(model: Captioner, captions: Sequence[Sequence[str]] = CAPTIONS) -> CaptionBatch:

@@ -8,20 +8,20 @@ import pytest
 import torch
 
 from captioner.data.batch import CaptionBatch
-from captioner.data.coco import CocoCaptions
-from captioner.data.flickr30k import Flickr30k
+from captioner.data.readers.coco import CocoCaptions
+from captioner.data.readers.flickr30k import Flickr30k
 from captioner.data.samples import CaptionDataset
 from captioner.errors import UsageError
 from captioner.image.transforms import ImageTransform
 from captioner.models.captioner import Captioner
-from captioner.models.encoder import ImageEncoder
+from captioner.models.decoders.lstm import LstmDecoder
+from captioner.models.decoders.transformer import TransformerDecoder
+from captioner.models.encoders.encoder import ImageEncoder
 from captioner.models.image_tokens import ImageTokens
-from captioner.models.lstm import LstmDecoder
-from captioner.models.transformer import TransformerDecoder
-from captioner.objectives.objective import Course, Lesson
+from captioner.objectives.objective import TrainingContext, TrainingStep
 from captioner.objectives.teacher_forcing import TeacherForcing
 from captioner.text.tokenizer import Tokenizer
-from tests.data.marked_photos import CAPTIONS, write_coco, write_flickr30k
+from tests.data.annotations.marked_photos import CAPTIONS, write_coco, write_flickr30k
 from tests.objectives.conftest import BOS, EOS, PAD, SPECIAL
 
 
@@ -33,7 +33,7 @@ def read(name: str, root: Path, *, boxes: bool = True) -> CaptionDataset:
     return Flickr30k(root, "train")
 
 
-def lesson_and_course(dataset: CaptionDataset, kind: str) -> tuple[Lesson, Course]:
+def lesson_and_course(dataset: CaptionDataset, kind: str) -> tuple[TrainingStep, TrainingContext]:
     torch.manual_seed(0)
     tokenizer = Tokenizer.train(CAPTIONS)
     encoder = ImageEncoder("test_vit", image_size=(32, 32), trainable="none", mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -47,8 +47,8 @@ def lesson_and_course(dataset: CaptionDataset, kind: str) -> tuple[Lesson, Cours
     tokens = torch.tensor([[*row, *[PAD] * (12 - len(row))] for row in ids])[None].expand(2, -1, -1)
     images = ImageTokens(torch.randn(2, places, encoder.dim), encoder.grid, encoder.num_prefix)
     transform = ImageTransform((32, 32), fit="squash", mean=(0.5,) * 3, std=(0.5,) * 3)
-    course = Course(model, dataset, tokenizer, SPECIAL, transform)
-    return Lesson(CaptionBatch(images, tokens, torch.arange(2))), course
+    course = TrainingContext(model, dataset, tokenizer, SPECIAL, transform)
+    return TrainingStep(CaptionBatch(images, tokens, torch.arange(2))), course
 
 
 @pytest.mark.parametrize("kind", ["transformer", "lstm"])

@@ -5,7 +5,7 @@ import torch
 
 from captioner.errors import DataError, UsageError
 from captioner.objectives.mixed import Mixed
-from captioner.objectives.objective import Lesson
+from captioner.objectives.objective import TrainingStep
 from captioner.objectives.self_critical import SelfCritical
 from captioner.objectives.teacher_forcing import TeacherForcing
 from tests.objectives.conftest import batch, captioner, course
@@ -13,7 +13,7 @@ from tests.objectives.conftest import batch, captioner, course
 
 def test_it_is_the_weighted_sum_of_both() -> None:
     model = captioner().train()
-    lesson = Lesson(batch(model), step=2)
+    lesson = TrainingStep(batch(model), step=2)
     forcing, critical = TeacherForcing(label_smoothing=0.1, z_loss=0.01), SelfCritical()
     mixed = Mixed(forcing, critical, teacher_forcing_weight=0.3, self_critical_weight=2.0)
     mixed.prepare(course(model))
@@ -31,7 +31,7 @@ def test_beside_teacher_forcing_it_may_start_from_nothing_and_have_hard_attentio
     model = captioner("lstm", hard=True).train()
     mixed = Mixed(TeacherForcing(), SelfCritical())
     mixed.prepare(course(model, started=False))
-    terms = mixed(model, Lesson(batch(model))).terms
+    terms = mixed(model, TrainingStep(batch(model))).terms
     assert terms.keys() == {"cross_entropy", "reinforce", "entropy", "self_critical"}
     sum(terms.values()).backward()  # type: ignore[union-attr]
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]

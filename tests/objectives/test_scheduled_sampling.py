@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from captioner.errors import UsageError
-from captioner.objectives.objective import Lesson
+from captioner.objectives.objective import TrainingStep
 from captioner.objectives.scheduled_sampling import SCHEDULES, ScheduledSampling, with_own_words
 from captioner.objectives.teacher_forcing import TeacherForcing
 from tests.objectives.conftest import BOS, EOS, PAD, SPECIAL, UNK, batch, captioner, course
@@ -51,7 +51,7 @@ def test_the_loss_is_that_of_the_second_pass(kind: str) -> None:
     model = captioner(kind).eval()
     objective = TeacherForcing(scheduled_sampling=0.6)
     objective.prepare(course(model))
-    lesson = Lesson(batch(model), progress=1.0)
+    lesson = TrainingStep(batch(model), progress=1.0)
     tokens = lesson.batch.tokens
     torch.manual_seed(7)
     losses = objective(model, lesson)
@@ -70,7 +70,7 @@ def test_at_the_start_it_is_teacher_forcing() -> None:
     plain, scheduled = TeacherForcing(), TeacherForcing(scheduled_sampling=0.5)
     for objective in (plain, scheduled):
         objective.prepare(course(model))
-    lesson = Lesson(batch(model), progress=0.0)
+    lesson = TrainingStep(batch(model), progress=0.0)
     assert torch.equal(
         plain(model, lesson).terms["cross_entropy"], scheduled(model, lesson).terms["cross_entropy"]
     )
@@ -81,7 +81,7 @@ def test_gradients_reach_every_weight_under_autocast() -> None:
     objective = TeacherForcing(scheduled_sampling=1.0, sampling_schedule="constant")
     objective.prepare(course(model))
     with torch.autocast("cpu", torch.bfloat16):
-        loss = objective(model, Lesson(batch(model))).terms["cross_entropy"]
+        loss = objective(model, TrainingStep(batch(model))).terms["cross_entropy"]
     loss.backward()
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
 

@@ -14,7 +14,7 @@ from captioner.decoding import GreedySearch, SampleSearch
 from captioner.errors import DataError, UsageError
 from captioner.metrics.caption_reward import CaptionReward
 from captioner.models.captioner import Captioner
-from captioner.objectives.objective import Lesson
+from captioner.objectives.objective import TrainingStep
 from captioner.objectives.policy import policy
 from captioner.objectives.self_critical import SelfCritical, mean_of_others, policy_gradient, spelling_of
 from captioner.text.tokenizer import Tokenizer
@@ -141,7 +141,7 @@ def test_the_mean_gradient_is_the_slope_of_the_expected_reward(kind: str, kl: fl
 def test_its_gradient_is_reinforce_by_hand(kind: str, baseline: str) -> None:
     model = captioner(kind, dropout=0.3).train()
     objective = prepared(model, samples=4, baseline=baseline)
-    lesson = Lesson(batch(model), step=3)
+    lesson = TrainingStep(batch(model), step=3)
     losses = objective(model, lesson)
     found = gradients(model, losses.terms["self_critical"])
     assert model.decoder.training, "dropout goes on as before"
@@ -218,7 +218,7 @@ def test_the_end_counts_in_reward_and_probability() -> None:
 def test_the_penalty_is_0_at_the_start_and_grows_with_the_distance() -> None:
     model = captioner(dropout=0.3).train()
     objective = prepared(model, kl=0.5)
-    lesson = Lesson(batch(model))
+    lesson = TrainingStep(batch(model))
     first = objective(model, lesson)
     assert float(first.shown["kl"]) == pytest.approx(0, abs=1e-6)
     with torch.no_grad():
@@ -236,11 +236,11 @@ def test_an_image_that_could_not_be_read_teaches_nothing() -> None:
     tokens = whole.tokens.clone()
     tokens[1] = PAD
     with_gap = CaptionBatch(whole.images, tokens, whole.indices)
-    found = objective(model, Lesson(with_gap))
+    found = objective(model, TrainingStep(with_gap))
     part = [0, 2]
     images = type(whole.images)(whole.images.features[part], whole.images.grid, whole.images.num_prefix)  # type: ignore[union-attr]
     without = CaptionBatch(images, whole.tokens[part], whole.indices[part])
-    expected = objective(model, Lesson(without))
+    expected = objective(model, TrainingStep(without))
     close(
         gradients(model, found.terms["self_critical"]),
         gradients(model, expected.terms["self_critical"]),
@@ -249,7 +249,7 @@ def test_an_image_that_could_not_be_read_teaches_nothing() -> None:
     for name, value in expected.shown.items():
         torch.testing.assert_close(found.shown[name], value, msg=name)
     nothing = objective(
-        model, Lesson(CaptionBatch(whole.images, torch.full_like(tokens, PAD), whole.indices))
+        model, TrainingStep(CaptionBatch(whole.images, torch.full_like(tokens, PAD), whole.indices))
     )
     assert nothing.terms["self_critical"].item() == 0
     assert all(math.isfinite(float(value)) for value in nothing.shown.values())
@@ -262,7 +262,7 @@ def test_rewards_rise(kind: str, baseline: str) -> None:
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.02)
     seen = []
     for step in range(40):
-        losses = objective(model, Lesson(batch(model), step=step))
+        losses = objective(model, TrainingStep(batch(model), step=step))
         optimizer.zero_grad()
         losses.terms["self_critical"].backward()
         optimizer.step()
@@ -276,7 +276,7 @@ def test_what_is_drawn_depends_on_seed_step_and_image_alone() -> None:
     objective = prepared(model)
 
     def reward(step: int) -> float:
-        return float(objective(model, Lesson(batch(model), step=step)).shown["reward"])
+        return float(objective(model, TrainingStep(batch(model), step=step)).shown["reward"])
 
     torch.manual_seed(1)
     first = reward(5)
@@ -289,7 +289,7 @@ def test_gradients_reach_every_weight_under_autocast() -> None:
     """Autocast remembers cast weights; those of the sampling pass have no gradient."""
     model = captioner().train()
     with torch.autocast("cpu", torch.bfloat16):
-        loss = prepared(model, kl=0.1)(model, Lesson(batch(model))).terms["self_critical"]
+        loss = prepared(model, kl=0.1)(model, TrainingStep(batch(model))).terms["self_critical"]
     loss.backward()
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and not name.startswith("bridge.prefix"):

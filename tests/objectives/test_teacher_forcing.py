@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from captioner.errors import UsageError
-from captioner.models.decoder_output import Choice
+from captioner.models.decoders.decoder_output import Choice
 from captioner.objectives.attention_supervision import FLOOR, attention_supervision
 from captioner.objectives.cross_entropy import CrossEntropy
 from captioner.objectives.doubly_stochastic import doubly_stochastic
-from captioner.objectives.looking import looking
+from captioner.objectives.image_attention_penalty import image_attention_penalty
 from captioner.objectives.reinforce import reinforce
 from captioner.objectives.teacher_forcing import TeacherForcing
 from captioner.objectives.z_loss import z_loss
@@ -82,7 +82,9 @@ def test_looking_is_the_mean_share_of_attention_on_the_image() -> None:
         if targets[b, c, t] != PAD
     ]
     expected = sum(shares) / len(shares)
-    assert float(looking(attention * seen[..., None], targets != PAD)) == pytest.approx(expected, rel=1e-5)
+    assert float(image_attention_penalty(attention * seen[..., None], targets != PAD)) == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 def test_z_loss_is_the_squared_log_of_the_denominator() -> None:
@@ -110,7 +112,7 @@ def test_the_terms_are_weighted_and_those_of_weight_0_are_left_out() -> None:
         "cross_entropy": CrossEntropy(label_smoothing=0.1)(logits, targets, pad_id=PAD),
         "doubly_stochastic": 0.5 * doubly_stochastic(places, targets != PAD),
         "attention_supervision": 2 * attention_supervision(places, regions),
-        "looking": 0.3 * looking(attention, targets != PAD),
+        "image_attention_penalty": 0.3 * image_attention_penalty(attention, targets != PAD),
         "z_loss": 0.1 * z_loss(logits, targets != PAD),
     }
     assert terms.keys() == expected.keys()
@@ -126,7 +128,7 @@ def test_the_terms_are_weighted_and_those_of_weight_0_are_left_out() -> None:
         ({"z_loss": 1.0}, 0.0),
         ({}, 1.0),
     ],
-    ids=["doubly_stochastic", "attention_supervision", "z_loss", "looking"],
+    ids=["doubly_stochastic", "attention_supervision", "z_loss", "image_attention_penalty"],
 )
 def test_what_stands_under_padding_does_not_matter(settings: dict[str, float], price: float) -> None:
     logits, targets, attention = batch()
@@ -144,7 +146,7 @@ def test_what_stands_under_padding_does_not_matter(settings: dict[str, float], p
             assert values.grad[~padded].any()
 
 
-@pytest.mark.parametrize("name", ["doubly_stochastic", "attention_supervision", "looking"])
+@pytest.mark.parametrize("name", ["doubly_stochastic", "attention_supervision", "image_attention_penalty"])
 def test_gradients_are_those_of_finite_differences(name: str) -> None:
     scores = torch.randn(1, 1, 3, 1, 2, 4, dtype=torch.float64, requires_grad=True)
     real = torch.tensor([[[True, True, False]]])
@@ -154,8 +156,8 @@ def test_gradients_are_those_of_finite_differences(name: str) -> None:
         attention = scores.softmax(-1)
         if name == "doubly_stochastic":
             return doubly_stochastic(attention, real)
-        if name == "looking":
-            return looking(attention[..., 1:], real)
+        if name == "image_attention_penalty":
+            return image_attention_penalty(attention[..., 1:], real)
         return attention_supervision(attention, regions)
 
     # The terms are computed in float32, so differences are coarse.
@@ -163,7 +165,15 @@ def test_gradients_are_those_of_finite_differences(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["doubly_stochastic", "attention_supervision", "looking", "z_loss", "reinforce", "entropy"]
+    "name",
+    [
+        "doubly_stochastic",
+        "attention_supervision",
+        "image_attention_penalty",
+        "z_loss",
+        "reinforce",
+        "entropy",
+    ],
 )
 @pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
 def test_a_weight_must_be_a_number_from_0(name: str, weight: float) -> None:

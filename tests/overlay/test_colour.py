@@ -19,7 +19,7 @@ from captioner.overlay.colour import (
     colours_of,
     upper_end,
 )
-from captioner.overlay.shown import Shown, show
+from captioner.overlay.map_selection import Shown, show
 
 MakeCaption = Callable[..., Caption]
 

@@ -17,8 +17,8 @@ from PIL import Image
 from captioner.caption import Caption
 from captioner.errors import UsageError
 from captioner.overlay.figure import lay_out
+from captioner.overlay.map_selection import Shown
 from captioner.overlay.pdf import check_pdf, write_pdf
-from captioner.overlay.shown import Shown
 from captioner.overlay.svg import write_svg
 
 MakeCaption = Callable[..., Caption]

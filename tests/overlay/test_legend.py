@@ -8,7 +8,7 @@ import pytest
 from captioner.caption import Caption
 from captioner.overlay.colour import AGAINST, COLOURS, FOR
 from captioner.overlay.legend import note, ramp, ticks
-from captioner.overlay.shown import Shown, Unit, show
+from captioner.overlay.map_selection import Shown, Unit, show
 
 MakeCaption = Callable[..., Caption]
 

@@ -9,8 +9,8 @@ from captioner.caption import Caption
 from captioner.errors import UsageError
 from captioner.overlay.colour import blend
 from captioner.overlay.legend import ramp
+from captioner.overlay.map_selection import Shown
 from captioner.overlay.picture import ACCENT, fit, word_picture
-from captioner.overlay.shown import Shown
 
 MakeCaption = Callable[..., Caption]
 PHOTO = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)

@@ -22,9 +22,9 @@ from captioner.image.geometry import ImageGeometry
 from captioner.image.transforms import Fit, ImageTransform
 from captioner.overlay.colour import COLOURS, OPACITY, UNSEEN, UNSEEN_LINE, upper_end
 from captioner.overlay.entries import PageEntry
+from captioner.overlay.map_selection import show
+from captioner.overlay.map_summary import entropy
 from captioner.overlay.numbers import percent, two_digits
-from captioner.overlay.shown import show
-from captioner.overlay.tell import entropy
 from tests.overlay.browser import Browser
 
 MakeCaption = Callable[..., Caption]

@@ -19,9 +19,9 @@ from selenium.webdriver.common.keys import Keys
 from captioner.caption import Alternative, Caption
 from captioner.overlay.colour import colours_of, upper_end
 from captioner.overlay.entries import PageEntry
+from captioner.overlay.map_selection import show
+from captioner.overlay.map_summary import entropy, where
 from captioner.overlay.numbers import two_digits
-from captioner.overlay.shown import show
-from captioner.overlay.tell import entropy, where
 from tests.overlay.browser import Browser
 
 MakeCaption = Callable[..., Caption]

@@ -11,8 +11,8 @@ import torch
 from captioner.bundle import load
 from captioner.data.scenes.dataset import Scenes
 from captioner.errors import UsageError
-from captioner.models.lstm import LstmDecoder
-from captioner.models.transformer import TransformerDecoder
+from captioner.models.decoders.lstm import LstmDecoder
+from captioner.models.decoders.transformer import TransformerDecoder
 from captioner.pipeline import CaptionPipeline
 from captioner.training.fit import fit
 from tests.conftest import TINY, compose
@@ -94,9 +94,10 @@ def test_a_trained_model_captions_with_maps(
 )
 def test_a_price_that_no_word_can_spare_is_refused(tmp_path: Path, settings: tuple[str, ...]) -> None:
     with pytest.raises(
-        UsageError, match=r"objective\.looking=0\.1 is a price .* set model\.decoder\.sentinel=true"
+        UsageError,
+        match=r"objective\.image_attention_penalty=0\.1 penalises .* set model\.decoder\.sentinel=true",
     ):
-        trained(tmp_path, "objective.looking=0.1", *settings)
+        trained(tmp_path, "objective.image_attention_penalty=0.1", *settings)
 
 
 @pytest.mark.parametrize(
@@ -105,8 +106,14 @@ def test_a_price_that_no_word_can_spare_is_refused(tmp_path: Path, settings: tup
     ids=["sentinel", "sink"],
 )
 def test_a_price_on_looking_is_a_term_of_the_loss(tmp_path: Path, settings: tuple[str, ...]) -> None:
-    trained(tmp_path, "objective.looking=0.1", "samples=0", "+trainer.log_every_n_steps=1", *settings)
-    assert "train/looking" in (tmp_path / "metrics.csv").read_text().splitlines()[0]
+    trained(
+        tmp_path,
+        "objective.image_attention_penalty=0.1",
+        "samples=0",
+        "+trainer.log_every_n_steps=1",
+        *settings,
+    )
+    assert "train/image_attention_penalty" in (tmp_path / "metrics.csv").read_text().splitlines()[0]
 
 
 def test_supervision_with_augmentation_is_refused(tmp_path: Path) -> None:

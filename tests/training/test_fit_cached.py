@@ -72,7 +72,7 @@ def test_two_processes_write_together_and_validate_as_one(tmp_path: Path) -> Non
     command += ["trainer.precision=32-true", f"output_dir={tmp_path / 'two'}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    # Told by the first process alone, and by none where the second had already written all of a split.
+    # CaptionRecord by the first process alone, and by none where the second had already written all of a split.
     assert done.stderr.count("features complete") <= 2
     alone = run(
         tmp_path / "one", "trainer.max_epochs=1", "optim.lr=1e-9", "data.val.size=13", *cached(tmp_path)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from captioner.errors import UsageError
-from captioner.models.encoder import ImageEncoder
+from captioner.models.encoders.encoder import ImageEncoder
 from captioner.training.recompute import recompute_activations
 
 

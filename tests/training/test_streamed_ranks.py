@@ -14,7 +14,7 @@ from torch import Tensor
 
 from captioner.data.batch import CaptionBatch
 from captioner.data.scenes import Scenes
-from captioner.data.shard_writer import write_index, write_shard
+from captioner.data.shards.shard_writer import write_index, write_shard
 from captioner.train import train
 from captioner.training.module import CaptionModule
 from tests.conftest import TINY, compose

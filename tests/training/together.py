@@ -12,11 +12,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from captioner.config import status_of
+from captioner.cli import status_of
 from captioner.train import train
 
 Task = Callable[[DictConfig], int]
-PRELOADED = ["captioner.bulk.command", "captioner.explain.describe", "captioner.training.fit", "timm"]
+PRELOADED = ["captioner.bulk.command", "captioner.captioning.describe", "captioner.training.fit", "timm"]
 
 
 def forkserver() -> multiprocessing.context.ForkServerContext:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from captioner.data.regions import MarkedCaption
+from captioner.data.annotations.regions import MarkedCaption
 from captioner.data.samples import CaptionSample
 from captioner.data.scenes.draw import paint
 from captioner.data.scenes.language import Reference, describe

@@ -1,0 +1,1 @@
+"""The captioning engine: encoding, search and explanation of photos, for one model or an ensemble."""

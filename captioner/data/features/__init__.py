@@ -1,0 +1,1 @@
+"""Stored features of a frozen encoder: their files, their description and their writer."""

@@ -1,0 +1,1 @@
+"""Download and extraction of data sets."""

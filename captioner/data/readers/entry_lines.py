@@ -1,0 +1,81 @@
+"""On which line of a JSON file does an entry of a list begin? Looked up only when there is something to tell."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from captioner.data.readers.text_files import read_text
+from captioner.errors import DataError
+
+_BLANK = re.compile(r"[ \t\n\r]*")
+
+
+class EntryLines:
+    """Adds the line to messages that name an entry as `FILE: images[3]`; then they read `FILE:17: images[3]`.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._entry = re.compile(re.escape(str(path)) + r": (\w+)\[(\d+)\]")
+        self._lines: dict[str, list[int]] = {}
+
+    def __call__(self, message: str) -> str:
+        """The message with the line of each entry that it names and that is found."""
+        return self._entry.sub(self._with_line, message)
+
+    def _with_line(self, entry: re.Match[str]) -> str:
+        key, number = entry[1], int(entry[2])
+        if key not in self._lines:
+            try:
+                self._lines[key] = entry_lines(read_text(self.path), key)
+            except (DataError, ValueError, RecursionError):  # the file has changed since it was read
+                self._lines[key] = []
+        lines = self._lines[key]
+        return f"{self.path}:{lines[number]}: {key}[{number}]" if number < len(lines) else entry[0]
+
+
+def entry_lines(text: str, key: str) -> list[int]:
+    """The line, from 1, in which each entry of the list under `key` begins, in the JSON of an object.
+
+    Raises:
+        ValueError: The text is no JSON.
+    """
+    decode = json.JSONDecoder().raw_decode
+    lines: list[int] = []
+    at = _next(text, _next(text, 0) + 1)  # behind the brace
+    while text[at] == '"':
+        name, at = decode(text, at)
+        at = _next(text, _next(text, at) + 1)  # behind the colon
+        if name == key and text[at] == "[":
+            lines = []  # of two lists of one name JSON keeps the last
+            line, counted = 1, 0
+            at = _next(text, at + 1)
+            while text[at] != "]":
+                line += text.count("\n", counted, at)
+                counted = at
+                lines.append(line)
+                _, at = decode(text, at)
+                at = _next(text, at)
+                if text[at] == ",":
+                    at = _next(text, at + 1)
+            at += 1
+        else:
+            _, at = decode(text, at)
+        at = _next(text, at)
+        if text[at] == ",":
+            at = _next(text, at + 1)
+    return lines
+
+
+def _next(text: str, at: int) -> int:
+    """The place of the next character that is no white space."""
+    found = _BLANK.match(text, at)
+    end = found.end() if found else at
+    if end >= len(text):
+        raise ValueError("the text ends early")
+    return end

@@ -1,0 +1,154 @@
+"""How are the splits read that most captioning papers use? Karpathy's JSON of COCO, Flickr8k and Flickr30k.
+
+Source: Karpathy & Fei-Fei 2015, "Deep Visual-Semantic Alignments for Generating Image Descriptions".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from captioner.data.integrity.faults import Faults, OnBad
+from captioner.data.readers.captioned import Place, Row, gather, samples_of
+from captioner.data.readers.coco_json import id_of, numbered_entries, read_json
+from captioner.data.readers.photo_folder import check_inside, existing_folder, first_existing
+from captioner.data.readers.splits import check_split
+from captioner.data.samples import CaptionSample, photo_of, sample_at
+from captioner.errors import DataError
+from captioner.image.decode import Photo
+
+_FILES = ("dataset_coco.json", "dataset_flickr8k.json", "dataset_flickr30k.json", "dataset.json")
+# COCO's own folders are named by each photo's `filepath`; the others' photos lie in one.
+_IMAGE_FOLDERS = ("images", "Images", "Flicker8k_Dataset", "Flickr8k_Dataset", "flickr30k-images")
+_SPLITS = ("train", "restval", "val", "test")
+
+
+class Karpathy:
+    """Photos and captions of one of Karpathy's splits, in the order of the file.
+
+    A photo lies at `filepath/filename` below the folder of photos, as COCO's do, or at `filename`. A sample's id is
+    `cocoid` where there is one, so that COCO's instances can be found, else the photo's name.
+
+    Args:
+        root: The folder with everything.
+        split: "train", "val" or "test"; "restval" for those alone.
+        annotations: The JSON file, relative to `root`; None for `dataset_coco.json` or another that is there.
+        images: The folder of photos, relative to `root`; None for the usual ones.
+        restval: The training split holds "restval" too: the part of COCO's validation photos that is neither val
+            nor test. Papers train on them.
+        on_bad: "stop" at an entry that is wrong, or "skip" it.
+        allow_outside: Read what lies outside `root` too.
+
+    Attributes:
+        source: The JSON file that was read.
+        report: What was found and what was left out.
+
+    Raises:
+        UsageError: `split` is not known.
+        DataError: A file or folder is missing or malformed, or no photo of the split is there with captions.
+    """
+
+    def __init__(
+        self,
+        root: Path | str,
+        split: str,
+        *,
+        annotations: str | None = None,
+        images: str | None = None,
+        restval: bool = True,
+        on_bad: OnBad = "stop",
+        allow_outside: bool = False,
+    ) -> None:
+        split = check_split(split, "a Karpathy JSON", known=_SPLITS)
+        faults = Faults(on_bad)
+        base = existing_folder(root, "root of the Karpathy JSON")
+        home = None if allow_outside else base
+        self.source = first_existing(
+            [base / name for name in (_FILES if annotations is None else [annotations])],
+            what="the Karpathy JSON",
+            remedy="name it by annotations",
+            home=home,
+        )
+        entries = numbered_entries(read_json(self.source), "images", self.source, faults)
+        ids: dict[str, str] = {}
+        rows = list(_rows(entries, ids, faults))
+        wanted = {split, "restval"} if split == "train" and restval else {split}
+        captioned = gather(rows, faults, allow_outside=allow_outside)
+        names = [name for name in captioned.texts if captioned.splits[name] in wanted]
+        photos = check_inside(_photo_folder(base, images, names), "photos of the Karpathy JSON", home)
+        self._samples, self.report = samples_of(
+            names,
+            captioned.only(names),
+            Place(base, photos, allow_outside),
+            faults,
+            file=self.source,
+            source=self.source,
+            noun=f"{split} photos",
+            remedy="set images to the folder that does",
+            ids=ids,
+        )
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> CaptionSample:
+        return sample_at(self._samples, index)
+
+    def photo(self, index: int, *, min_size: tuple[int, int] | None = None) -> Photo:
+        """The decoded, upright photo at `index`. Raises `ImageError` naming the file."""
+        return photo_of(self[index], min_size)
+
+
+def _photo_folder(base: Path, images: str | None, names: list[str]) -> Path:
+    """The folder that was given, or the first of the usual ones that holds the photos or their sub-folder."""
+    if images is not None:
+        return existing_folder(base / images, "photos of the Karpathy JSON")
+    folders = [base / name for name in (*_IMAGE_FOLDERS, "")]
+    return next((folder for folder in folders for name in names[:1] if (folder / name).parent.is_dir()), base)
+
+
+def _rows(
+    entries: Iterable[tuple[str, dict[str, Any]]], ids: dict[str, str], faults: Faults
+) -> Iterator[Row]:
+    """A row for each image; notes its id in `ids` by its name."""
+    seen: dict[str, str] = {}
+    for where, entry in entries:
+        with faults:
+            name = _text(entry, "filename", where)
+            if entry.get("filepath"):
+                name = f"{_text(entry, 'filepath', where)}/{name}"
+            name = PurePosixPath(name).as_posix()
+            if name in ids:
+                raise DataError(f"{where} is a second photo called {name}; give every photo its own name")
+            own = id_of(entry, "cocoid", where) if "cocoid" in entry else name
+            if own in seen:
+                raise DataError(f"{where}.cocoid is {own}, as that of {seen[own]}; give every photo its own")
+            split = _text(entry, "split", where)
+            if split not in _SPLITS:
+                raise DataError(f"{where}.split is {split!r}; a split is one of {', '.join(_SPLITS)}")
+            captions = tuple(_captions(entry, where))
+            seen[own], ids[name] = name, own
+            yield Row(where, name, captions, split)
+
+
+def _captions(entry: dict[str, Any], where: str) -> Iterator[str]:
+    sentences = entry.get("sentences")
+    if not isinstance(sentences, list):
+        raise DataError(f"{where} has no list 'sentences'; is this a Karpathy JSON?")
+    for number, sentence in enumerate(sentences):
+        raw = sentence.get("raw") if isinstance(sentence, dict) else None
+        tokens = sentence.get("tokens") if isinstance(sentence, dict) else None
+        if isinstance(raw, str):
+            yield raw
+        elif raw is None and isinstance(tokens, list) and all(isinstance(token, str) for token in tokens):
+            yield " ".join(tokens)  # some files made after his hold nothing else
+        else:
+            raise DataError(f"{where}.sentences[{number}] has no text 'raw' and no list 'tokens'")
+
+
+def _text(entry: dict[str, Any], key: str, where: str) -> str:
+    value = entry.get(key)
+    if not isinstance(value, str):
+        raise DataError(f"{where}.{key} is {value!r}, not a text")
+    return value

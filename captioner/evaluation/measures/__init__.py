@@ -1,0 +1,1 @@
+"""Measures of attention maps and captions against annotations: grounding, faithfulness, CHAIR."""

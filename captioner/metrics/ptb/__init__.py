@@ -1,0 +1,1 @@
+"""The Penn Treebank tokenizer of the coco-caption tools."""

@@ -1,0 +1,1 @@
+"""Text decoders with cross-attention: Transformer and LSTM, and their key-value caches."""

@@ -1,0 +1,1 @@
+"""Image encoders and what is known of their grids."""

@@ -1,0 +1,71 @@
+"""What does a map show, in words and figures? For whoever cannot see it, and for whoever wants to be sure."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from captioner.caption import Caption
+from captioner.image.geometry import ImageGeometry
+from captioner.overlay.map_selection import Shown
+from captioner.overlay.numbers import amount, percent
+
+NINTHS = (
+    "upper left", "top", "upper right", "left", "centre", "right", "lower left", "bottom", "lower right",
+)  # fmt: skip
+"""What the nine parts of a photo are called, row by row."""
+
+_FLAT = 1.5  # a ninth that has no more than this many times its even share is not worth naming
+
+
+def ninths(map_: NDArray[np.float32], geometry: ImageGeometry) -> NDArray[np.float64]:
+    """How much of what a map shows lies in each ninth of the photo: float64 `[9]`, sums to 1.
+
+    Negative numbers count as nothing. All zero where nothing of the map lies on the photo.
+    """
+    positive = np.maximum(map_, 0)
+    parts = geometry.to_original(positive, size=(3, 3), resample="mass").astype(np.float64).ravel()
+    total = float(parts.sum())
+    return parts / total if total > 0 else parts
+
+
+def where(map_: NDArray[np.float32], geometry: ImageGeometry) -> str:
+    """Where on the photo a map has most, for example "strongest at the upper left (43% of it)"."""
+    parts = ninths(map_, geometry)
+    most = int(parts.argmax())
+    if parts[most] == 0:
+        return "nowhere on the photo"
+    if parts[most] < _FLAT / 9:
+        return f"spread over the photo, most at the {NINTHS[most]} ({percent(parts[most])} of it)"
+    return f"strongest at the {NINTHS[most]} ({percent(parts[most])} of it)"
+
+
+def entropy(map_: NDArray[np.float32]) -> float:
+    """How spread out a map is, in bits: 0 on a single cell, log2(cells) where it is even.
+
+    Negative numbers count as nothing; 0 for a map without positive ones.
+    """
+    positive = np.maximum(map_.astype(np.float64), 0).ravel()
+    total = positive.sum()
+    if total <= 0:
+        return 0.0
+    shares = positive[positive > 0] / total
+    return float(max(0.0, -(shares * np.log2(shares)).sum()))
+
+
+def summary(caption: Caption, index: int, shown: Shown) -> str:
+    """One sentence about a word's map.
+
+    For example "dog, probability 82%: attention strongest at the left (43% of it); most on one cell 6.7%".
+
+    Raises:
+        UsageError: There is no such word.
+    """
+    map_ = shown.of(index)
+    word = caption.words[index]
+    return (
+        f"{word.text}, probability {percent(math.exp(word.logprob))}: {shown.title} "
+        f"{where(map_, caption.geometry)}; most on one cell {amount(float(map_.max()), shown.unit)}"
+    )

@@ -1,0 +1,1 @@
+"""Lightning callbacks: checkpoints, validation captions, progress, moving averages."""

@@ -1,0 +1,1 @@
+"""Training on several processes: strategies, sharded weights, failures of ranks."""

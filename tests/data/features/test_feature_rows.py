@@ -1,0 +1,86 @@
+"""Is what is read back what was stored, up to the rounding that was promised?"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from captioner.data.features.feature_rows import READABLE, Kept, Row, pack, row_type, unpack
+from captioner.errors import UsageError
+
+features = arrays.arrays(np.float32, (3, 5), elements=st.floats(-1000, 1000, width=32))
+
+
+def packed(values: np.ndarray, kept: Kept) -> tuple[Row, float]:
+    row = np.zeros((), row_type(kept, *values.shape))
+    return row, pack(torch.from_numpy(values), row)
+
+
+@given(features)
+def test_half_floats_are_kept_to_eleven_bits(values: np.ndarray) -> None:
+    row, _ = packed(values, "fp16")
+    found = unpack(row)
+    assert found is not None
+    assert row["state"] == READABLE
+    assert np.array_equal(found.numpy(), values.astype(np.float16).astype(np.float32))
+
+
+@given(features)
+def test_bytes_are_kept_to_half_a_step_of_their_token(values: np.ndarray) -> None:
+    row, _ = packed(values, "int8")
+    found = unpack(row)
+    assert found is not None
+    step = (values.max(axis=1) - values.min(axis=1)) / 255
+    assert (np.abs(found.numpy() - values) <= 0.501 * step[:, None] + 1e-6 * np.abs(values).max()).all()
+
+
+def test_the_error_told_is_the_error_made() -> None:
+    values = np.random.default_rng(0).gamma(0.3, size=(49, 1280)).astype(np.float32)
+    for kept, most in (("fp16", 0.0005), ("int8", 0.03)):
+        row, lost = packed(values, kept)  # type: ignore[arg-type]
+        found = unpack(row)
+        assert found is not None
+        assert lost == pytest.approx(
+            np.linalg.norm(found.numpy() - values) / np.linalg.norm(values), rel=1e-3
+        )
+        assert 0 < lost < most
+
+
+@pytest.mark.parametrize("kept", ["fp16", "int8"])
+def test_tokens_of_one_value_lose_nothing(kept: Kept) -> None:
+    values = np.array([[0, 0], [0.5, 0.5], [-3, -3]], np.float32)
+    row, lost = packed(values, kept)
+    found = unpack(row)
+    assert found is not None
+    assert np.array_equal(found.numpy(), values)
+    assert lost == 0
+
+
+@pytest.mark.parametrize("kept", ["fp16", "int8"])
+def test_a_flipped_bit_is_noticed(kept: Kept) -> None:
+    row, _ = packed(np.random.default_rng(1).normal(size=(4, 6)).astype(np.float32), kept)
+    raw = row.reshape(1).view(np.uint8)
+    for place in range(raw.size - 8):  # up to checksum and state
+        raw[place] ^= 16
+        assert unpack(row) is None, place
+        raw[place] ^= 16
+    assert unpack(row) is not None
+
+
+def test_what_half_floats_cannot_hold_is_refused() -> None:
+    values = np.array([[1.0, 70000.0]], np.float32)
+    with pytest.raises(UsageError, match=r"some are beyond 65504; take cache.dtype=int8"):
+        packed(values, "fp16")
+    row, _ = packed(values, "int8")
+    assert unpack(row) is not None
+    with pytest.raises(UsageError, match="some are not finite"):
+        packed(np.array([[1.0, np.nan]], np.float32), "fp16")
+
+
+def test_an_unknown_type_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"cache.dtype=fp8 is not known; choose fp16 or int8"):
+        row_type("fp8", 2, 2)  # type: ignore[arg-type]
