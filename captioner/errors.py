@@ -1,5 +1,10 @@
 """What can go wrong, in words meant for the person who typed the command."""
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
 
 class CaptionerError(Exception):
     """Base of every error this package raises on purpose.
@@ -27,3 +32,12 @@ class DataError(UsageError):
 
 class ModelFileError(UsageError):
     """A model file is not ours, damaged, or asks for something that is not allowed."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The hint "; did you mean X?" for the known name nearest to `name`, or "" where none is near.
+
+    A message about an unknown name ends with it: `f"unknown setting {name}{did_you_mean(name, settings)}"`.
+    """
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
