@@ -27,7 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from captioner.cli import conf_dir, fail
-from captioner.data.integrity.report import left_out
+from captioner.data.integrity.reading_report import omission_lines
 from captioner.data.open import open_split, split_names
 from captioner.data.samples import CaptionDataset
 from captioner.data.shards.shard_writer import Written, describe_captions, write_index, write_shard
@@ -101,7 +101,7 @@ def prepare(arguments: argparse.Namespace) -> None:
     write_index(folder, written)
     samples, seconds = sum(shard.samples for shard in written), time.monotonic() - start
     unreadable = sum(len(shard.faults) for shard in written)
-    for line in left_out({split: _open(settings, split) for split in splits}):
+    for line in omission_lines({split: _open(settings, split) for split in splits}):
         print(line, file=sys.stderr)
     print(
         f"{samples:,} samples in {len(written):,} shards, {sum(s.size for s in written) / 1e9:.2f} GB, "

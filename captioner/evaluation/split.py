@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from captioner.build import as_list
 from captioner.bundle import save
-from captioner.data.integrity.report import left_out
+from captioner.data.integrity.reading_report import omission_lines
 from captioner.data.open import open_split
 from captioner.data.samples import CaptionDataset, ChosenSamples, repeated_ids
 from captioner.data.scenes import Scenes
@@ -209,7 +209,7 @@ def _conclude(cfg: DictConfig, plan: Plan, records: Sequence[Record], seconds: f
         decoding=", ".join(f"{key}={value}" for key, value in plan.search.spec().items()),
     )
     empty = wordless({record.image: record.caption for record in records})
-    notes, training = [*left_out({cfg.split: plan.dataset}), *([empty] if empty else [])], None
+    notes, training = [*omission_lines({cfg.split: plan.dataset}), *([empty] if empty else [])], None
     if cfg.novelty:
         try:
             training = training_captions(cfg.data, plan.pipeline.card)

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from captioner.data.integrity.near_duplicates import group_photos
-from captioner.data.integrity.report import ReadingReport
+from captioner.data.integrity.reading_report import ReadingReport
 from captioner.data.open import open_split, split_names
 from captioner.data.processes import in_processes
 from captioner.data.samples import CaptionDataset, repeated_ids

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from captioner.data.integrity.fingerprints import ENOUGH, Fingerprint, look
+from captioner.data.integrity.fingerprints import MIN_PIXELS, Fingerprint, visual_hash
 from captioner.data.samples import CaptionDataset
 from captioner.errors import ImageError
 from captioner.image.decode import read_photo
@@ -55,15 +55,15 @@ class PhotoInspector:
         data = None
         try:
             if path is None:
-                photo = dataset.photo(index, min_size=ENOUGH)
+                photo = dataset.photo(index, min_size=MIN_PIXELS)
                 data = photo.pixels.tobytes()
             else:
                 data = path.read_bytes()
-                photo = read_photo(path, min_size=ENOUGH)
+                photo = read_photo(path, min_size=MIN_PIXELS)
         except (ImageError, OSError) as error:
             problem = str(error).removeprefix(f"{path} ")  # who it is about is told elsewhere
             return PhotoFacts(Fingerprint(hashlib.sha256(data or b"").digest(), None, None), problem)
-        bits, colours = look(photo)
+        bits, colours = visual_hash(photo)
         return PhotoFacts(
             Fingerprint(hashlib.sha256(data).digest(), bits, colours),
             size=photo.size,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from captioner.data.annotations.regions import Regions
+from captioner.data.annotations.token_regions import TokenRegions
 from captioner.decoding import SpecialTokens
 from captioner.errors import DataError, UsageError
 from captioner.models.captioner import Captioner
@@ -78,7 +78,7 @@ class TeacherForcing:
         self.entropy = entropy
         self.scheduled_sampling = ScheduledSampling(scheduled_sampling, schedule=sampling_schedule)
         self._special: SpecialTokens | None = None
-        self._regions: Regions | None = None
+        self._regions: TokenRegions | None = None
 
     def prepare(self, course: TrainingContext) -> None:
         """Find the boxes, where a term needs them.
@@ -108,7 +108,7 @@ class TeacherForcing:
                 "set image.augment=null"
             )
         encoder = course.captioner.encoder
-        self._regions = Regions(
+        self._regions = TokenRegions(
             course.train_set,
             tokenizer=course.tokenizer,
             transform=course.transform,

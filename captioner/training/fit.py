@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from captioner.build import as_list, build
 from captioner.bundle import Bundle, save
 from captioner.data.datamodule import CaptionDataModule
-from captioner.data.integrity.report import left_out
+from captioner.data.integrity.reading_report import omission_lines
 from captioner.data.open import open_split
 from captioner.data.samples import CaptionDataset
 from captioner.decoding.hypotheses import special_tokens
@@ -250,7 +250,7 @@ def _card(
 def _announce(
     train_set: CaptionDataset, val_set: CaptionDataset, tokenizer: Tokenizer, model: Captioner, precision: str
 ) -> None:
-    for line in left_out({"train": train_set, "val": val_set}):
+    for line in omission_lines({"train": train_set, "val": val_set}):
         print(line, file=sys.stderr)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     rows, cols = model.encoder.grid

@@ -21,7 +21,7 @@ from captioner.models.image_tokens import ImageTokens
 from captioner.objectives.objective import TrainingContext, TrainingStep
 from captioner.objectives.teacher_forcing import TeacherForcing
 from captioner.text.tokenizer import Tokenizer
-from tests.data.annotations.marked_photos import CAPTIONS, write_coco, write_flickr30k
+from tests.data.annotations.photos_with_boxes import CAPTIONS, write_coco, write_flickr30k
 from tests.objectives.conftest import BOS, EOS, PAD, SPECIAL
 
 

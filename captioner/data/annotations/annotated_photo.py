@@ -1,4 +1,4 @@
-"""What is really in a photo, and where? `AnnotatedObject` and `AnnotatedPhoto`, what every reader of boxes gives."""
+"""Annotated objects of a photo, with boxes and masks: `AnnotatedObject` and `AnnotatedPhoto`."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ class AnnotatedObject:
     """One object of a photo.
 
     Attributes:
-        names: What it is called: a category, or the nouns of the phrases that name it.
+        names: Its names: a category, or the nouns of the phrases that refer to it.
         box: (top, left, bottom, right) in pixels of the annotated photo, half-open, inside it.
-        outline: Its mask as pycocotools' compressed run lengths, or None where only the box is known.
-        kind: The coarse kind it belongs to, for tables by word class.
+        rle: Its mask as pycocotools' compressed run lengths (RLE), or None where only the box is known.
+        kind: Its supercategory, for tables by word class.
     """
 
     names: frozenset[str]
     box: Box
-    outline: Mapping[str, Any] | None
+    rle: Mapping[str, Any] | None
     kind: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnnotatedPhoto:
-    """What people marked in one photo.
+    """The annotation of one photo.
 
     Attributes:
         size: (rows, cols) of the photo that was annotated, in pixels.
-        objects: Every object marked, crowds among them.
-        outside: Boxes that lie beyond the photo, or have no area, and are left out; where the reader tells it by photo.
-        clipped: Boxes that reached over the edge of the photo, and were cut there; likewise.
+        objects: All annotated objects, including crowds.
+        outside: Boxes left out because they lie beyond the photo or have no area, where the reader counts by photo.
+        clipped: Boxes clipped at the edge of the photo, likewise.
     """
 
     size: tuple[int, int]
@@ -47,11 +47,11 @@ class AnnotatedPhoto:
     clipped: int = 0
 
     def mask(self, objects: Sequence[AnnotatedObject]) -> NDArray[np.bool_]:
-        """The union of objects' masks, bool `[rows, cols]`; of their boxes where a mask is not known."""
-        union = self.boxes(tuple(thing.box for thing in objects if thing.outline is None))
+        """The union of the objects' masks, bool `[rows, cols]`; the box stands in for an unknown mask."""
+        union = self.boxes(tuple(thing.box for thing in objects if thing.rle is None))
         for thing in objects:
-            if thing.outline is not None:
-                union |= run_lengths.decode(dict(thing.outline)).astype(bool)
+            if thing.rle is not None:
+                union |= run_lengths.decode(dict(thing.rle)).astype(bool)
         return union
 
     def boxes(self, boxes: Sequence[Box]) -> NDArray[np.bool_]:

@@ -1,6 +1,6 @@
-"""Where is what COCO's captions name? Nouns that name a category, and the boxes of that category in the photo.
+"""Boxes of the objects that COCO's captions name: nouns of a category, and the category's boxes in the photo.
 
-The instances file is read when boxes are first asked for: training asks only where attention is supervised.
+The instances file is read at the first request for boxes: training requests them only for attention supervision.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from captioner.data.annotations.coco_instances import CocoInstances
 from captioner.data.annotations.nouns import coco_nouns
-from captioner.data.annotations.regions import MarkedCaption
+from captioner.data.annotations.token_regions import CaptionWithBoxes
 from captioner.data.readers.photo_folder import check_inside
 from captioner.data.samples import CaptionSample
 from captioner.errors import UsageError
@@ -21,53 +21,53 @@ from captioner.text.normalization import caption_normalizer
 
 
 class CocoBoxes:
-    """The boxes of what captions name, by sample.
+    """The boxes of the objects that captions name, by sample.
 
     Args:
-        places: Where the instances file may be; the first that is there is read.
-        home: The folder that it must lie in; None for any.
+        candidates: Paths of the instances file; the first that exists is read.
+        home: The folder that must contain it; None for any.
     """
 
-    def __init__(self, places: Sequence[Path], *, home: Path | None = None) -> None:
-        self._places = tuple(places)
+    def __init__(self, candidates: Sequence[Path], *, home: Path | None = None) -> None:
+        self._candidates = tuple(candidates)
         self._home = home
         self._instances: CocoInstances | None = None
         self._normalizer = caption_normalizer(lowercase=False)
 
-    def marked(self, sample: CaptionSample) -> tuple[MarkedCaption, ...]:
-        """The captions of a sample with the boxes of all that each noun may name; none of a photo without annotation.
+    def captions_with_boxes(self, sample: CaptionSample) -> tuple[CaptionWithBoxes, ...]:
+        """The captions of a sample, each noun with the boxes of its categories; empty for a photo without annotation.
 
         Raises:
-            UsageError: No instances file is there.
+            UsageError: No instances file exists.
             DataError: It is malformed, or lies outside `home`.
         """
-        photo = self._opened().photo(sample.id)
+        photo = self._open().photo(sample.id)
         if photo is None:
             return ()
         captions = []
         for text in map(self._normalizer.normalize_str, sample.captions):
             boxes: dict[int, tuple[Box, ...]] = {}
             for noun in coco_nouns(text.split()):
-                named = tuple(
+                matching = tuple(
                     thing.box for thing in photo.objects if not thing.names.isdisjoint(noun.categories)
                 )
-                if named:
-                    boxes |= dict.fromkeys(range(noun.start, noun.end), named)
-            captions.append(MarkedCaption(text, boxes, photo.size))
+                if matching:
+                    boxes |= dict.fromkeys(range(noun.start, noun.end), matching)
+            captions.append(CaptionWithBoxes(text, boxes, photo.size))
         return tuple(captions)
 
-    def _opened(self) -> CocoInstances:
+    def _open(self) -> CocoInstances:
         if self._instances is None:
-            found = next((place for place in self._places if place.is_file()), None)
-            if found is None:
+            path = next((path for path in self._candidates if path.is_file()), None)
+            if path is None:
                 raise UsageError(
                     "objective.attention_supervision needs the boxes of COCO's objects (looked for "
-                    f"{', '.join(map(str, self._places))}); name the instances JSON by data.instances, or set "
+                    f"{', '.join(map(str, self._candidates))}); name the instances JSON by data.instances, or set "
                     "objective.attention_supervision=0"
                 )
-            self._instances = CocoInstances(check_inside(found, "boxes of COCO's objects", self._home))
+            self._instances = CocoInstances(check_inside(path, "boxes of COCO's objects", self._home))
         return self._instances
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Workers read photos: a gigabyte of boxes would go to each in vain.
-        return partial(CocoBoxes, home=self._home), (self._places,)
+        # Not the instances: worker processes read photos, and would each get a gigabyte of boxes.
+        return partial(CocoBoxes, home=self._home), (self._candidates,)

@@ -1,4 +1,4 @@
-"""Where are the objects of COCO's photos? Boxes and masks in COCO's instances JSON (Lin et al. 2014)."""
+"""Boxes and masks of objects in COCO's instances JSON (Lin et al. 2014)."""
 
 from __future__ import annotations
 
@@ -19,43 +19,45 @@ from captioner.image.geometry import Box
 
 @dataclass(frozen=True, slots=True)
 class InstancesReport:
-    """What was found and what was left out.
+    """Counts of what an instances file contains and what was left out.
 
     Attributes:
-        photos: Photos that were annotated, those in which nothing was found among them.
+        photos: Annotated photos, including those without objects.
         objects: Objects that are used.
-        elsewhere: Annotations of photos that the file does not list.
+        unlisted: Annotations of photos that the file does not list.
         outside: Boxes that lie beyond their photo, or have no area.
-        clipped: Boxes that reached over the edge of their photo, and were cut there.
-        without_mask: Objects whose mask cannot be read: their box stands for it.
+        clipped: Boxes clipped at the edge of their photo.
+        without_mask: Objects whose mask cannot be read; the box stands in for it.
     """
 
     photos: int
     objects: int
-    elsewhere: int
+    unlisted: int
     outside: int
     clipped: int
     without_mask: int
 
     def summary(self) -> str:
-        """One line for the terminal: what is there and what is odd about it."""
-        odd = ", ".join(
+        """One line for the terminal: counts, and irregularities, if any."""
+        irregular = ", ".join(
             f"{count:,} {what}"
             for count, what in (
-                (self.elsewhere, "annotations of photos that the file does not list left out"),
+                (self.unlisted, "annotations of photos that the file does not list left out"),
                 (self.outside, "boxes outside their photo left out"),
-                (self.clipped, "boxes cut at the edge of their photo"),
-                (self.without_mask, "objects whose mask cannot be read, their boxes taken instead"),
+                (self.clipped, "boxes clipped at the edge of their photo"),
+                (self.without_mask, "objects whose mask cannot be read, replaced by their boxes"),
             )
             if count
         )
-        return f"{self.objects:,} objects in {self.photos:,} photos" + (f" ({odd})" if odd else "")
+        return f"{self.objects:,} objects in {self.photos:,} photos" + (
+            f" ({irregular})" if irregular else ""
+        )
 
 
 class CocoInstances:
     """The objects of each photo of an instances file, by image id.
 
-    Crowds (`iscrowd`) are objects like others: their mask covers the whole crowd.
+    Crowds (`iscrowd`) are treated as objects: the mask covers the whole crowd.
 
     Args:
         path: A JSON file with `images`, `annotations` and `categories` in COCO's layout.
@@ -71,7 +73,7 @@ class CocoInstances:
         source = Path(path).expanduser()
         content = read_json(source)
         if not isinstance(content.get("categories"), list):
-            raise DataError(f"{source} has no list 'categories': it holds no boxes; take instances_*.json")
+            raise DataError(f"{source} has no list 'categories': it contains no boxes; take instances_*.json")
         sizes = _sizes(content, source)
         names = _categories(content, source)
         self._objects: defaultdict[str, list[AnnotatedObject]] = defaultdict(list)
@@ -80,39 +82,39 @@ class CocoInstances:
             where = f"{source}: annotations[{number}]"
             image_id = id_of(entry, "image_id", where)
             if image_id not in sizes:
-                counts["elsewhere"] += 1
+                counts["unlisted"] += 1
                 continue
             category = id_of(entry, "category_id", where)
             if category not in names:
                 raise DataError(f"{where}.category_id is {category}, which is none of the file's categories")
-            box, cut = inside(_box(entry, where), sizes[image_id])
+            box, was_clipped = clip_box(_box(entry, where), sizes[image_id])
             if box is None:
                 counts["outside"] += 1
                 continue
-            counts["clipped"] += cut
-            outline = _outline(entry.get("segmentation"), sizes[image_id])
-            counts["without_mask"] += outline is None
+            counts["clipped"] += was_clipped
+            rle = _rle(entry.get("segmentation"), sizes[image_id])
+            counts["without_mask"] += rle is None
             name, kind = names[category]
-            self._objects[image_id].append(AnnotatedObject(frozenset({name}), box, outline, kind))
+            self._objects[image_id].append(AnnotatedObject(frozenset({name}), box, rle, kind))
         self._sizes = sizes
         self.report = InstancesReport(
             photos=len(sizes),
             objects=sum(map(len, self._objects.values())),
-            **{key: counts[key] for key in ("elsewhere", "outside", "clipped", "without_mask")},
+            **{key: counts[key] for key in ("unlisted", "outside", "clipped", "without_mask")},
         )
 
     def __len__(self) -> int:
         return len(self._sizes)
 
     def photo(self, image_id: str) -> AnnotatedPhoto | None:
-        """The objects of a photo, which may be none; None where the photo was not annotated."""
+        """The objects of a photo, possibly none; None if the photo is not annotated."""
         if image_id not in self._sizes:
             return None
         return AnnotatedPhoto(self._sizes[image_id], tuple(self._objects.get(image_id, ())))
 
 
 def usual_instances(captions: Path) -> list[Path]:
-    """Where the instances file of a COCO captions file usually is.
+    """The usual paths of the instances file that belongs to a COCO captions file.
 
     Args:
         captions: Such as `annotations/captions_val2017.json`, or a single `captions.json`.
@@ -121,10 +123,10 @@ def usual_instances(captions: Path) -> list[Path]:
     return [captions.with_name(name), captions.with_name("instances.json")]
 
 
-def inside(box: Box, size: tuple[int, int]) -> tuple[Box | None, bool]:
-    """The part of a box that lies on a photo of `size` (rows, cols), or None; and whether anything was cut off.
+def clip_box(box: Box, size: tuple[int, int]) -> tuple[Box | None, bool]:
+    """The part of a box inside a photo of `size` (rows, cols), or None; and whether the box was clipped.
 
-    COCO rounds to hundredths, so that up to a pixel beyond the edge is no fault and not counted as a cut.
+    COCO rounds to hundredths, so up to one pixel beyond the edge does not count as clipping.
     """
     rows, cols = size
     top, left, bottom, right = box
@@ -141,7 +143,7 @@ def _sizes(content: dict[str, Any], path: Path) -> dict[str, tuple[int, int]]:
         sides = [entry.get("height"), entry.get("width")]
         if not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides):
             raise DataError(
-                f"{where} has height {sides[0]!r} and width {sides[1]!r}; both are needed, in pixels"
+                f"{where} has height {sides[0]!r} and width {sides[1]!r}; both must be positive whole numbers of pixels"
             )
         sizes[id_of(entry, "id", where)] = (int(sides[0]), int(sides[1]))  # type: ignore[arg-type]
     return sizes
@@ -172,8 +174,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _outline(segmentation: Any, size: tuple[int, int]) -> Mapping[str, Any] | None:
-    """Polygons or run lengths as compressed run lengths; None for what is neither, or of another size."""
+def _rle(segmentation: Any, size: tuple[int, int]) -> Mapping[str, Any] | None:
+    """Polygons or run lengths as compressed run lengths; None for anything else, or for another size."""
     rows, cols = size
     if isinstance(segmentation, list):
         polygons = [part for part in segmentation if _is_polygon(part)]
@@ -185,8 +187,10 @@ def _outline(segmentation: Any, size: tuple[int, int]) -> Mapping[str, Any] | No
         return None
     counts = segmentation.get("counts")
     if isinstance(counts, str):
-        # pycocotools reads past the end of damaged run lengths, so only whole ones come near it.
-        return {"size": [rows, cols], "counts": counts.encode()} if _whole(counts, rows * cols) else None
+        # pycocotools reads past the end of damaged run lengths, so only complete ones are passed to it.
+        return (
+            {"size": [rows, cols], "counts": counts.encode()} if _is_complete(counts, rows * cols) else None
+        )
     if not isinstance(counts, list) or not all(isinstance(run, int) and run >= 0 for run in counts):
         return None
     if sum(counts) != rows * cols:
@@ -199,8 +203,8 @@ def _is_polygon(part: Any) -> bool:
     return isinstance(part, list) and len(part) >= 6 and len(part) % 2 == 0 and all(map(_is_number, part))
 
 
-def _whole(counts: str, pixels: int) -> bool:
-    """Whether compressed run lengths add up to so many pixels."""
+def _is_complete(counts: str, pixels: int) -> bool:
+    """Whether compressed run lengths add up to this number of pixels."""
     runs: list[int] = []
     letters: Iterable[int] = counts.encode()
     value = shift = 0

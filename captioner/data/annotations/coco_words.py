@@ -1,8 +1,8 @@
-"""Which English words name COCO's 80 categories? A table of names, synonyms and look-alikes.
+"""English words that name COCO's 80 categories: names, synonyms, and phrases that only resemble a name.
 
-In the manner of the list that CHAIR uses (Rohrbach et al. 2018, "Object hallucination in image captioning"), written
-anew and longer: it knows names of several words, words that may name one of several categories, and phrases that only
-look like a category, such as "hot dog", "train tracks" or "bus stop". Singular forms; `nouns.py` makes the plurals.
+It follows the list of CHAIR (Rohrbach et al. 2018, "Object hallucination in image captioning") but is newly written and
+longer: it includes names of several words, words that may name one of several categories, and phrases that contain a
+name but no such object, such as "hot dog", "train tracks" or "bus stop". Singular forms; `nouns.py` forms the plurals.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ COCO_NAMES: dict[str, str] = {
     "hair drier": "hair drier, hair dryer, hairdryer, hairdrier, blow dryer, blow drier, blowdryer",
     "toothbrush": "toothbrush, tooth brush, electric toothbrush",
 }
-"""COCO's category names, in its order, and the words that name them: singular, in lower case, parted by commas."""
+"""COCO's category names, in its order, and the words that name them: singular, in lower case, separated by commas."""
 
 EITHER: dict[str, tuple[str, ...]] = {
     "bike": ("bicycle", "motorcycle"),
@@ -179,8 +179,8 @@ EITHER: dict[str, tuple[str, ...]] = {
     "notebook": ("book", "laptop"),
     "glove": ("baseball glove",),
 }
-"""Words that may name any of several categories; they are on one of these if one is in the photo. These entries go
-before those of `COCO_NAMES`."""
+"""Words that may name any of several categories; they match whichever of these is in the photo. These entries take
+precedence over those of `COCO_NAMES`."""
 
 NO_OBJECT: str = """
     train track, train station, train platform, train yard, railroad track, bus stop, bus station, bus shelter,
@@ -227,4 +227,4 @@ NO_OBJECT: str = """
     rail, paper plane, hot tub, horse statue, elephant statue, bear statue, cow statue, bull statue, bird
     statue, giraffe statue
 """
-"""What holds the words of a category and names none of them."""
+"""Phrases that contain the name of a category and name no such object, separated by commas."""

@@ -1,7 +1,7 @@
-"""Where are the things that Flickr30k's captions name? Boxes and phrases of Flickr30k Entities (Plummer et al. 2015).
+"""Boxes and phrases of Flickr30k Entities (Plummer et al. 2015).
 
-`Annotations/ID.xml` has the boxes of each chain of phrases, `Sentences/ID.txt` the captions with their phrases in
-brackets: `[/EN#chain/kind/... words]`.
+`Annotations/ID.xml` lists the boxes of each coreference chain of phrases, `Sentences/ID.txt` the captions with their
+phrases in brackets: `[/EN#chain/kind/... words]`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections import defaultdict
 from pathlib import Path
 
 from captioner.data.annotations.annotated_photo import AnnotatedObject, AnnotatedPhoto
-from captioner.data.annotations.coco_instances import inside
-from captioner.data.annotations.regions import MarkedCaption
+from captioner.data.annotations.coco_instances import clip_box
+from captioner.data.annotations.token_regions import CaptionWithBoxes
 from captioner.data.readers.photo_folder import existing_folder
 from captioner.data.readers.text_files import read_text
 from captioner.errors import DataError
@@ -21,20 +21,19 @@ from captioner.image.geometry import Box
 from captioner.text.normalization import caption_normalizer
 
 _PHRASE = re.compile(r"\[/EN#(\d+)((?:/[^\s/\]]+)+)\s+([^\]]+)\]")
-_UNSEEN = "0"  # the chain of what cannot be seen
-_LARGEST_XML = 5_000_000  # bytes; a real one has some thousand
+_NOT_VISUAL = "0"  # the chain of phrases without a visible object
+_MAX_XML_LENGTH = 5_000_000  # characters; real files have some thousand
 
 
 class Flickr30kEntities:
-    """The boxes of each photo, by the photo's name without its ending.
+    """The boxes of each photo, by the photo's name without its suffix.
 
-    An object's names are the last words of all phrases of its chain ("a small brown dog" is a "dog"), in lower case;
-    its kind is the chain's first type, such as "people". Chains without box (scenes, things not shown) are left out.
-    What lies beyond the photo is cut or left out, and counted.
-    A sample's id is the photo's file name; `Flickr8k` reads Flickr30k's token file too.
+    The names of an object are the last words of all phrases of its chain ("a small brown dog" is a "dog"), in lower
+    case; its kind is the chain's first type, such as "people". Chains without box (scenes, objects not shown) are left
+    out. Boxes beyond the photo are clipped or left out, and counted. A sample's id is the photo's file name.
 
     Args:
-        root: The folder that holds `Annotations` and `Sentences`.
+        root: The folder that contains `Annotations` and `Sentences`.
 
     Raises:
         DataError: A folder is missing.
@@ -47,7 +46,7 @@ class Flickr30kEntities:
         self._normalizer = caption_normalizer(lowercase=False)
 
     def photo(self, image_id: str) -> AnnotatedPhoto | None:
-        """The objects of a photo; None where the photo was not annotated.
+        """The objects of a photo; None if the photo is not annotated.
 
         Raises:
             DataError: One of its two files is missing or malformed.
@@ -57,17 +56,17 @@ class Flickr30kEntities:
         if not source.is_file():
             return None
         size, boxes = _read_boxes(source)
-        found, outside, clipped = _within(boxes, size)
-        phrases = _by_chain(_read_lines(self._phrases / f"{name}.txt"))
+        by_chain, outside, clipped = _clip_boxes(boxes, size)
+        phrases = _read_chains(_read_lines(self._phrases / f"{name}.txt"))
         objects = tuple(
             AnnotatedObject(names, box, None, kind)
             for chain, names, kind in phrases
-            for box in found.get(chain, ())
+            for box in by_chain.get(chain, ())
         )
         return AnnotatedPhoto(size, objects, outside, clipped)
 
-    def marked(self, image_id: str) -> tuple[MarkedCaption, ...]:
-        """The captions of a photo; the last word of a phrase has all boxes of its chain. None without annotation.
+    def captions_with_boxes(self, image_id: str) -> tuple[CaptionWithBoxes, ...]:
+        """The captions of a photo; the last word of a phrase has all boxes of its chain. Empty without annotation.
 
         Raises:
             DataError: One of its two files is missing or malformed.
@@ -77,54 +76,54 @@ class Flickr30kEntities:
         if not source.is_file():
             return ()
         size, boxes = _read_boxes(source)
-        found, _, _ = _within(boxes, size)
+        by_chain, _, _ = _clip_boxes(boxes, size)
         captions = []
         for line in _read_lines(self._phrases / f"{name}.txt"):
             text, chains = self._last_words(line)
-            kept = {word: tuple(found[chain]) for word, chain in chains.items() if chain in found}
-            captions.append(MarkedCaption(text, kept, size))
+            kept = {word: tuple(by_chain[chain]) for word, chain in chains.items() if chain in by_chain}
+            captions.append(CaptionWithBoxes(text, kept, size))
         return tuple(captions)
 
     def _last_words(self, line: str) -> tuple[str, dict[int, str]]:
-        """A caption without its brackets, and by the index of a phrase's last word the phrase's chain."""
+        """A caption without its brackets, and the chain of each phrase by the index of its last word."""
         plain, end = "", 0
         chains: dict[int, str] = {}
         for phrase in _PHRASE.finditer(line):
             before = plain + line[end : phrase.start()]
             plain, end = before + phrase[3], phrase.end()
-            words = self._words(plain)
-            if phrase[1] != _UNSEEN and words > self._words(before):
+            words = self._count_words(plain)
+            if phrase[1] != _NOT_VISUAL and words > self._count_words(before):
                 chains[words - 1] = phrase[1]
         return self._normalizer.normalize_str(plain + line[end:]), chains
 
-    def _words(self, text: str) -> int:
+    def _count_words(self, text: str) -> int:
         return len(self._normalizer.normalize_str(text).split())
 
 
-def _within(
+def _clip_boxes(
     boxes: list[tuple[list[str], Box]], size: tuple[int, int]
 ) -> tuple[dict[str, list[Box]], int, int]:
-    """Each chain's boxes as far as they lie on the photo; how many lie beyond it, and how many were cut."""
-    found: defaultdict[str, list[Box]] = defaultdict(list)
+    """Each chain's boxes clipped to the photo; the number of boxes beyond it, and of clipped boxes."""
+    by_chain: defaultdict[str, list[Box]] = defaultdict(list)
     outside = clipped = 0
     for chains, box in boxes:
-        kept, cut = inside(box, size)
+        kept, was_clipped = clip_box(box, size)
         if kept is None:
             outside += 1
             continue
-        clipped += cut
+        clipped += was_clipped
         for chain in chains:
-            found[chain].append(kept)
-    return dict(found), outside, clipped
+            by_chain[chain].append(kept)
+    return dict(by_chain), outside, clipped
 
 
 def _read_boxes(path: Path) -> tuple[tuple[int, int], list[tuple[list[str], Box]]]:
-    """The photo's (rows, cols), and each box, half-open, with the chains that it belongs to."""
+    """The photo's (rows, cols), and each box, half-open, with its chains."""
     text = read_text(path)
-    # Entities would let a small file grow without end; VOC's layout has no use for them.
-    if len(text) > _LARGEST_XML or "<!DOCTYPE" in text or "<!ENTITY" in text:
+    # XML entities could expand a small file without bound; the VOC layout does not use them.
+    if len(text) > _MAX_XML_LENGTH or "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise DataError(
-            f"{path} is no annotation of Flickr30k Entities: it is too long, or declares entities"
+            f"{path} is not an annotation of Flickr30k Entities: it is too long, or declares XML entities"
         )
     try:
         root = ElementTree.fromstring(text)
@@ -140,7 +139,7 @@ def _read_boxes(path: Path) -> tuple[tuple[int, int], list[tuple[list[str], Box]
             box = (top - 1.0, left - 1.0, float(bottom), float(right))
             boxes.append(([(name.text or "").strip() for name in thing.iterfind("name")], box))
     except (ElementTree.ParseError, ValueError) as error:
-        raise DataError(f"{path} is no annotation of Flickr30k Entities: {error}") from error
+        raise DataError(f"{path} is not an annotation of Flickr30k Entities: {error}") from error
     if min(size) < 1:
         raise DataError(f"{path}: the photo's size is {size[1]} x {size[0]} pixels; it must be positive")
     return size, boxes
@@ -149,7 +148,7 @@ def _read_boxes(path: Path) -> tuple[tuple[int, int], list[tuple[list[str], Box]
 def _number(root: ElementTree.Element, path: str) -> int:
     text = root.findtext(path)
     if text is None:
-        raise ValueError(f"it has no {path}")
+        raise ValueError(f"element {path} is missing")
     return int(text)
 
 
@@ -160,13 +159,13 @@ def _read_lines(path: Path) -> list[str]:
     return [line for line in read_text(path).splitlines() if line.strip()]
 
 
-def _by_chain(lines: list[str]) -> list[tuple[str, frozenset[str], str]]:
+def _read_chains(lines: list[str]) -> list[tuple[str, frozenset[str], str]]:
     """Chain, names and kind of each chain of phrases, in the order of the captions."""
     names: defaultdict[str, set[str]] = defaultdict(set)
     kinds: dict[str, str] = {}
     for line in lines:
         for chain, types, words in _PHRASE.findall(line):
-            if chain != _UNSEEN:
+            if chain != _NOT_VISUAL:
                 names[chain].add(words.split()[-1].lower())
                 kinds.setdefault(chain, types.split("/")[1])
     return [(chain, frozenset(names[chain]), kinds[chain]) for chain in names]

@@ -1,9 +1,8 @@
-"""Which words of a caption name objects of known categories?
+"""Nouns of a caption that name objects of COCO's categories.
 
-Names are found longest first, so that "hot dog" is no dog and "train tracks" are no train. Of two names side by side
-the first is taken to qualify the second ("bus driver", "pizza oven"), but a plural after a person is taken for a verb
-("a man skateboards"). Spelling and grammar are judged by rule, without a parser: what it gets wrong, it gets wrong for
-every method and model alike.
+The longest name wins, so that "hot dog" is no dog and "train tracks" are no train. Of two adjacent names the first is
+taken to qualify the second ("bus driver", "pizza oven"), but a plural after a person is taken for a verb ("a man
+skateboards"). The rules need no parser; their errors affect every method and model alike.
 """
 
 from __future__ import annotations
@@ -50,13 +49,13 @@ _CROWDS = _set("couple crowd family team audience pitcher")  # "a couple of dogs
 
 @dataclass(frozen=True, slots=True)
 class Noun:
-    """One name in a caption.
+    """The name of an object in a caption.
 
     Attributes:
         start: Index of its first word.
         end: Index after its last word; names such as "traffic light" have two.
-        text: The name as read, in lower case.
-        categories: What it may name: one category, or several where the word does not tell which.
+        text: The name, in lower case.
+        categories: The category it names, or several where the word is ambiguous.
     """
 
     start: int
@@ -69,22 +68,22 @@ def coco_nouns(words: Sequence[str]) -> list[Noun]:
     """The names of COCO categories in a caption.
 
     Args:
-        words: The caption's words; case, punctuation at their ends and a possessive 's do not matter.
+        words: The caption's words; case, punctuation at their ends and a possessive 's are ignored.
 
     Returns:
-        The names in order. Phrases that hold a name and mean none ("bus stop") are left out.
+        The names in order, without phrases that contain a name but no such object ("bus stop").
     """
-    return [noun for noun in _settle(_matches(words), words) if noun.categories]
+    return [noun for noun in _resolve(_matches(words), words) if noun.categories]
 
 
-def spoken(word: str) -> str:
-    """A word as names are compared: lower case, without punctuation at its ends or a possessive."""
+def normalize_word(word: str) -> str:
+    """A word in the form that names are compared in: lower case, without punctuation at its ends or a possessive."""
     plain = word.lower().replace("’", "'").strip("\"'`.,;:!?()[]*_")
     return plain.removesuffix("'s")
 
 
 def plural(name: str) -> str:
-    """The plural of an English name, by the usual rules; of several words the last one changes."""
+    """The plural of an English name, by the usual rules; of several words the last is inflected."""
     before, blank, last = name.rpartition(" ")
     return before + blank + _plural_word(last)
 
@@ -104,7 +103,7 @@ def _plural_word(word: str) -> str:
 
 @cache
 def _names() -> dict[tuple[str, ...], tuple[str, ...]]:
-    """Categories by the words of a name, singular and plural; none for phrases that only look like a name."""
+    """Categories by the words of a name, singular and plural; empty for phrases that only resemble a name."""
     singular: dict[str, tuple[str, ...]] = dict(EITHER)
     for phrase in _split(NO_OBJECT):
         singular[phrase] = ()
@@ -123,29 +122,31 @@ def _split(names: str) -> Iterable[str]:
 
 
 def _matches(words: Sequence[str]) -> list[Noun]:
-    """Every name and look-alike, longest first from the left, none overlapping."""
-    # A hyphen parts two words for reading, which stay one word of the caption.
-    tokens = [(part, at) for at, word in enumerate(words) for part in spoken(word).split("-")]
+    """All names and phrases that resemble one, longest first from the left, without overlap."""
+    # Parts of a hyphenated word are matched separately but remain one word of the caption.
+    tokens = [(part, at) for at, word in enumerate(words) for part in normalize_word(word).split("-")]
     names = _names()
     longest = max(map(len, names))
-    found, i = [], 0
+    matches, i = [], 0
     while i < len(tokens):
         for length in range(min(longest, len(tokens) - i), 0, -1):
             key = tuple(token for token, _ in tokens[i : i + length])
             if key in names:
-                found.append(Noun(tokens[i][1], tokens[i + length - 1][1] + 1, " ".join(key), names[key]))
+                matches.append(Noun(tokens[i][1], tokens[i + length - 1][1] + 1, " ".join(key), names[key]))
                 i += length
                 break
         else:
             i += 1
-    return found
+    return matches
 
 
-def _settle(nouns: list[Noun], words: Sequence[str]) -> list[Noun]:
-    """Leave out verbs, qualifiers and colours that look like names."""
-    said = [spoken(word) for word in words]
-    nouns = [noun for noun in nouns if not (noun.text == "orange" and _is_colour(noun, said))]
-    nouns = [noun for noun in nouns if not (noun.text in _CROWDS and said[noun.end : noun.end + 1] == ["of"])]
+def _resolve(nouns: list[Noun], words: Sequence[str]) -> list[Noun]:
+    """Leave out verbs, qualifiers and colours that are spelled like names."""
+    normalized = [normalize_word(word) for word in words]
+    nouns = [noun for noun in nouns if not (noun.text == "orange" and _is_colour(noun, normalized))]
+    nouns = [
+        noun for noun in nouns if not (noun.text in _CROWDS and normalized[noun.end : noun.end + 1] == ["of"])
+    ]
     dropped: set[Noun] = set()
     for first, second in pairwise(nouns):
         if first.end != second.start or first in dropped or not first.categories:
@@ -169,14 +170,14 @@ def _is_plural(name: str) -> bool:
     return name in _plurals()
 
 
-def _is_colour(noun: Noun, said: Sequence[str]) -> bool:
+def _is_colour(noun: Noun, normalized: Sequence[str]) -> bool:
     """Whether "orange" is a colour here: before a noun, beside another colour, or worn."""
-    before = said[noun.start - 1] if noun.start else ""
-    after = said[noun.end : noun.end + 2]
+    before = normalized[noun.start - 1] if noun.start else ""
+    after = normalized[noun.end : noun.end + 2]
     if before in _BEFORE_COLOUR or before in _COLOURS:
         return True
     if len(after) == 2 and after[0] in ("and", "or") and after[1] in _COLOURS:
         return True
-    if before in ("and", "or") and noun.start > 1 and said[noun.start - 2] in _COLOURS:
+    if before in ("and", "or") and noun.start > 1 and normalized[noun.start - 2] in _COLOURS:
         return True
     return bool(after) and after[0] not in _AFTER_FRUIT

@@ -118,7 +118,7 @@ class FeatureCache:
             "dtype": self.dtype,
             "tokens": list(self.like.features.shape[1:]),
             "images": len(dataset),
-            "content": describe_images(dataset, augment=augment, memory=self.folder / f"{name}-digests.json"),
+            "content": describe_images(dataset, augment=augment, cache=self.folder / f"{name}-digests.json"),
         }
         folder = self.folder / f"{name}-{fingerprint_of(description)}"
         _keep_description(folder / "description.json", description)

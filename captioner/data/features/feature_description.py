@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from captioner.data.integrity.content import content_digest
+from captioner.data.integrity.content_digest import content_digest
 from captioner.data.samples import CaptionDataset
 from captioner.errors import ImageError
 from captioner.image.augment import TrainingAugment, may_flip
@@ -42,7 +42,7 @@ def describe_encoder(encoder: ImageEncoder) -> dict[str, Any]:
 
 
 def describe_images(
-    dataset: CaptionDataset, *, augment: TrainingAugment | None, memory: Path | None = None
+    dataset: CaptionDataset, *, augment: TrainingAugment | None, cache: Path | None = None
 ) -> str:
     """A checksum of what a dataset shows: the bytes of all its files, and the pixels of a few photos.
 
@@ -51,7 +51,7 @@ def describe_images(
     Args:
         dataset: The dataset.
         augment: What varies the photos: with it, it matters which captions allow a photo to be mirrored.
-        memory: As of `content_digest`.
+        cache: As in `content_digest`.
     """
     digest = hashlib.sha256()
     files: list[Path] = list(getattr(dataset, "stores", ()))
@@ -61,7 +61,7 @@ def describe_images(
             files.append(sample.path)
         flips = augment is not None and may_flip(sample.captions, augment.sides)
         digest.update(json.dumps([sample.id, flips]).encode())
-    digest.update(content_digest(files, memory=memory).encode())
+    digest.update(content_digest(files, cache=cache).encode())
     for index in sorted({round(place) for place in np.linspace(0, len(dataset) - 1, _PROBES)}):
         try:
             digest.update(dataset.photo(index).pixels.data)

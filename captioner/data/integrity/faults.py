@@ -1,4 +1,4 @@
-"""What becomes of an entry that is wrong? It ends the reading, or is left out and counted, as `on_bad` says."""
+"""Handling of faulty entries as `on_bad` says: stop at the first, or leave them out and count them."""
 
 from __future__ import annotations
 
@@ -6,38 +6,45 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Literal, get_args
 
-from captioner.errors import DataError, UsageError
+from captioner.errors import DataError, UsageError, did_you_mean
 
 OnBad = Literal["stop", "skip"]
 
-_KEPT = 1000  # messages; a file that is wrong in every line would fill memory with them
+_MAX_MESSAGES = 1000  # a file with a fault in every line would fill memory with messages
+
+
+def check_on_bad(on_bad: str) -> None:
+    """Raise `UsageError` unless `on_bad` is "stop" or "skip"."""
+    known = get_args(OnBad)
+    if on_bad not in known:
+        raise UsageError(f"data.on_bad={on_bad} must be stop or skip{did_you_mean(on_bad, known)}")
 
 
 class Faults:
-    """What is wrong with the entries of a dataset's files.
+    """The faulty entries of a data set's files.
 
-    Whatever reads one entry is put inside `with faults:`. A `DataError` raised there ends the reading, or is kept
-    and swallowed, so that the next entry is read.
+    The code that reads one entry runs inside `with faults:`. A `DataError` raised there propagates, or is recorded
+    and suppressed, so that the next entry is read.
 
     Args:
-        on_bad: "stop" at the first, or "skip" them.
+        on_bad: "stop" at the first faulty entry, or "skip" them.
 
     Attributes:
+        skip: Whether faulty entries are skipped.
         count: Entries left out.
-        messages: What was wrong with them, each with file and line or field; the first 1,000.
-        place: Makes messages more exact, where a reader knows how; None leaves them.
+        messages: Their error messages, each with file and line or field; the first 1,000.
+        add_location: Adds a location to a message; None leaves messages as they are.
 
     Raises:
-        UsageError: `on_bad` is something else.
+        UsageError: `on_bad` is neither.
     """
 
     def __init__(self, on_bad: OnBad) -> None:
-        if on_bad not in get_args(OnBad):
-            raise UsageError(f"data.on_bad={on_bad} must be stop or skip")
+        check_on_bad(on_bad)
         self.skip = on_bad == "skip"
         self.count = 0
         self.messages: list[str] = []
-        self.place: Callable[[str], str] | None = None
+        self.add_location: Callable[[str], str] | None = None
 
     def __enter__(self) -> None:
         return None
@@ -47,15 +54,15 @@ class Faults:
     ) -> bool:
         if not isinstance(error, DataError):
             return False
-        if self.place is not None and (not self.skip or self.count < _KEPT):
-            error.args = (self.place(str(error)),)
+        if self.add_location is not None and (not self.skip or self.count < _MAX_MESSAGES):
+            error.args = (self.add_location(str(error)),)
         if not self.skip:
             return False
         self.count += 1
-        if self.count <= _KEPT:
+        if self.count <= _MAX_MESSAGES:
             self.messages.append(str(error))
         return True
 
     def hint(self) -> str:
-        """What to add to an error that may come of entries left out."""
+        """A clause for an error that may be caused by entries left out."""
         return f"; left out as faulty: {self.count:,}, the first: {self.messages[0]}" if self.count else ""

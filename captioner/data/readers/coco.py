@@ -1,7 +1,7 @@
-"""How are captions in COCO's JSON format read? (Chen et al. 2015).
+"""Reader of captions in COCO's JSON format (Chen et al. 2015).
 
-pycocotools takes what it gets: double ids and captions of unknown images pass or vanish without a word, and a
-file name may lead anywhere. So everything is checked here, and every message names the file and the entry.
+pycocotools checks nothing: repeated ids and captions of unknown images are accepted or dropped silently, and a file
+name may lead out of the folder. This reader checks everything, and every message names the file and the entry.
 """
 
 from __future__ import annotations
@@ -12,25 +12,24 @@ from typing import Any, get_args
 
 from captioner.data.annotations.coco_boxes import CocoBoxes
 from captioner.data.annotations.coco_instances import usual_instances
-from captioner.data.annotations.regions import MarkedCaption
+from captioner.data.annotations.token_regions import CaptionWithBoxes
 from captioner.data.integrity.faults import Faults, OnBad
-from captioner.data.readers.captioned import Place, Row, gather, samples_of
+from captioner.data.readers.caption_rows import CaptionRow, PhotoLocation, build_samples, group_by_photo
 from captioner.data.readers.coco_json import id_of, numbered_entries, read_json
+from captioner.data.readers.file_dataset import FileDataset
 from captioner.data.readers.photo_folder import check_photo_name, existing_folder, first_existing
-from captioner.data.readers.splits import SplitBy, check_split, check_split_by, members
+from captioner.data.readers.splits import SplitBy, check_split, check_split_by, split_members
 from captioner.data.readers.text_files import check_text
-from captioner.data.samples import CaptionSample, photo_of, sample_at
 from captioner.errors import DataError, UsageError
-from captioner.image.decode import Photo
 
 _YEARS = (2017, 2014)
 _SINGLE = "captions.json"
 
 
-class CocoCaptions:
+class CocoCaptions(FileDataset):
     """Photos and captions of one COCO annotation file, in the order of its `images`.
 
-    Two layouts are found by themselves: COCO's own, `annotations/captions_train2017.json` beside `train2017/`
+    Two layouts are detected: COCO's own, `annotations/captions_train2017.json` beside `train2017/`
     (also `val`, 2014, and the photos in `images/train2017`), and a folder with one `captions.json` beside
     `images/`, whose only split is `"all"`, unless `split_by` makes three of it.
 
@@ -38,25 +37,25 @@ class CocoCaptions:
     counted.
 
     Args:
-        root: The folder with everything.
+        root: The root folder.
         split: `"train"`, `"val"` or `"all"`; with `split_by` also `"test"`.
-        annotations: The JSON file, relative to `root`, where its name is another.
-        images: The folder of photos, relative to `root`, where its name is another.
-        instances: The JSON file of boxes, relative to `root`; None for the one beside the captions. Only `marked`
-            needs it.
-        year: 2017 or 2014, where both are there; None for 2017, or else 2014.
+        annotations: The JSON file, relative to `root`, where its name differs.
+        images: The folder of photos, relative to `root`, where its name differs.
+        instances: The JSON file of boxes, relative to `root`; None for the one beside the captions. Only
+            `captions_with_boxes` needs it.
+        year: 2017 or 2014, where both exist; None for 2017, or else 2014.
         split_by: None for COCO's own splits. A single file is split 80 % train, 10 % val, 10 % test by `"hash"` of
             the photo's name or by `"content"`, near-identical photos together.
-        on_bad: `"stop"` at an entry that is wrong, or `"skip"` it.
-        allow_outside: Read what lies outside `root` too.
+        on_bad: `"stop"` at a malformed entry, or `"skip"` it.
+        allow_outside: Whether files outside `root` may be read.
 
     Attributes:
         source: The JSON file that was read.
         report: What was found and what was left out.
 
     Raises:
-        UsageError: `split`, `year` or `split_by` is not known.
-        DataError: A file or folder is missing or malformed, or no image is there with captions.
+        UsageError: `split`, `year`, `split_by` or `on_bad` is not known.
+        DataError: A file or folder is missing or malformed, or no image exists with captions.
     """
 
     def __init__(
@@ -102,42 +101,33 @@ class CocoCaptions:
         self._boxes = CocoBoxes(
             usual_instances(self.source) if instances is None else [base / instances], home=home
         )
-        place = Place(base, existing_folder(photos, "photos of COCO"), allow_outside)
+        location = PhotoLocation(base, existing_folder(photos, "photos of COCO"), allow_outside)
         content = read_json(self.source)
         by_id = _images(content, self.source, faults, allow_outside)
-        strangers: list[str] = []
-        rows = _rows(content, self.source, by_id, strangers, faults)
-        captioned = gather(rows, faults, allow_outside=allow_outside)
+        unlisted: list[str] = []
+        rows = _rows(content, self.source, by_id, unlisted, faults)
+        captioned = group_by_photo(rows, faults, allow_outside=allow_outside)
         names = list(by_id.values())
         if split_by is not None:
-            names = members(names, split, by=split_by, photos=photos)
+            names = split_members(names, split, by=split_by, photos=photos)
             captioned = captioned.only(names)
-        self._samples, self.report = samples_of(
+        samples, report = build_samples(
             names,
             captioned,
-            place,
+            location,
             faults,
             file=self.source,
             source=self.source,
             noun="images",
             remedy="set images to the folder that does",
             ids={name: image_id for image_id, name in by_id.items()},
-            unknown=len(strangers),
+            unknown=len(unlisted),
         )
+        super().__init__(samples, report)
 
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    def __getitem__(self, index: int) -> CaptionSample:
-        return sample_at(self._samples, index)
-
-    def photo(self, index: int, *, min_size: tuple[int, int] | None = None) -> Photo:
-        """The decoded, upright photo at `index`. Raises `ImageError` naming the file."""
-        return photo_of(self[index], min_size)
-
-    def marked(self, index: int) -> tuple[MarkedCaption, ...]:
+    def captions_with_boxes(self, index: int) -> tuple[CaptionWithBoxes, ...]:
         """The captions at `index` with the boxes of what their nouns name. Raises as `CocoBoxes.marked`."""
-        return self._boxes.marked(self[index])
+        return self._boxes.captions_with_boxes(self[index])
 
 
 def _images(content: dict[str, Any], path: Path, faults: Faults, allow_outside: bool) -> dict[str, str]:
@@ -160,9 +150,9 @@ def _images(content: dict[str, Any], path: Path, faults: Faults, allow_outside: 
 
 
 def _rows(
-    content: dict[str, Any], path: Path, by_id: dict[str, str], strangers: list[str], faults: Faults
-) -> Iterator[Row]:
-    """A row for each caption; the captions of images that the file does not list are noted in `strangers`."""
+    content: dict[str, Any], path: Path, by_id: dict[str, str], unlisted: list[str], faults: Faults
+) -> Iterator[CaptionRow]:
+    """A row for each caption; captions of images that the file does not list are noted in `unlisted`."""
     seen: set[str] = set()
     for where, entry in numbered_entries(content, "annotations", path, faults):
         with faults:
@@ -174,15 +164,15 @@ def _rows(
             check_text(caption, f"{where}.caption")
             image_id = id_of(entry, "image_id", where)
             if image_id in by_id:
-                yield Row(where, by_id[image_id], (caption,))
+                yield CaptionRow(where, by_id[image_id], (caption,))
             elif caption.strip():
-                strangers.append(where)
+                unlisted.append(where)
 
 
 def _text(entry: dict[str, Any], key: str, where: str) -> str:
     value = entry.get(key)
     if value is None:
-        hint = "; this looks like a file of boxes, take captions_*.json" if "bbox" in entry else ""
+        hint = "; this seems to be a file of boxes, take captions_*.json" if "bbox" in entry else ""
         raise DataError(f"{where} has no {key}{hint}")
     if not isinstance(value, str):
         raise DataError(f"{where}.{key} is {value!r}, not a text")

@@ -1,4 +1,4 @@
-"""How is a JSON file in COCO's layout opened, so that every message names the file and the entry?"""
+"""JSON files in COCO's layout, with error messages that name the file and the entry."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from captioner.errors import DataError
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object that a JSON file holds.
+    """The object in a JSON file.
 
     Raises:
-        DataError: The file cannot be read, is not JSON (names line and column), or holds something else.
+        DataError: The file cannot be read, is not JSON (names line and column), or is not an object.
     """
     text = read_text(path)
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
         where = f"{path}:{error.lineno}:{error.colno}"
-        cut = "the file is cut short" if error.pos >= len(text.rstrip()) else "copy or write the file again"
-        raise DataError(f"{where}: not JSON ({error.msg}); {cut}") from error
+        hint = "the file is truncated" if error.pos >= len(text.rstrip()) else "copy or write the file again"
+        raise DataError(f"{where}: not JSON ({error.msg}); {hint}") from error
     except (RecursionError, ValueError) as error:  # 100,000 brackets, or a number of 5,000 digits
         raise DataError(f"{path} is not a COCO file: {error}") from error
     if not isinstance(content, dict):
@@ -39,7 +39,7 @@ def entries_of(content: dict[str, Any], key: str, path: Path) -> list[dict[str, 
     """The list of objects under `key`.
 
     Raises:
-        DataError: It is missing or no list, or holds something else.
+        DataError: It is missing, is not a list, or contains something else.
     """
     return [entry for _, entry in numbered_entries(content, key, path, Faults("stop"))]
 
@@ -47,13 +47,13 @@ def entries_of(content: dict[str, Any], key: str, path: Path) -> list[dict[str, 
 def numbered_entries(
     content: dict[str, Any], key: str, path: Path, faults: Faults
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each object of the list under `key`, with its file and place; `faults` adds the line.
+    """Each object of the list under `key`, with its file and index; `faults` adds the line.
 
     Raises:
-        DataError: There is no such list, or what it holds is no object, unless `faults` skips that.
+        DataError: The list is missing, or an entry is not an object, unless `faults` skips it.
     """
     entries = content.get(key)
-    faults.place = EntryLines(path)
+    faults.add_location = EntryLines(path)
     if not isinstance(entries, list):
         raise DataError(f"{path} has no list {key!r}; a COCO captions file has 'images' and 'annotations'")
     for number, entry in enumerate(entries):
@@ -65,7 +65,7 @@ def numbered_entries(
 
 
 def id_of(entry: dict[str, Any], key: str, where: str) -> str:
-    """An id as text: whole numbers and their digits in quotes are the same.
+    """An id as text: a whole number and the same digits in quotes are equal.
 
     Raises:
         DataError: It is neither.

@@ -1,4 +1,4 @@
-"""On which line of a JSON file does an entry of a list begin? Looked up only when there is something to tell."""
+"""Line numbers of the entries of lists in a JSON file, computed only for error messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BLANK = re.compile(r"[ \t\n\r]*")
 
 
 class EntryLines:
-    """Adds the line to messages that name an entry as `FILE: images[3]`; then they read `FILE:17: images[3]`.
+    """Adds the line to messages that name an entry: `FILE: images[3]` becomes `FILE:17: images[3]`.
 
     Args:
         path: The file.
@@ -25,7 +25,7 @@ class EntryLines:
         self._lines: dict[str, list[int]] = {}
 
     def __call__(self, message: str) -> str:
-        """The message with the line of each entry that it names and that is found."""
+        """The message with the line of each entry that it names, where the entry is found."""
         return self._entry.sub(self._with_line, message)
 
     def _with_line(self, entry: re.Match[str]) -> str:
@@ -43,16 +43,16 @@ def entry_lines(text: str, key: str) -> list[int]:
     """The line, from 1, in which each entry of the list under `key` begins, in the JSON of an object.
 
     Raises:
-        ValueError: The text is no JSON.
+        ValueError: The text is not JSON.
     """
     decode = json.JSONDecoder().raw_decode
     lines: list[int] = []
-    at = _next(text, _next(text, 0) + 1)  # behind the brace
+    at = _next(text, _next(text, 0) + 1)  # after the brace
     while text[at] == '"':
         name, at = decode(text, at)
-        at = _next(text, _next(text, at) + 1)  # behind the colon
+        at = _next(text, _next(text, at) + 1)  # after the colon
         if name == key and text[at] == "[":
-            lines = []  # of two lists of one name JSON keeps the last
+            lines = []  # of two keys with the same name JSON keeps the last
             line, counted = 1, 0
             at = _next(text, at + 1)
             while text[at] != "]":
@@ -73,9 +73,9 @@ def entry_lines(text: str, key: str) -> list[int]:
 
 
 def _next(text: str, at: int) -> int:
-    """The place of the next character that is no white space."""
-    found = _BLANK.match(text, at)
-    end = found.end() if found else at
+    """The index of the next character that is not white space."""
+    blank = _BLANK.match(text, at)
+    end = blank.end() if blank else at
     if end >= len(text):
-        raise ValueError("the text ends early")
+        raise ValueError("unexpected end of text")
     return end

@@ -1,4 +1,4 @@
-"""What does a caption file of Flickr8k or Flickr30k say? The authors' token file, and the CSVs on Kaggle."""
+"""Caption files of Flickr8k and Flickr30k: the authors' token file and the CSVs on Kaggle."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from captioner.data.integrity.faults import Faults
-from captioner.data.readers.captioned import Row
+from captioner.data.readers.caption_rows import CaptionRow
 from captioner.data.readers.table_rows import separated_rows
 from captioner.data.readers.text_files import lines_of, read_text
 from captioner.errors import DataError
@@ -17,8 +17,8 @@ _CSV_COLUMNS = ("image", "caption")
 _BARRED = re.compile(r"([^|]+)\|\s*\d+\s*(?:\||\s)(.*)", re.DOTALL)
 
 
-def flickr_rows(path: Path, faults: Faults) -> Iterator[Row]:
-    """Each caption of a file.
+def flickr_rows(path: Path, faults: Faults) -> Iterator[CaptionRow]:
+    """A row for each caption of a file.
 
     A file whose first line is `image,caption` is a CSV; one whose first line begins with `image_name|` has its columns
     between bars; any other is a token file, lines of `name.jpg#0<TAB>caption`.
@@ -29,27 +29,27 @@ def flickr_rows(path: Path, faults: Faults) -> Iterator[Row]:
     first = next(lines_of(read_text(path, faults=faults)), (1, ""))[1]
     if tuple(name.strip() for name in first.split(",")) == _CSV_COLUMNS:
         for where, row in separated_rows(path, ",", _CSV_COLUMNS, faults):
-            yield Row(where, row["image"], (row["caption"],))
+            yield CaptionRow(where, row["image"], (row["caption"],))
     elif first.partition("|")[0].strip() in ("image", "image_name"):
         yield from _barred(path, faults)
     else:
         yield from _tokens(path, faults)
 
 
-def _tokens(path: Path, faults: Faults) -> Iterator[Row]:
+def _tokens(path: Path, faults: Faults) -> Iterator[CaptionRow]:
     for number, line in lines_of(read_text(path, faults=faults)):
         with faults:
             key, tab, caption = line.partition("\t")
             name, mark, _ = key.rpartition("#")
             if not (tab and mark and name):
                 raise DataError(f"{path}:{number}: expected name.jpg#0<TAB>caption, found {line[:60]!r}")
-            yield Row(f"{path}:{number}", name, (caption,))
+            yield CaptionRow(f"{path}:{number}", name, (caption,))
 
 
-def _barred(path: Path, faults: Faults) -> Iterator[Row]:
+def _barred(path: Path, faults: Faults) -> Iterator[CaptionRow]:
     for number, line in list(lines_of(read_text(path, faults=faults)))[1:]:
         with faults:
-            found = _BARRED.fullmatch(line)
-            if not found:
+            match = _BARRED.fullmatch(line)
+            if not match:
                 raise DataError(f"{path}:{number}: expected name.jpg| 0| caption, found {line[:60]!r}")
-            yield Row(f"{path}:{number}", found[1].strip(), (found[2].strip(),))
+            yield CaptionRow(f"{path}:{number}", match[1].strip(), (match[2].strip(),))

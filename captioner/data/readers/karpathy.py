@@ -1,4 +1,4 @@
-"""How are the splits read that most captioning papers use? Karpathy's JSON of COCO, Flickr8k and Flickr30k.
+"""Reader of Karpathy's splits of COCO, Flickr8k and Flickr30k, which most captioning papers use.
 
 Source: Karpathy & Fei-Fei 2015, "Deep Visual-Semantic Alignments for Generating Image Descriptions".
 """
@@ -10,13 +10,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from captioner.data.integrity.faults import Faults, OnBad
-from captioner.data.readers.captioned import Place, Row, gather, samples_of
+from captioner.data.readers.caption_rows import CaptionRow, PhotoLocation, build_samples, group_by_photo
 from captioner.data.readers.coco_json import id_of, numbered_entries, read_json
+from captioner.data.readers.file_dataset import FileDataset
 from captioner.data.readers.photo_folder import check_inside, existing_folder, first_existing
 from captioner.data.readers.splits import check_split
-from captioner.data.samples import CaptionSample, photo_of, sample_at
-from captioner.errors import DataError
-from captioner.image.decode import Photo
+from captioner.errors import DataError, did_you_mean
 
 _FILES = ("dataset_coco.json", "dataset_flickr8k.json", "dataset_flickr30k.json", "dataset.json")
 # COCO's own folders are named by each photo's `filepath`; the others' photos lie in one.
@@ -24,29 +23,29 @@ _IMAGE_FOLDERS = ("images", "Images", "Flicker8k_Dataset", "Flickr8k_Dataset", "
 _SPLITS = ("train", "restval", "val", "test")
 
 
-class Karpathy:
+class Karpathy(FileDataset):
     """Photos and captions of one of Karpathy's splits, in the order of the file.
 
     A photo lies at `filepath/filename` below the folder of photos, as COCO's do, or at `filename`. A sample's id is
-    `cocoid` where there is one, so that COCO's instances can be found, else the photo's name.
+    `cocoid` where the entry has one, which identifies COCO's instances, else the photo's name.
 
     Args:
-        root: The folder with everything.
-        split: "train", "val" or "test"; "restval" for those alone.
-        annotations: The JSON file, relative to `root`; None for `dataset_coco.json` or another that is there.
+        root: The root folder.
+        split: "train", "val" or "test"; "restval" for these alone.
+        annotations: The JSON file, relative to `root`; None for `dataset_coco.json` or another that exists.
         images: The folder of photos, relative to `root`; None for the usual ones.
-        restval: The training split holds "restval" too: the part of COCO's validation photos that is neither val
+        restval: Whether the training split includes "restval": the part of COCO's validation photos that is neither val
             nor test. Papers train on them.
-        on_bad: "stop" at an entry that is wrong, or "skip" it.
-        allow_outside: Read what lies outside `root` too.
+        on_bad: "stop" at a malformed entry, or "skip" it.
+        allow_outside: Whether files outside `root` may be read.
 
     Attributes:
         source: The JSON file that was read.
         report: What was found and what was left out.
 
     Raises:
-        UsageError: `split` is not known.
-        DataError: A file or folder is missing or malformed, or no photo of the split is there with captions.
+        UsageError: `split` or `on_bad` is not known.
+        DataError: A file or folder is missing or malformed, or no photo of the split exists with captions.
     """
 
     def __init__(
@@ -74,13 +73,13 @@ class Karpathy:
         ids: dict[str, str] = {}
         rows = list(_rows(entries, ids, faults))
         wanted = {split, "restval"} if split == "train" and restval else {split}
-        captioned = gather(rows, faults, allow_outside=allow_outside)
+        captioned = group_by_photo(rows, faults, allow_outside=allow_outside)
         names = [name for name in captioned.texts if captioned.splits[name] in wanted]
         photos = check_inside(_photo_folder(base, images, names), "photos of the Karpathy JSON", home)
-        self._samples, self.report = samples_of(
+        samples, report = build_samples(
             names,
             captioned.only(names),
-            Place(base, photos, allow_outside),
+            PhotoLocation(base, photos, allow_outside),
             faults,
             file=self.source,
             source=self.source,
@@ -88,20 +87,11 @@ class Karpathy:
             remedy="set images to the folder that does",
             ids=ids,
         )
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    def __getitem__(self, index: int) -> CaptionSample:
-        return sample_at(self._samples, index)
-
-    def photo(self, index: int, *, min_size: tuple[int, int] | None = None) -> Photo:
-        """The decoded, upright photo at `index`. Raises `ImageError` naming the file."""
-        return photo_of(self[index], min_size)
+        super().__init__(samples, report)
 
 
 def _photo_folder(base: Path, images: str | None, names: list[str]) -> Path:
-    """The folder that was given, or the first of the usual ones that holds the photos or their sub-folder."""
+    """The given folder, or the first of the usual ones that has the first photo's parent folder."""
     if images is not None:
         return existing_folder(base / images, "photos of the Karpathy JSON")
     folders = [base / name for name in (*_IMAGE_FOLDERS, "")]
@@ -110,8 +100,8 @@ def _photo_folder(base: Path, images: str | None, names: list[str]) -> Path:
 
 def _rows(
     entries: Iterable[tuple[str, dict[str, Any]]], ids: dict[str, str], faults: Faults
-) -> Iterator[Row]:
-    """A row for each image; notes its id in `ids` by its name."""
+) -> Iterator[CaptionRow]:
+    """A row for each image; adds its id to `ids` under its name."""
     seen: dict[str, str] = {}
     for where, entry in entries:
         with faults:
@@ -126,10 +116,12 @@ def _rows(
                 raise DataError(f"{where}.cocoid is {own}, as that of {seen[own]}; give every photo its own")
             split = _text(entry, "split", where)
             if split not in _SPLITS:
-                raise DataError(f"{where}.split is {split!r}; a split is one of {', '.join(_SPLITS)}")
+                raise DataError(
+                    f"{where}.split is {split!r}; a split is one of {', '.join(_SPLITS)}{did_you_mean(split, _SPLITS)}"
+                )
             captions = tuple(_captions(entry, where))
             seen[own], ids[name] = name, own
-            yield Row(where, name, captions, split)
+            yield CaptionRow(where, name, captions, split)
 
 
 def _captions(entry: dict[str, Any], where: str) -> Iterator[str]:
@@ -142,7 +134,7 @@ def _captions(entry: dict[str, Any], where: str) -> Iterator[str]:
         if isinstance(raw, str):
             yield raw
         elif raw is None and isinstance(tokens, list) and all(isinstance(token, str) for token in tokens):
-            yield " ".join(tokens)  # some files made after his hold nothing else
+            yield " ".join(tokens)  # some files in this format have tokens only
         else:
             raise DataError(f"{where}.sentences[{number}] has no text 'raw' and no list 'tokens'")
 

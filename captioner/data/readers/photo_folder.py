@@ -1,4 +1,4 @@
-"""Which files does a dataset's folder really hold, and may an annotation name them?"""
+"""Folders of photos: which files exist, and which names an annotation may use."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ def existing_folder(path: Path | str, what: str, *, home: Path | None = None) ->
 
     Args:
         path: The folder.
-        what: Tells what should be in it.
-        home: As of `check_inside`.
+        what: Its contents, for the message.
+        home: As in `check_inside`.
 
     Raises:
-        DataError: There is none, or it lies outside `home`.
+        DataError: It does not exist, or lies outside `home`.
     """
-    found = Path(path).expanduser()
-    if not found.is_dir():
-        problem = "is not a folder" if found.exists() else "does not exist"
-        raise DataError(f"{what}: {found} {problem}; name the folder that you have")
-    return check_inside(found, what, home)
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        problem = "is not a folder" if folder.exists() else "does not exist"
+        raise DataError(f"{what}: {folder} {problem}; give an existing folder")
+    return check_inside(folder, what, home)
 
 
 def first_existing(candidates: Sequence[Path], *, what: str, remedy: str, home: Path | None = None) -> Path:
     """The first candidate that exists.
 
     Raises:
-        DataError: None does: says `what` was looked for, where, and the `remedy`. Or it lies outside `home`, as of
-            `check_inside`.
+        DataError: None exists; the message names `what`, the candidates and the `remedy`. Or it lies outside `home`,
+            as in `check_inside`.
     """
     for candidate in candidates:
         if candidate.exists():
@@ -46,7 +46,7 @@ def first_existing(candidates: Sequence[Path], *, what: str, remedy: str, home: 
 
 
 def check_inside(path: Path, what: str, home: Path | None) -> Path:
-    """The path, if what it leads to, links followed, lies in the folder `home`; None allows every place.
+    """The path, if its target, links followed, lies in the folder `home`; None allows every target.
 
     Raises:
         DataError: It lies outside.
@@ -60,15 +60,15 @@ def check_inside(path: Path, what: str, home: Path | None) -> Path:
 
 
 def check_photo_name(name: str, where: str, *, allow_outside: bool = False) -> str:
-    """The name, if it stays inside the photo folder on every system; `./a.jpg` as `a.jpg`.
+    """The name, if it stays inside the photo folder on every operating system; `./a.jpg` as `a.jpg`.
 
     Args:
         name: A relative file name, with `/` for sub-folders.
         where: File and line, or field, for the message.
-        allow_outside: Take absolute names and `..` too.
+        allow_outside: Whether absolute names and `..` are allowed.
 
     Raises:
-        DataError: The name is empty, absolute, climbs with `..`, or cannot be a file name.
+        DataError: The name is empty, absolute, contains `..`, or cannot be a file name.
     """
     windows = PureWindowsPath(name)
     leaves = windows.drive or windows.root or PurePosixPath(name).is_absolute() or ".." in windows.parts
@@ -83,35 +83,35 @@ def check_photo_name(name: str, where: str, *, allow_outside: bool = False) -> s
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Which of the photos that were asked for a folder holds.
+    """The requested photos that a folder contains.
 
     Attributes:
-        there: Those that it holds.
-        outside: Those that are links out of it, with what to tell; they are not among `there`.
+        present: Photos in the folder.
+        outside: Error messages by name, for photos that are links out of the folder; they are not in `present`.
     """
 
-    there: frozenset[str]
+    present: frozenset[str]
     outside: dict[str, str]
 
 
 def list_photos(
     photos: Path, names: Iterable[str], *, root: Path | None = None, allow_outside: bool = False
 ) -> Listing:
-    """Those of `names` that the folder `photos` holds, and those that only seem to lie in it.
+    """Those of `names` that the folder `photos` contains, and those that are links out of it.
 
-    Each sub-folder is listed once, which is much faster than asking for each photo on a network disk.
+    Each sub-folder is listed once, which is much faster on a network disk than a query for each photo.
 
     Args:
         photos: The folder.
         names: Photos, relative to it.
-        root: Links may also lead here.
-        allow_outside: Links may lead anywhere.
+        root: A folder that links may also lead to.
+        allow_outside: Whether links may lead anywhere.
     """
     homes = [os.path.realpath(home) for home in (photos, root) if home is not None]
     by_folder: defaultdict[Path, list[str]] = defaultdict(list)
     for name in names:
         by_folder[(photos / name).parent].append(name)
-    there: list[str] = []
+    present: list[str] = []
     outside: dict[str, str] = {}
     for parent, wanted in by_folder.items():
         if not parent.is_dir():
@@ -130,8 +130,8 @@ def list_photos(
             if leaves and not _within(target, homes):
                 outside[name] = f"{photos / name} is a link to {target}, outside data.root; copy it, {_ALLOW}"
             else:
-                there.append(name)
-    return Listing(frozenset(there), outside)
+                present.append(name)
+    return Listing(frozenset(present), outside)
 
 
 def _within(path: str, homes: Sequence[str]) -> bool:

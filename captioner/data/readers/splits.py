@@ -1,7 +1,7 @@
-"""To which split does a photo belong where no list says so? A hash decides, the same on every machine.
+"""Splits of data sets without official lists, by hash; the same on every machine.
 
-"hash" goes by the photo's name alone: quick, but two copies of a photo under two names may come apart. "content" goes
-by the photo itself: near-identical photos are kept together, whatever they are called.
+"hash" takes the photo's name alone: fast, but two copies of a photo under two names may be separated. "content" takes
+the photo itself: near-identical photos stay together, whatever their names.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from captioner.data.integrity.near_duplicates import group_photos
 from captioner.data.processes import cores, in_processes
 from captioner.data.readers.photo_folder import check_photo_name
 from captioner.data.readers.text_files import check_text, lines_of, read_text
-from captioner.errors import UsageError
+from captioner.errors import UsageError, did_you_mean
 
 SplitBy = Literal["hash", "content"]
 SPLITS = ("train", "val", "test")
 
 
-def usual_name(split: str) -> str:
-    """The name that this project gives a split: "dev", "valid" and "validation" are "val"."""
+def canonical_split(split: str) -> str:
+    """The canonical name of a split: "dev", "valid" and "validation" are "val"."""
     return {"dev": "val", "valid": "val", "validation": "val"}.get(split, split)
 
 
@@ -35,71 +35,78 @@ def check_split(split: str, what: str, *, known: Sequence[str] = SPLITS) -> str:
     """The split's name; "dev" and "validation" are "val".
 
     Raises:
-        UsageError: `what` has no such split.
+        UsageError: `what` has no such split; names the nearest one.
     """
-    split = usual_name(split)
+    split = canonical_split(split)
     if split not in known:
-        raise UsageError(f"{what} has no split {split!r}; choose one of {', '.join(known)}")
+        raise UsageError(
+            f"{what} has no split {split!r}; choose one of {', '.join(known)}{did_you_mean(split, known)}"
+        )
     return split
 
 
 def check_split_by(split_by: str, known: Sequence[str] = get_args(SplitBy)) -> None:
-    """Raise `UsageError` unless a split can be made by `split_by`."""
+    """Raise `UsageError` unless `split_by` is among the known ones."""
     if split_by not in known:
-        raise UsageError(f"split_by={split_by!r} is not known; choose {', '.join(known[:-1])} or {known[-1]}")
+        raise UsageError(
+            f"split_by={split_by!r} is not known; choose {', '.join(known[:-1])} or {known[-1]}"
+            f"{did_you_mean(split_by, known)}"
+        )
 
 
-def share(name: str) -> str:
+def split_by_hash(name: str) -> str:
     """The split of a photo, "train" (80 %), "val" or "test" (10 % each), by a hash of its name alone.
 
-    It stays when photos are added.
+    It does not change when photos are added.
     """
     tenth = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % 10
     return {8: "val", 9: "test"}.get(tenth, "train")
 
 
-def shares_by_content(prints: Sequence[Fingerprint]) -> list[str]:
-    """The split of each photo by a hash of its file; of photos that are nearly the same, one for all.
+def splits_by_content(fingerprints: Sequence[Fingerprint]) -> list[str]:
+    """The split of each photo by a hash of its file; near-identical photos get the same split.
 
-    The smallest digest of a group decides. So a split stays when photos are added, but for a group that a new photo
-    with a smaller digest joins, or that a new photo makes one of two.
+    The smallest digest of a group determines its split. When photos are added, splits therefore change only for
+    groups that a new photo with a smaller digest joins, or that a new photo merges.
     """
-    digests = [print_.digest for print_ in prints]
-    for group in group_photos(prints):
-        smallest = min(digests[place] for place in group)
-        for place in group:
-            digests[place] = smallest
-    return [share(digest.hex()) for digest in digests]
+    digests = [each.digest for each in fingerprints]
+    for group in group_photos(fingerprints):
+        smallest = min(digests[index] for index in group)
+        for index in group:
+            digests[index] = smallest
+    return [split_by_hash(digest.hex()) for digest in digests]
 
 
-def members(names: Sequence[str], split: str, *, by: str, photos: Path) -> list[str]:
+def split_members(names: Sequence[str], split: str, *, by: str, photos: Path) -> list[str]:
     """Those of `names` that belong to `split`, in order.
 
     Args:
         names: All photos of the dataset, relative to `photos`.
         split: "train", "val" or "test".
         by: "hash" or "content".
-        photos: The folder of photos; "content" reads them all, once in a process.
+        photos: The folder of photos; "content" reads all of them, once per process.
     """
     if by == "hash":
-        return [name for name in names if share(name) == split]
-    shares = _shares(photos, tuple(names))
-    return [name for name, own in zip(names, shares, strict=True) if own == split]
+        return [name for name in names if split_by_hash(name) == split]
+    splits = _content_splits(photos, tuple(names))
+    return [name for name, own in zip(names, splits, strict=True) if own == split]
 
 
 @functools.lru_cache(maxsize=4)
-def _shares(photos: Path, names: tuple[str, ...]) -> list[str]:
+def _content_splits(photos: Path, names: tuple[str, ...]) -> list[str]:
     paths = [photos / name for name in names]
-    prints = in_processes(fingerprint, paths, processes=cores())
-    bar = tqdm(prints, total=len(paths), desc="comparing photos", unit="photo", disable=None, leave=False)
-    return shares_by_content(list(bar))
+    fingerprints = in_processes(fingerprint, paths, processes=cores())
+    bar = tqdm(
+        fingerprints, total=len(paths), desc="comparing photos", unit="photo", disable=None, leave=False
+    )
+    return splits_by_content(list(bar))
 
 
 def read_names(path: Path, faults: Faults, *, allow_outside: bool = False) -> list[str]:
     """The photos of an official list, one name a line, each once, in the order of the list.
 
     Raises:
-        DataError: The list cannot be read, or names a photo outside the folder.
+        DataError: The list cannot be read, or names a photo outside the folder; unless `faults` skips the line.
     """
     names: dict[str, None] = {}
     for number, line in lines_of(read_text(path, faults=faults)):

@@ -1,4 +1,4 @@
-"""Which rows does a table have? CSV, TSV and JSON lines, each row with its file and line."""
+"""Rows of CSV, TSV and JSON-lines tables, each with its file and line."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from captioner.data.integrity.faults import Faults
+from captioner.data.readers.splits import SPLITS, canonical_split
 from captioner.data.readers.text_files import check_text, lines_of, read_text
-from captioner.errors import DataError
+from captioner.errors import DataError, did_you_mean
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
@@ -21,11 +22,11 @@ def table_rows(path: Path, columns: Sequence[str], faults: Faults) -> Iterator[t
 
     Args:
         path: A file that ends in .csv, .tsv or .jsonl.
-        columns: Those that it must have.
-        faults: What becomes of a row that is wrong.
+        columns: The required columns.
+        faults: Stops at a malformed row, or skips it.
 
     Raises:
-        DataError: The file is no table or lacks a column, or a row is malformed.
+        DataError: The file is not a table or lacks a column, or a row is malformed.
     """
     kind = path.suffix.lower()
     if kind == ".jsonl":
@@ -33,13 +34,13 @@ def table_rows(path: Path, columns: Sequence[str], faults: Faults) -> Iterator[t
     elif kind in _SEPARATORS:
         yield from separated_rows(path, _SEPARATORS[kind], columns, faults)
     else:
-        raise DataError(f"{path} is no table: its name must end in .csv, .tsv or .jsonl")
+        raise DataError(f"{path} is not a table: its name must end in .csv, .tsv or .jsonl")
 
 
 def separated_rows(
     path: Path, separator: str, columns: Sequence[str], faults: Faults
 ) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """Each row of a file whose first line names the columns. Arguments and errors as of `table_rows`."""
+    """Each row of a file whose first line names the columns. Arguments and errors as in `table_rows`."""
     records = _Records(read_text(path, faults=faults), separator)
     header: list[str] | None = None
     while True:
@@ -49,10 +50,10 @@ def separated_rows(
             row = records.next(where)
             if row and header is not None:
                 if len(row) != len(header):
-                    records.again()
+                    records.retry()
                     raise DataError(
                         f"{where}: {len(row)} columns, and {len(header)} in the header; "
-                        "put what holds the separator in double quotes"
+                        "put cells that contain the separator in double quotes"
                     )
                 yield where, {key: check_text(value, where) for key, value in zip(header, row, strict=True)}
         if row is None:
@@ -64,8 +65,8 @@ def separated_rows(
 class _Records:
     """The records of a separated text, each with the line in which it begins.
 
-    A quote that is not closed makes the lines that follow part of its record. So after a record that is wrong they
-    are read again, from the line after its first: one stray quote costs one record.
+    An unclosed quote makes the following lines part of its record. After a malformed record, reading therefore
+    continues on the line after the record's first: one stray quote costs one record.
 
     Attributes:
         line: The line in which the next record begins, from 1.
@@ -75,7 +76,7 @@ class _Records:
         self._stream = io.StringIO(text, newline="")
         self._separator = separator
         self._rows = self._reader()
-        self._begin = 0  # of the last record, in characters
+        self._begin = 0  # start of the last record, in characters
         self._first = self.line = 1
 
     def _reader(self) -> Any:
@@ -85,7 +86,7 @@ class _Records:
         """The next record, or None at the end; a blank line is an empty one.
 
         Raises:
-            DataError: It is malformed. What is read next is the line after its first.
+            DataError: It is malformed. Reading continues on the line after its first.
         """
         self._begin, self._first = self._stream.tell(), self.line
         before = self._rows.line_num
@@ -93,16 +94,16 @@ class _Records:
             row: list[str] | None = next(self._rows, None)
         except csv.Error as error:
             taken = self._rows.line_num - before
-            ends = f" (it took the {taken:,} lines from there on)" if taken > 1 else ""
-            self.again()
+            ends = f" (it spans {taken:,} lines from there on)" if taken > 1 else ""
+            self.retry()
             raise DataError(
-                f"{where}: malformed table: {error}{ends}; a quote within a text is written twice, and one that opens "
-                "is closed"
+                f"{where}: malformed table: {error}{ends}; write a quote within a text twice, and close "
+                "every quote"
             ) from error
         self.line += self._rows.line_num - before
         return row
 
-    def again(self) -> None:
+    def retry(self) -> None:
         """Go back to the line after the first of the last record."""
         self._stream.seek(self._begin)
         self._stream.readline()
@@ -113,7 +114,9 @@ def _header(row: Sequence[str], columns: Sequence[str], where: str) -> list[str]
     names = [name.strip() for name in row]
     for column in columns:
         if column not in names:
-            raise DataError(f"{where}: no column {column!r}; there are {', '.join(names)}")
+            raise DataError(
+                f"{where}: no column {column!r}; there are {', '.join(names)}{did_you_mean(column, names)}"
+            )
         if names.count(column) > 1:
             raise DataError(f"{where}: two columns are called {column!r}; rename one")
     return names
@@ -138,10 +141,12 @@ def text_in(row: Mapping[str, Any], column: str, where: str) -> str:
     """The text in a column.
 
     Raises:
-        DataError: There is no such column, or no text in it.
+        DataError: The column is missing, or its value is not a text.
     """
     if column not in row:
-        raise DataError(f"{where}: no column {column!r}; there are {', '.join(map(str, row))}")
+        raise DataError(
+            f"{where}: no column {column!r}; there are {', '.join(map(str, row))}{did_you_mean(column, map(str, row))}"
+        )
     value = row[column]
     if not isinstance(value, str):
         raise DataError(f"{where}: {column} is {value!r}, not a text")
@@ -149,8 +154,22 @@ def text_in(row: Mapping[str, Any], column: str, where: str) -> str:
 
 
 def texts_in(row: Mapping[str, Any], column: str, where: str) -> tuple[str, ...]:
-    """The text in a column, or each of a list of them. Raises as `text_in`."""
+    """The text in a column, or the texts of a list. Raises as `text_in`."""
     value = row.get(column)
     if isinstance(value, list) and all(isinstance(text, str) for text in value):
         return tuple(value)
     return (text_in(row, column, where),)
+
+
+def split_in(row: Mapping[str, Any], column: str, where: str) -> str:
+    """The split that a column names: "train", "val" or "test".
+
+    Raises:
+        DataError: As `text_in`, or the split is not known.
+    """
+    split = canonical_split(text_in(row, column, where).strip())
+    if split not in SPLITS:
+        raise DataError(
+            f"{where}: {column} is {split!r}; a split is {', '.join(SPLITS)}{did_you_mean(split, SPLITS)}"
+        )
+    return split

@@ -1,4 +1,4 @@
-"""How is a text file of captions opened, so that every message names the file and the line?"""
+"""Text files of captions: decoding, validation and lines, with messages that name the file and the line."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def read_text(path: Path, *, faults: Faults | None = None) -> str:
 
     Args:
         path: The file.
-        faults: Where given, and faulty entries are skipped, bytes that are no UTF-8 come as lone surrogates:
-            `check_text` tells the entries that hold one.
+        faults: If given and set to skip, bytes that are not UTF-8 are decoded to lone surrogates; `check_text`
+            refuses the entries that contain one.
 
     Raises:
         DataError: The file cannot be read, or is not UTF-8: names the first bad byte.
@@ -28,13 +28,13 @@ def read_text(path: Path, *, faults: Faults | None = None) -> str:
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     if data.startswith(_UTF16):
-        raise DataError(f"{path} is not UTF-8 but UTF-16, as Excel's Unicode text; save the file as UTF-8")
+        raise DataError(f"{path} is not UTF-8 but UTF-16 (Excel's Unicode text); save the file as UTF-8")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         if faults is not None and faults.skip:
             return data.decode("utf-8-sig", errors="surrogateescape")
-        offset = error.start + len(data) - len(error.object)  # the mark was cut off before counting
+        offset = error.start + len(data) - len(error.object)  # the byte order mark is not counted
         line = data.count(b"\n", 0, offset) + 1
         raise DataError(
             f"{path} is not UTF-8: byte 0x{data[offset]:02x} at offset {offset}; save the file as UTF-8 "
@@ -46,7 +46,7 @@ def check_text(text: str, where: str) -> str:
     """The text, if all of it is valid Unicode.
 
     Raises:
-        DataError: A byte was not UTF-8, or half of a surrogate pair was written as an escape.
+        DataError: It contains a byte that was not UTF-8, or half a surrogate pair written as an escape.
     """
     try:
         text.encode()
@@ -56,13 +56,13 @@ def check_text(text: str, where: str) -> str:
             raise DataError(
                 f"{where} is not UTF-8: byte 0x{code - 0xDC00:02x}; save the file as UTF-8"
             ) from error
-        raise DataError(f"{where} is not valid Unicode: {text!r} holds half a surrogate pair") from error
+        raise DataError(f"{where} is not valid Unicode: {text!r} contains half a surrogate pair") from error
     return text
 
 
 def lines_of(text: str) -> Iterator[tuple[int, str]]:
-    """Number, from 1, and text of each line that holds more than white space."""
-    # Not splitlines(): a caption may hold U+2028 or a form feed, which would count as line ends.
+    """Number, from 1, and text of each line that is not blank."""
+    # Not splitlines(): a caption may contain U+2028 or a form feed, which would count as line ends.
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield number, line.rstrip("\r")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from captioner.data.annotations.regions import MarkedCaption
+from captioner.data.annotations.token_regions import CaptionWithBoxes
 from captioner.data.samples import CaptionSample
 from captioner.data.scenes.draw import paint
 from captioner.data.scenes.language import Reference, describe
@@ -66,12 +66,12 @@ class Scenes:
     def _describe(self, scene: Scene, index: int) -> tuple[Reference, ...]:
         return describe(scene, np.random.default_rng((self.seed, SPLITS.index(self.split), index, 2)))
 
-    def marked(self, index: int) -> tuple[MarkedCaption, ...]:
+    def captions_with_boxes(self, index: int) -> tuple[CaptionWithBoxes, ...]:
         """The five references at `index` with the boxes of what their nouns name. Raises IndexError as `scene`."""
         scene, side = self.scene(index), self.image_size
         boxes = scene.boxes
         return tuple(
-            MarkedCaption(
+            CaptionWithBoxes(
                 reference.text,
                 {m.word_index: tuple(boxes[k] for k in m.objects) for m in reference.mentions},
                 (side, side),

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner.data.integrity.faults import Faults, OnBad
-from captioner.data.integrity.report import ReadingReport
+from captioner.data.integrity.reading_report import ReadingReport
 from captioner.data.readers.photo_folder import check_inside
 from captioner.data.samples import CaptionSample
 from captioner.data.shards.shard_files import PIPE, ShardSample, find_shards, labels_of, read_samples

@@ -11,7 +11,7 @@ from pycocotools import mask as run_lengths
 
 from captioner.caption import Caption
 from captioner.data.annotations.annotated_photo import AnnotatedObject, AnnotatedPhoto
-from captioner.data.annotations.nouns import coco_nouns, plural, spoken
+from captioner.data.annotations.nouns import coco_nouns, normalize_word, plural
 from captioner.data.scenes import Scene, check
 from captioner.data.scenes.words import PLURALS
 from captioner.evaluation.measures.grounding import Grid, Mention
@@ -55,7 +55,7 @@ def name_entities(words: Sequence[str], photo: AnnotatedPhoto) -> list[Named]:
     Singular and plural are the same. A word that no phrase ends with may still be right, so it names nothing here.
     """
     named = []
-    for at, word in enumerate(map(spoken, words)):
+    for at, word in enumerate(map(normalize_word, words)):
         objects = tuple(
             thing
             for thing in photo.objects

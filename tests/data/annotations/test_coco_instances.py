@@ -10,7 +10,7 @@ from pycocotools import mask as run_lengths
 from pycocotools.coco import COCO
 
 from captioner.data.annotations.annotated_photo import AnnotatedPhoto
-from captioner.data.annotations.coco_instances import CocoInstances, inside, usual_instances
+from captioner.data.annotations.coco_instances import CocoInstances, clip_box, usual_instances
 from captioner.errors import DataError
 
 
@@ -66,7 +66,7 @@ def test_boxes_and_masks_are_those_of_the_file(tmp_path: Path) -> None:
     assert data.photo("3") is None
 
 
-def test_what_is_odd_is_counted_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_irregular_annotations_are_counted_and_left_out(tmp_path: Path) -> None:
     data = content()
     base = data["annotations"][0]
     data["annotations"] += [
@@ -81,14 +81,13 @@ def test_what_is_odd_is_counted_and_the_rest_goes_on(tmp_path: Path) -> None:
         {**base, "segmentation": {"size": [6, 8], "counts": [8, 40]}},
     ]
     found = CocoInstances(write(tmp_path, data))
-    assert found.report.summary() == (
-        "8 objects in 2 photos (1 annotations of photos that the file does not list left out, 2 boxes outside their "
-        "photo left out, 1 boxes cut at the edge of their photo, 4 objects whose mask cannot be read, their boxes "
-        "taken instead)"
-    )
+    report = found.report
+    assert (report.photos, report.objects, report.unlisted) == (2, 8, 1)
+    assert (report.outside, report.clipped, report.without_mask) == (2, 1, 4)
+    assert all(number in report.summary() for number in ("8 objects", "2 photos", "4 objects"))
     objects = photo(write(tmp_path, data)).objects
     assert objects[2].box == (4, 6, 6, 8)
-    assert [thing.outline is None for thing in objects] == [
+    assert [thing.rle is None for thing in objects] == [
         False,
         False,
         False,
@@ -114,21 +113,21 @@ def test_what_is_odd_is_counted_and_the_rest_goes_on(tmp_path: Path) -> None:
         (lambda data: data["categories"][0].update(name=5), r"categories\[0\].name is 5"),
     ],
 )
-def test_a_malformed_file_is_refused_with_the_place(tmp_path: Path, change: Any, message: str) -> None:
+def test_a_malformed_entry_is_named(tmp_path: Path, change: Any, message: str) -> None:
     data = content()
     change(data)
     with pytest.raises(DataError, match=message):
         CocoInstances(write(tmp_path, data))
 
 
-def test_a_box_is_cut_at_the_edge() -> None:
-    assert inside((1, 1, 3, 3), (4, 4)) == ((1, 1, 3, 3), False)
-    assert inside((-0.4, 1, 3, 3), (4, 4)) == ((0, 1, 3, 3), False)
-    assert inside((-9, 1, 3, 9), (4, 4)) == ((0, 1, 3, 4), True)
-    assert inside((4, 0, 6, 3), (4, 4)) == (None, True)
+def test_a_box_is_clipped_at_the_edge() -> None:
+    assert clip_box((1, 1, 3, 3), (4, 4)) == ((1, 1, 3, 3), False)
+    assert clip_box((-0.4, 1, 3, 3), (4, 4)) == ((0, 1, 3, 3), False)
+    assert clip_box((-9, 1, 3, 9), (4, 4)) == ((0, 1, 3, 4), True)
+    assert clip_box((4, 0, 6, 3), (4, 4)) == (None, True)
 
 
-def test_the_usual_places() -> None:
+def test_usual_paths_of_the_instances_file() -> None:
     assert usual_instances(Path("d/annotations/captions_val2017.json"))[0] == Path(
         "d/annotations/instances_val2017.json"
     )

@@ -1,4 +1,4 @@
-"""Read from a made-up photo in the documented layout; the dataset itself is not at hand."""
+"""Reader of Flickr30k Entities, on an artificial photo in the documented layout; the data set is not available."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ def test_boxes_have_the_names_and_kind_of_their_phrases(root: Path) -> None:
     assert photo is not None
     assert photo.size == (375, 500)
     assert [(thing.names, thing.kind, thing.box) for thing in photo.objects] == [
-        # Pixels are counted from 1, and the last belongs to the box.
+        # Pixels are numbered from 1, and both ends belong to the box.
         ({"men", "guys"}, "people", (20, 10, 220, 110)),
         ({"men", "guys"}, "people", (0, 300, 375, 500)),
         ({"ball"}, "other", (0, 300, 375, 500)),
     ]
-    assert all(thing.outline is None for thing in photo.objects)
+    assert all(thing.rle is None for thing in photo.objects)
     assert photo.mask(photo.objects[:1]).sum() == 200 * 100
     assert Flickr30kEntities(root).photo("other.jpg") is None
 
 
 def test_boxes_beyond_the_photo_are_counted(root: Path) -> None:
-    """One box is cut; the other, of two chains, lies outside and counts once."""
+    """One box is clipped; the other, of two chains, lies outside and counts once."""
     xml = XML.replace("<xmax>110</xmax>", "<xmax>900</xmax>").replace("<xmin>301<", "<xmin>600<")
     (root / "Annotations" / "36979.xml").write_text(xml.replace("<xmax>500<", "<xmax>700<"))
     photo = Flickr30kEntities(root).photo("36979.jpg")
@@ -63,12 +63,12 @@ def test_boxes_beyond_the_photo_are_counted(root: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("Annotations/36979.xml", "<annotation>", "36979.xml is no annotation of Flickr30k Entities"),
-        ("Annotations/36979.xml", "<annotation/>", "it has no size/height"),
-        ("Annotations/36979.xml", XML.replace("<xmin>11</xmin>", ""), "it has no bndbox/xmin"),
+        ("Annotations/36979.xml", "<annotation>", "36979.xml is not an annotation of Flickr30k Entities"),
+        ("Annotations/36979.xml", "<annotation/>", "size/height"),
+        ("Annotations/36979.xml", XML.replace("<xmin>11</xmin>", ""), "bndbox/xmin"),
         ("Annotations/36979.xml", XML.replace(">11<", ">x<"), "invalid literal"),
         ("Annotations/36979.xml", XML.replace("500</width>", "0</width>"), "size is 0 x 375"),
-        ("Annotations/36979.xml", '<!DOCTYPE a [<!ENTITY b "c">]>' + XML, "declares entities"),
+        ("Annotations/36979.xml", '<!DOCTYPE a [<!ENTITY b "c">]>' + XML, "XML entities"),
         ("Sentences/36979.txt", None, "36979.txt is missing"),
     ],
 )

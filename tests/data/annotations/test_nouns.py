@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from captioner.data.annotations.coco_words import COCO_NAMES, EITHER
-from captioner.data.annotations.nouns import Noun, coco_nouns, plural, spoken
+from captioner.data.annotations.nouns import Noun, coco_nouns, normalize_word, plural
 
 
 def named(caption: str) -> list[tuple[str, tuple[str, ...]]]:
@@ -22,10 +22,10 @@ def named(caption: str) -> list[tuple[str, tuple[str, ...]]]:
         ("policemen and children with knives", ["person", "person", "knife"]),
         ("the dog's ball", ["dog", "sports ball"]),
         ("A man, on a pick-up truck.", ["person", "truck"]),
-        # Of two names side by side the second counts,
+        # Of two adjacent names the second counts,
         ("a baby elephant", ["elephant"]),
         ("the pizza oven", ["oven"]),
-        # but what a person does is a verb.
+        # but a plural after a person is a verb.
         ("a man skateboards", ["person"]),
         ("a man skis down a slope", ["person"]),
         ("skis in the snow", ["skis"]),
@@ -41,11 +41,11 @@ def named(caption: str) -> list[tuple[str, tuple[str, ...]]]:
         ("", []),
     ],
 )
-def test_names_are_told_from_look_alikes(caption: str, categories: list[str]) -> None:
+def test_names_are_distinguished_from_phrases_that_resemble_them(caption: str, categories: list[str]) -> None:
     assert [found[0] for _, found in named(caption)] == categories
 
 
-def test_a_name_knows_its_words() -> None:
+def test_a_name_has_the_indices_of_its_words() -> None:
     words = ["a", "Stop-sign", "near", "two", "wine", "glasses", "."]
     assert coco_nouns(words) == [
         Noun(1, 2, "stop sign", ("stop sign",)),
@@ -86,5 +86,5 @@ def test_plurals(one: str, many: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["Dog", "dog.", '"dog"', "dog's", "dog’s,"])
-def test_case_points_and_possessives_do_not_matter(word: str) -> None:
-    assert spoken(word.rstrip(",")) == "dog"
+def test_case_punctuation_and_possessives_are_ignored(word: str) -> None:
+    assert normalize_word(word.rstrip(",")) == "dog"

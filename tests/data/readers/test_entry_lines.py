@@ -1,5 +1,3 @@
-"""Is the line of an entry the one in which it stands, however the file is written?"""
-
 from __future__ import annotations
 
 import json
@@ -54,7 +52,7 @@ def test_faults_of_json_name_the_line(
         reader(tmp_path, split, on_bad=on_bad)
 
 
-def test_what_cannot_be_found_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_message_without_a_known_entry_is_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     for text in ("", "{", '{"images": [', '{"images": {}}', '{"images": []}', "[]"):
         path.write_text(text)

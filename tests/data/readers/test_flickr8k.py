@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from captioner.data.integrity.report import ReadingReport
+from captioner.data.integrity.reading_report import ReadingReport
 from captioner.data.readers.flickr8k import Flickr8k
 from captioner.errors import DataError, ImageError, UsageError
 
@@ -117,7 +117,7 @@ def test_a_hash_splits_photos_without_lists(root: Path) -> None:
         (photos / name).touch()
     write_csv(root, "".join(f"{name},a dog\n" for name in names))
     shares = [Flickr8k(root, split, split_by="hash") for split in ("train", "val", "test")]
-    ids = [[share[i].id for i in range(len(share))] for share in shares]
+    ids = [[part[i].id for i in range(len(part))] for part in shares]
     assert sorted(ids[0] + ids[1] + ids[2]) == sorted(names)
     assert [210 < len(ids[0]) < 270, 15 < len(ids[1]) < 50, 15 < len(ids[2]) < 50] == [True] * 3
     # Golden: a photo that moved would bring an old model's training photos into its test.
@@ -143,7 +143,7 @@ def test_unknown_choices_are_refused(root: Path, options: dict[str, str], messag
         (".", r"root of Flickr8k: .+ does not exist"),
         ("Flicker8k_Dataset", r"images of Flickr8k not found; .+/images, .+/Flickr8k_Dataset; name it by"),
         ("Flickr8k_text/Flickr8k.token.txt", r"captions of Flickr8k not found; .+/captions\.txt, .+name it"),
-        ("Flickr8k_text/Flickr_8k.trainImages.txt", r"trainImages\.txt; .+ask for split_by=hash"),
+        ("Flickr8k_text/Flickr_8k.trainImages.txt", r"trainImages\.txt; .+split_by=hash"),
     ],
 )
 def test_what_is_not_found_is_named(root: Path, missing: str, message: str) -> None:

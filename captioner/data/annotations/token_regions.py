@@ -1,4 +1,4 @@
-"""Where on the grid lies what a word names? From boxes that a dataset knows, for attention supervision.
+"""Regions of the encoder's grid that a token's word names, from annotated boxes; targets of attention supervision.
 
 Axis letters: `B` images, `C` captions per image, `L` tokens, `N` cells of the grid.
 """
@@ -23,13 +23,13 @@ from captioner.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
-class MarkedCaption:
-    """A caption of which some words are known to name something in the photo.
+class CaptionWithBoxes:
+    """A caption with boxes for some of its words.
 
     Attributes:
         text: As in `CaptionSample.captions`, or normalised: its words are those of a tokenizer.
-        boxes: For the index of a word in `text.split()` the boxes of what it names, (top, left, bottom, right) in
-            pixels of the upright photo.
+        boxes: The boxes of the objects that a word names, by the word's index in `text.split()`: (top, left, bottom,
+            right) in pixels of the upright photo.
         size: (rows, cols) of the photo.
     """
 
@@ -39,30 +39,30 @@ class MarkedCaption:
 
 
 @runtime_checkable
-class MarkedDataset(Protocol):
-    """A dataset that knows where things are."""
+class DatasetWithBoxes(Protocol):
+    """A data set with boxes for the words of its captions."""
 
-    def marked(self, index: int) -> tuple[MarkedCaption, ...]:
-        """The captions of the sample at `index`, with boxes; of a photo without boxes perhaps none.
+    def captions_with_boxes(self, index: int) -> tuple[CaptionWithBoxes, ...]:
+        """The captions of the sample at `index`, with boxes; possibly none for a photo without boxes.
 
         Raises:
-            UsageError: The boxes are not at hand.
+            UsageError: The boxes are missing.
         """
         ...
 
 
-class Regions:
-    """Regions on the encoder's grid for the tokens of a batch.
+class TokenRegions:
+    """TokenRegions on the encoder's grid for the tokens of a batch.
 
     Args:
-        dataset: The dataset that the batch's indices are places in.
-        tokenizer: Made its tokens.
-        transform: Made its pixels.
+        dataset: The dataset that the batch's indices refer to.
+        tokenizer: The tokenizer of the batch's tokens.
+        transform: The transform of the batch's pixels.
         grid: (rows, cols) of the encoder.
-        cells: Where on the input the grid lies, as in `ImageTokens`.
+        cells: The rectangle of the input that the grid covers, as in `ImageTokens`.
 
     Raises:
-        UsageError: If the dataset knows no boxes or has none at hand, or every photo has a grid of its own.
+        UsageError: If the dataset has no boxes or its boxes are missing, or each photo has its own grid.
     """
 
     def __init__(
@@ -74,17 +74,17 @@ class Regions:
         grid: tuple[int, int],
         cells: Box | None,
     ) -> None:
-        if not isinstance(dataset, MarkedDataset):
+        if not isinstance(dataset, DatasetWithBoxes):
             raise UsageError(
-                "objective.attention_supervision needs boxes of what words name, and this dataset has none; "
+                "objective.attention_supervision needs boxes for the words of captions, and this dataset has none; "
                 "take data=scenes, coco or flickr30k, or objective.attention_supervision=0"
             )
         if transform.fit == "native":
             raise UsageError(
-                "objective.attention_supervision needs one grid for all photos; with image.fit=native it follows the "
-                "photo; take image.fit=crop, pad or squash"
+                "objective.attention_supervision needs one grid for all photos; with image.fit=native it depends on "
+                "the photo; take image.fit=crop, pad or squash"
             )
-        dataset.marked(0)  # what lacks is said before training begins
+        dataset.captions_with_boxes(0)  # missing boxes are reported before training begins
         self.dataset = dataset
         self.tokenizer = tokenizer
         self.transform = transform
@@ -96,22 +96,23 @@ class Regions:
         """The regions of a batch.
 
         Args:
-            indices: int64 `[B]`, places in the dataset.
+            indices: int64 `[B]`, indices into the dataset.
             targets: int64 `[B, C, L]`: captions and EOS, without BOS, padded.
 
         Returns:
-            float32 `[B, C, L, N]` in 0–1: of each cell the share that lies in the boxes of what the token names; all
-            0 for a token that names nothing known. On the device of `targets`.
+            float32 `[B, C, L, N]` in 0–1: the share of each cell that lies in the boxes of the token's word; all 0 for
+            a word without boxes. On the device of `targets`.
         """
         rows, cols = self.grid
         regions = torch.zeros(*targets.shape, rows * cols)
         for b, (index, captions) in enumerate(zip(indices.tolist(), targets.tolist(), strict=True)):
             known = {
-                tuple(self.tokenizer.encode(caption.text)): caption for caption in self.dataset.marked(index)
+                tuple(self.tokenizer.encode(caption.text)): caption
+                for caption in self.dataset.captions_with_boxes(index)
             }
             for c, target in enumerate(captions):
                 ids = tuple(target[: _end(target, self.tokenizer.eos_id)])
-                # A caption may have been cut to the longest that the decoder takes.
+                # A caption may have been truncated to the decoder's maximum length.
                 caption = next((known[full] for full in known if ids and full[: len(ids)] == ids), None)
                 if caption is None:
                     continue
@@ -122,7 +123,7 @@ class Regions:
         return regions.to(targets.device, non_blocking=True)
 
     def _on_grid(self, boxes: Sequence[Box], size: tuple[int, int]) -> NDArray[np.float32]:
-        """Of each cell of the grid the share that boxes of a photo of that size cover, float32 `[rows, cols]`."""
+        """The share of each cell that boxes of a photo of that size cover, float32 `[rows, cols]`."""
         if size not in self._geometries:
             blank = Photo(np.zeros((*size, 3), dtype=np.uint8), size=size, orientation=1, path=None)
             self._geometries[size] = replace(self.transform(blank)[1], cells=self.cells)
@@ -141,7 +142,7 @@ def _end(target: Sequence[int], eos_id: int) -> int:
 
 
 def _overlap(low: float, high: float, start: float, stop: float, cells: int) -> NDArray[np.float64]:
-    """Of each of `cells` equal parts of [start, stop] the share that lies in [low, high]."""
+    """The share of each of `cells` equal parts of [start, stop] that lies in [low, high]."""
     edges = np.linspace(start, stop, cells + 1)
     inside = np.minimum(edges[1:], high) - np.maximum(edges[:-1], low)
     shares: NDArray[np.float64] = inside.clip(min=0) / (edges[1] - edges[0])

@@ -1,20 +1,18 @@
-"""Is everything that was left out told, and told once?"""
-
 from __future__ import annotations
 
 from types import SimpleNamespace
 
-from captioner.data.integrity.report import ReadingReport, left_out
+from captioner.data.integrity.reading_report import ReadingReport, omission_lines
 
 WHOLE = ReadingReport(5, 9, 0, 0, 0, 0)
 
 
-def test_each_fault_is_told_once_and_each_split_counted() -> None:
+def test_each_fault_is_listed_once_and_each_split_counted() -> None:
     faults = tuple(f"file:{number}: odd" for number in range(30))
     train = ReadingReport(2, 3, 0, 0, 1, 0, faults=30, messages=faults)
     val = ReadingReport(1, 1, 0, 0, 0, 0, faults=30, messages=faults)
     sets = {"train": train, "val": val, "test": WHOLE}
-    lines = left_out(
+    lines = omission_lines(
         {split: SimpleNamespace(report=report) for split, report in sets.items()} | {"more": object()}
     )
     assert lines[:20] == [f"left out: {fault}" for fault in faults[:20]]
@@ -25,7 +23,7 @@ def test_each_fault_is_told_once_and_each_split_counted() -> None:
     ]
 
 
-def test_nothing_left_out_is_nothing_told() -> None:
-    assert left_out({"train": SimpleNamespace(report=WHOLE)}) == []
+def test_a_complete_report_gives_no_lines() -> None:
+    assert omission_lines({"train": SimpleNamespace(report=WHOLE)}) == []
     assert WHOLE.complete
     assert not ReadingReport(5, 9, 0, 0, 0, 1).complete

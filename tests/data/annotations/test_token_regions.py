@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from captioner.data.annotations.regions import Regions
+from captioner.data.annotations.token_regions import TokenRegions
 from captioner.data.scenes.dataset import Scenes
 from captioner.errors import UsageError
 from captioner.image.transforms import ImageTransform
@@ -26,9 +26,9 @@ def tokenizer(scenes: Scenes, kind: str = "word") -> Tokenizer:
 
 def regions(
     scenes: Scenes, made: Tokenizer, *, fit: str = "crop", size: tuple[int, int] = (24, 24), **k: object
-) -> Regions:
+) -> TokenRegions:
     transform = ImageTransform(size, fit=fit, mean=(0.5,) * 3, std=(0.5,) * 3)  # type: ignore[arg-type]
-    return Regions(scenes, tokenizer=made, transform=transform, grid=(6, 6), cells=k.get("cells"))  # type: ignore[arg-type]
+    return TokenRegions(scenes, tokenizer=made, transform=transform, grid=(6, 6), cells=k.get("cells"))  # type: ignore[arg-type]
 
 
 def targets(scenes: Scenes, made: Tokenizer, index: int, limit: int = 99) -> Tensor:
@@ -38,7 +38,7 @@ def targets(scenes: Scenes, made: Tokenizer, index: int, limit: int = 99) -> Ten
     return torch.tensor([[[*row, *[made.pad_id] * (longest - len(row))] for row in ids]])
 
 
-def painted(scenes: Scenes, index: int, objects: tuple[int, ...]) -> Tensor:
+def covered_shares(scenes: Scenes, index: int, objects: tuple[int, ...]) -> Tensor:
     """Share of each of 6 x 6 cells that the objects' boxes cover, pixel by pixel."""
     mask = np.zeros((SIDE, SIDE))
     for k in objects:
@@ -48,7 +48,7 @@ def painted(scenes: Scenes, index: int, objects: tuple[int, ...]) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", ["word", "bpe"])
-def test_nouns_have_the_cells_of_what_they_name_and_other_tokens_none(scenes: Scenes, kind: str) -> None:
+def test_nouns_have_the_cells_of_their_objects_and_other_tokens_none(scenes: Scenes, kind: str) -> None:
     made = tokenizer(scenes, kind)
     find = regions(scenes, made)
     for index in range(IMAGES):
@@ -61,7 +61,7 @@ def test_nouns_have_the_cells_of_what_they_name_and_other_tokens_none(scenes: Sc
             for mention in reference.mentions:
                 span = spans[mention.word_index]
                 assert span.text == mention.noun
-                expected[span.start : span.end] = painted(scenes, index, mention.objects)
+                expected[span.start : span.end] = covered_shares(scenes, index, mention.objects)
             torch.testing.assert_close(found[0, c], expected)
             assert expected.any()
 
@@ -75,7 +75,7 @@ def test_each_image_of_a_batch_has_its_own(scenes: Scenes) -> None:
         torch.testing.assert_close(together[b : b + 1], find(torch.tensor([index]), few[b]))
 
 
-def test_a_caption_that_was_cut_keeps_what_is_left(scenes: Scenes) -> None:
+def test_a_truncated_caption_keeps_its_regions(scenes: Scenes) -> None:
     made = tokenizer(scenes)
     find = regions(scenes, made)
     whole = find(torch.tensor([0]), targets(scenes, made, 0))
@@ -84,25 +84,25 @@ def test_a_caption_that_was_cut_keeps_what_is_left(scenes: Scenes) -> None:
     assert not cut[:, :, 4:].any()
 
 
-def test_captions_that_are_not_known_and_padding_have_none(scenes: Scenes) -> None:
+def test_unknown_captions_and_padding_have_no_regions(scenes: Scenes) -> None:
     made = tokenizer(scenes)
     find = regions(scenes, made)
-    elsewhere = targets(scenes, made, 1)
-    assert not find(torch.tensor([0]), elsewhere).any() or set(scenes[0].captions) & set(scenes[1].captions)
+    others = targets(scenes, made, 1)
+    assert not find(torch.tensor([0]), others).any() or set(scenes[0].captions) & set(scenes[1].captions)
     assert not find(torch.tensor([0]), torch.full((1, 3, 7), made.pad_id)).any()
 
 
-def test_boxes_follow_crop_padding_and_the_place_of_cells(scenes: Scenes) -> None:
+def test_regions_follow_crop_padding_and_cells(scenes: Scenes) -> None:
     made = tokenizer(scenes)
     index = torch.tensor([0])
     target = targets(scenes, made, 0)
     plain = regions(scenes, made)(index, target).view(-1, 6, 6)
-    # A tall input of the same width sees the whole width only when padded: above and below lies nothing.
+    # With padding a tall input of the same width shows the whole width: no box lies above or below.
     padded = regions(scenes, made, fit="pad", size=(48, 24))(index, target).view(-1, 6, 6)
     assert not padded[:, 0].any()
     assert not padded[:, -1].any()
     torch.testing.assert_close(2 * padded.sum(dim=(1, 2)), plain.sum(dim=(1, 2)), atol=1e-4, rtol=1e-4)
-    # Cells that lie one cell further down see what was one row further down.
+    # Cells moved down by one cell contain the regions of the row below.
     moved = regions(scenes, made, cells=(4.0, 0.0, 28.0, 24.0))(index, target).view(-1, 6, 6)
     torch.testing.assert_close(moved[:, :5], plain[:, 1:])
 
@@ -114,7 +114,5 @@ def test_a_dataset_without_boxes_is_refused(scenes: Scenes) -> None:
         def __len__(self) -> int:
             return len(scenes)
 
-    with pytest.raises(
-        UsageError, match="needs boxes of what words name, and this dataset has none; take data=scenes"
-    ):
-        Regions(Bare(), tokenizer=tokenizer(scenes), transform=transform, grid=(6, 6), cells=None)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"attention_supervision needs boxes.+data=scenes"):
+        TokenRegions(Bare(), tokenizer=tokenizer(scenes), transform=transform, grid=(6, 6), cells=None)  # type: ignore[arg-type]

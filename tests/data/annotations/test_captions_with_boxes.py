@@ -1,4 +1,4 @@
-"""Do readers of photos with boxes know which words of a caption name them?"""
+"""Captions with boxes of COCO and Flickr30k."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import torch
 
-from captioner.data.annotations.regions import MarkedCaption, Regions
+from captioner.data.annotations.token_regions import CaptionWithBoxes, TokenRegions
 from captioner.data.readers.coco import CocoCaptions
 from captioner.data.readers.flickr30k import Flickr30k
 from captioner.errors import DataError, UsageError
 from captioner.image.transforms import ImageTransform
 from captioner.text.tokenizer import Tokenizer
-from tests.data.annotations.marked_photos import CAPTIONS, DOG, PEOPLE, SIZE, write_coco, write_flickr30k
+from tests.data.annotations.photos_with_boxes import CAPTIONS, DOG, PEOPLE, SIZE, write_coco, write_flickr30k
 
 
 def coco(root: Path) -> CocoCaptions:
@@ -30,7 +30,7 @@ def flickr30k(root: Path) -> Flickr30k:
     return Flickr30k(root, "train")
 
 
-def named(captions: tuple[MarkedCaption, ...]) -> list[dict[str, tuple[object, ...]]]:
+def named(captions: tuple[CaptionWithBoxes, ...]) -> list[dict[str, tuple[object, ...]]]:
     return [
         {f"{at} {caption.text.split()[at]}": boxes for at, boxes in caption.boxes.items()}
         for caption in captions
@@ -39,21 +39,21 @@ def named(captions: tuple[MarkedCaption, ...]) -> list[dict[str, tuple[object, .
 
 def test_cocos_nouns_have_the_boxes_of_their_category(tmp_path: Path) -> None:
     dataset = coco(tmp_path)
-    # "hot dog stand" is no dog; the second dog is the man's.
-    assert named(dataset.marked(0)) == [
+    # "hot dog stand" names no dog; the second dog is the man's.
+    assert named(dataset.captions_with_boxes(0)) == [
         {"2 men": PEOPLE, "5 dog": (DOG,)},
         {"5 man's": PEOPLE, "6 dog": (DOG,)},
     ]
-    assert {caption.size for caption in dataset.marked(0)} == {SIZE}
-    assert dataset.marked(1) == ()
+    assert {caption.size for caption in dataset.captions_with_boxes(0)} == {SIZE}
+    assert dataset.captions_with_boxes(1) == ()
 
 
 def test_flickr30ks_phrases_have_the_boxes_of_their_chain(tmp_path: Path) -> None:
     dataset = flickr30k(tmp_path)
-    # Chain 0 is not seen, and of chain 3 no box is known.
-    assert named(dataset.marked(0)) == [{"2 men": PEOPLE, "5 dog": (DOG,)}, {"6 dog": (DOG,)}]
-    assert {caption.size for caption in dataset.marked(0)} == {SIZE}
-    assert dataset.marked(1) == ()
+    # Chain 0 is not visible, and chain 3 has no box.
+    assert named(dataset.captions_with_boxes(0)) == [{"2 men": PEOPLE, "5 dog": (DOG,)}, {"6 dog": (DOG,)}]
+    assert {caption.size for caption in dataset.captions_with_boxes(0)} == {SIZE}
+    assert dataset.captions_with_boxes(1) == ()
 
 
 @pytest.mark.parametrize("kind", ["word", "bpe"])
@@ -70,7 +70,7 @@ def test_words_are_those_of_the_tokenizer(
         lowercase=lowercase,  # type: ignore[arg-type]
     )
     transform = ImageTransform(SIZE, fit="squash", mean=(0.5,) * 3, std=(0.5,) * 3)
-    find = Regions(dataset, tokenizer=made, transform=transform, grid=(2, 4), cells=None)
+    find = TokenRegions(dataset, tokenizer=made, transform=transform, grid=(2, 4), cells=None)
     ids = [[*made.encode(caption), made.eos_id] for caption in CAPTIONS]
     longest = max(map(len, ids))
     found = find(
@@ -85,29 +85,25 @@ def test_words_are_those_of_the_tokenizer(
         assert not found[0, c, last.end :].any()
 
 
-def test_workers_get_no_boxes(tmp_path: Path) -> None:
+def test_a_pickled_dataset_contains_no_boxes(tmp_path: Path) -> None:
     dataset = coco(tmp_path)
     before = pickle.dumps(dataset)
-    expected = dataset.marked(0)
+    expected = dataset.captions_with_boxes(0)
     assert pickle.dumps(dataset) == before
-    assert pickle.loads(before).marked(0) == expected
+    assert pickle.loads(before).captions_with_boxes(0) == expected
 
 
-def test_boxes_elsewhere_are_named(tmp_path: Path) -> None:
+def test_boxes_in_other_files_can_be_named(tmp_path: Path) -> None:
     for name in ("coco", "flickr30k"):
         (tmp_path / name).mkdir()
     write_coco(tmp_path / "coco", instances="boxes.json")
     write_flickr30k(tmp_path / "flickr30k", entities="boxes")
-    assert CocoCaptions(tmp_path / "coco", "all", instances="boxes.json").marked(0)
-    assert Flickr30k(tmp_path / "flickr30k", "train", entities="boxes").marked(0)
-    with pytest.raises(
-        UsageError, match=r"looked for .*instances\.json.*\); name the instances JSON by data\.instances"
-    ):
-        CocoCaptions(tmp_path / "coco", "all").marked(0)
-    with pytest.raises(
-        UsageError, match=r"looked for Annotations in .*; name their folder by data\.entities"
-    ):
-        Flickr30k(tmp_path / "flickr30k", "train").marked(0)
+    assert CocoCaptions(tmp_path / "coco", "all", instances="boxes.json").captions_with_boxes(0)
+    assert Flickr30k(tmp_path / "flickr30k", "train", entities="boxes").captions_with_boxes(0)
+    with pytest.raises(UsageError, match=r"instances\.json.*data\.instances"):
+        CocoCaptions(tmp_path / "coco", "all").captions_with_boxes(0)
+    with pytest.raises(UsageError, match=r"Annotations.*data\.entities"):
+        Flickr30k(tmp_path / "flickr30k", "train").captions_with_boxes(0)
 
 
 def test_boxes_outside_the_root_are_read_where_that_is_allowed(tmp_path: Path) -> None:
@@ -122,8 +118,8 @@ def test_boxes_outside_the_root_are_read_where_that_is_allowed(tmp_path: Path) -
     with pytest.raises(
         DataError, match=r"boxes of COCO's objects: .*instances\.json.* lies outside data\.root"
     ):
-        pickle.loads(pickle.dumps(CocoCaptions(tmp_path / "coco", "all", **boxes))).marked(0)
+        pickle.loads(pickle.dumps(CocoCaptions(tmp_path / "coco", "all", **boxes))).captions_with_boxes(0)
     with pytest.raises(DataError, match=r"boxes of Flickr30k Entities: .*boxes.* lies outside data\.root"):
-        Flickr30k(tmp_path / "flickr30k", "train", **folder).marked(0)
-    assert CocoCaptions(tmp_path / "coco", "all", allow_outside=True, **boxes).marked(0)
-    assert Flickr30k(tmp_path / "flickr30k", "train", allow_outside=True, **folder).marked(0)
+        Flickr30k(tmp_path / "flickr30k", "train", **folder).captions_with_boxes(0)
+    assert CocoCaptions(tmp_path / "coco", "all", allow_outside=True, **boxes).captions_with_boxes(0)
+    assert Flickr30k(tmp_path / "flickr30k", "train", allow_outside=True, **folder).captions_with_boxes(0)

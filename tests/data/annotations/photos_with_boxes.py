@@ -1,4 +1,4 @@
-"""Small datasets in COCO's and Flickr30k's layouts, whose captions name boxes."""
+"""Small data sets in COCO's and Flickr30k's layouts, with boxes for the words of their captions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CAPTIONS = (
 
 
 def write_coco(root: Path, *, instances: str | None = "instances.json") -> None:
-    """A folder with one `captions.json`: two photos, of which the second was not annotated."""
+    """A folder with one `captions.json`: two photos, the second without annotation."""
     (root / "images").mkdir()
     photos = [{"id": i, "file_name": f"{i}.png", "height": SIZE[0], "width": SIZE[1]} for i in (7, 8)]
     for photo in photos:
@@ -37,7 +37,7 @@ def write_coco(root: Path, *, instances: str | None = "instances.json") -> None:
 
 
 def write_flickr30k(root: Path, *, entities: str | None = "flickr30k_entities") -> None:
-    """A token file, lists, photos, and Flickr30k Entities: two photos, of which the second was not annotated."""
+    """A token file, lists, photos, and Flickr30k Entities: two photos, the second without annotation."""
     (root / "images").mkdir()
     for name in ("7.png", "8.png"):
         Image.new("RGB", SIZE[::-1], "grey").save(root / "images" / name)

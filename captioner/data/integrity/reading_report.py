@@ -1,26 +1,26 @@
-"""What did a reader find in its files, and what did it leave out?"""
+"""Report of a reader: the number of photos and captions, and what was left out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-_TOLD = 20  # faults that are named one by one
+_MAX_LISTED = 20  # faults that are listed one by one
 
 
 @dataclass(frozen=True, slots=True)
 class ReadingReport:
-    """What a reader found and what it left out.
+    """Counts of what a reader found and what it left out.
 
     Attributes:
-        images: Photos that are there and have captions: the length of the dataset.
-        captions: Captions of those photos; None where nobody has read them yet.
-        missing_images: Photos that the annotations name and the photo folder does not hold.
+        images: Photos that exist and have captions: the length of the dataset.
+        captions: Captions of those photos; None where they have not been read yet.
+        missing_images: Photos that the annotations name and the photo folder lacks.
         dropped_captions: Captions left out because their photo is missing or unknown.
-        empty_captions: Captions left out because they hold nothing but white space.
+        empty_captions: Captions left out because they contain only white space.
         uncaptioned_images: Photos left out because they have no caption.
-        faults: Entries left out because they are wrong (`on_bad=skip`).
-        messages: What was wrong with them, each with file and line or field; the first 1,000.
+        faults: Faulty entries left out (`on_bad=skip`).
+        messages: Their error messages, each with file and line or field; the first 1,000.
         missing: Names of the missing photos; the first 1,000.
     """
 
@@ -46,10 +46,10 @@ class ReadingReport:
         )
 
     def summary(self) -> str:
-        """One line for the terminal: what is there and, if anything was left out, what."""
-        found = _count(self.images, "image")
+        """One line for the terminal: counts, and what was left out, if anything."""
+        summary = _count(self.images, "image")
         if self.captions is not None:
-            found += f", {_count(self.captions, 'caption')}"
+            summary += f", {_count(self.captions, 'caption')}"
         left_out = ", ".join(
             part
             for count, part in (
@@ -61,26 +61,26 @@ class ReadingReport:
             )
             if count
         )
-        return f"{found} (left out: {left_out})" if left_out else found
+        return f"{summary} (left out: {left_out})" if left_out else summary
 
 
-def left_out(datasets: Mapping[str, object]) -> list[str]:
-    """What the readers of some splits left out: each fault once with its file and line, then a line for each split.
+def omission_lines(datasets: Mapping[str, object]) -> list[str]:
+    """Lines on what the readers of some splits left out: each fault once, then a summary of each split.
 
     Args:
-        datasets: The splits by name. Of those that keep no report, nothing is told.
+        datasets: The splits by name. Those without a report are skipped.
     """
     reports = {split: getattr(dataset, "report", None) for split, dataset in datasets.items()}
-    told = {
+    incomplete = {
         split: report
         for split, report in reports.items()
         if isinstance(report, ReadingReport) and not report.complete
     }
-    faults = list(dict.fromkeys(message for report in told.values() for message in report.messages))
-    lines = [f"left out: {message}" for message in faults[:_TOLD]]
-    if len(faults) > _TOLD:
-        lines.append(f"left out: {len(faults) - _TOLD:,} more faulty entries")
-    return [*lines, *(f"{split}: {report.summary()}" for split, report in told.items())]
+    faults = list(dict.fromkeys(message for report in incomplete.values() for message in report.messages))
+    lines = [f"left out: {message}" for message in faults[:_MAX_LISTED]]
+    if len(faults) > _MAX_LISTED:
+        lines.append(f"left out: {len(faults) - _MAX_LISTED:,} more faulty entries")
+    return [*lines, *(f"{split}: {report.summary()}" for split, report in incomplete.items())]
 
 
 def _count(number: int, noun: str, plural: str | None = None) -> str:
