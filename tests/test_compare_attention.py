@@ -1,8 +1,10 @@
-"""Does the comparison of attention train what its rows say, and does its table come whole into a page?"""
+"""Rows, budgets and table of scripts/compare_attention.py."""
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,77 +12,81 @@ import pytest
 
 from captioner.build import build
 
-SCRIPT = Path(__file__).parent.parent / "scripts" / "compare_attention.py"
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def script() -> Any:
-    spec = importlib.util.spec_from_file_location("compare_attention", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script() -> Iterator[Any]:
+    sys.path.insert(0, str(ROOT / "scripts"))
+    yield importlib.import_module("compare_attention")
+    sys.path.remove(str(ROOT / "scripts"))
 
 
 @pytest.mark.parametrize("data", ["scenes", "flickr8k"])
 def test_every_row_is_another_model(script: Any, data: str) -> None:
     root = ["data.root=x"] if data == "flickr8k" else []
-    found = {}
-    for decoder, rows in script.rows_of(data).items():
-        for name, change in rows.items():
-            cfg = script.composed(
-                "train", f"data={data}", *root, *script.BUDGETS[data], *script.changes(decoder, change)
-            )
-            small = {
-                "vocab_size": 9,
-                "dim": 8,
-                "max_length": 4,
-                **({"depth": 1} if decoder == "transformer" else {}),
-            }
+    rows = {}
+    for decoder, names in script.rows_of(data).items():
+        for name, overrides in names.items():
+            settings = [*root, *script.BUDGETS[data], *script.overrides_of(decoder, overrides)]
+            cfg = script.composed("train", f"data={data}", *settings)
+            small = {"vocab_size": 9, "dim": 8, "max_length": 4}
+            small |= {"depth": 1} if decoder == "transformer" else {}
             build({**cfg.model.decoder, **small})
-            found[decoder, name] = f"{cfg.model} {cfg.encoder} {cfg.objective}"
-    assert len(set(found.values())) == len(found)  # no two rows train the same
-    assert {decoder for decoder, _ in found} == {"transformer", "lstm"}
+            rows[decoder, name] = f"{cfg.model} {cfg.encoder} {cfg.objective}"
+    assert len(set(rows.values())) == len(rows)
+    assert {decoder for decoder, _ in rows} == {"transformer", "lstm"}
 
 
 @pytest.mark.parametrize("data", ["scenes", "flickr8k"])
-def test_every_budget_can_be_composed(script: Any, data: str) -> None:
+def test_every_budget_composes(script: Any, data: str) -> None:
     root = ["data.root=x"] if data == "flickr8k" else []
     cfg = script.composed("train", f"data={data}", *root, *script.BUDGETS[data])
     assert cfg.cache.views >= 1
     script.composed("evaluate", f"data={data}", *root, *script.SEARCH[data], "model=x")
 
 
-def run(score: float, **more: float) -> dict[str, float]:
+def figures(score: float, **more: float) -> dict[str, float]:
     return {"BLEU-4": score, "CIDEr-D": 10 * score, "images_per_core_second": 7.0, **more}
 
 
-def test_the_table_has_means_and_spreads(script: Any) -> None:
-    rows = {
-        "scenes": [
-            {
-                "decoder": "lstm",
-                "attention": "dot",
-                "runs": [run(1.0, pointing_game=50.0), run(3.0, pointing_game=52.0)],
-            }
-        ],
+def test_the_table_has_means_and_standard_deviations(script: Any) -> None:
+    dot = [figures(1.0, pointing_game=50.0), figures(3.0, pointing_game=52.0)]
+    results = {
+        "scenes": [{"decoder": "lstm", "attention": "dot", "runs": dot}],
         "flickr8k": [
-            {"decoder": "lstm", "attention": "dot", "runs": [run(20.0)]},
-            {"decoder": "lstm", "attention": "sink", "runs": [run(21.0)]},
+            {"decoder": "lstm", "attention": "dot", "runs": [figures(20.0)]},
+            {"decoder": "lstm", "attention": "sink", "runs": [figures(21.0)]},
         ],
     }
-    lines = script.markdown(rows).splitlines()
+    lines = script.markdown(results).splitlines()
     assert lines[0].count("|") == lines[1].count("|") == lines[2].count("|")
-    assert "scenes: pointing" in lines[0]
-    assert "flickr8k: pointing" not in lines[0]
+    assert "scenes: pointing game" in lines[0]
+    assert "flickr8k: pointing game" not in lines[0]
     assert lines[2].startswith("| lstm | dot | 2.0 ± 1.4 | 20.0 ± 14.1 | 51.0 ± 1.4 | 7 ± 0 | 20.0 |")
     assert lines[3].startswith("| lstm | sink |  |")
 
 
-def test_the_table_comes_into_its_place(script: Any) -> None:
-    begin, end = script.MARKS
+def test_the_table_replaces_the_text_between_the_marks(script: Any) -> None:
+    begin, end = sys.modules["attention_table"].MARKS
     page = f"before\n{begin}\nold\n{end}\nafter\n"
-    assert script.placed("| new |\n", page) == f"before\n{begin}\n| new |\n{end}\nafter\n"
-    with pytest.raises(SystemExit, match="no place for the table"):
-        script.placed("| new |\n", "before\nafter\n")
+    assert script.insert("| new |\n", page) == f"before\n{begin}\n| new |\n{end}\nafter\n"
+    with pytest.raises(SystemExit, match=begin):
+        script.insert("| new |\n", "before\nafter\n")
+
+
+def test_the_published_table_has_the_script_s_rows_and_columns(script: Any) -> None:
+    page = (ROOT / "docs" / "attention.md").read_text(encoding="utf-8")
+    begin, end = sys.modules["attention_table"].MARKS
+    header, _, *lines = page.partition(f"{begin}\n")[2].partition(end)[0].splitlines()
+    published = [tuple(line.split(" | ")[:2]) for line in (line.removeprefix("| ") for line in lines)]
+    rows = {
+        (decoder, name)
+        for data in script.BUDGETS
+        for decoder, names in script.rows_of(data).items()
+        for name in names
+    }
+    assert set(published) == rows
+    assert len(published) == len(rows)
+    titles = {title for _, title, _ in sys.modules["attention_table"].COLUMNS}
+    assert {column.partition(": ")[2] for column in header.strip("| ").split(" | ")[2:]} == titles
