@@ -1,4 +1,4 @@
-"""Do the commands of docs/own-data.md work as written, from photos and a table to a captioner and its report?"""
+"""The commands of docs/own-data.md, run as written on small photos."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.conftest import Finished, compose
 DOC = Path(__file__).parents[1] / "docs" / "own-data.md"
 TEXT = DOC.read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^python -m captioner\.(\w+) (.*)$", TEXT, re.M)
-SMALL = {  # what makes a command take seconds, and needs no network
+SMALL = {  # overrides that make each command take seconds without network
     "doctor": ["processes=1"],
     "train": [
         "encoder=tiny", "encoder.weights=null", "encoder.image_size=[32,32]", "encoder.trainable=none",
@@ -31,7 +31,7 @@ SMALL = {  # what makes a command take seconds, and needs no network
 
 @pytest.fixture
 def my_photos(tmp_path: Path) -> Path:
-    """Sixty small photos, two captions each, as somebody would keep them."""
+    """Sixty small photos with two captions each, in the layout that the page describes."""
     root = tmp_path / "my-photos"
     (root / "images" / "garden").mkdir(parents=True)
     scenes = Scenes("train", size=60, image_size=48)
@@ -44,7 +44,7 @@ def my_photos(tmp_path: Path) -> Path:
     return root
 
 
-def test_the_four_commands_lead_to_a_captioner_and_its_report(
+def test_the_four_commands_make_a_captioner_and_its_report(
     my_photos: Path, command: Callable[..., Finished], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(my_photos.parent)
@@ -55,23 +55,22 @@ def test_the_four_commands_lead_to_a_captioner_and_its_report(
     run = Path("runs/mine")
     scores = json.loads((run / "test" / "scores.json").read_text())
     captions = [json.loads(line) for line in (run / "captions" / "captions.jsonl").read_text().splitlines()]
-    assert scores["images"] + len(compose_split("train")) + len(compose_split("val")) == len(captions) == 60
+    assert scores["images"] + len(ids_of("train")) + len(ids_of("val")) == len(captions) == 60
     for page in re.findall(r"`(\S+\.html)`", TEXT):
         assert Path(page).is_file(), page
 
 
-def compose_split(split: str) -> list[str]:
+def ids_of(split: str) -> list[str]:
+    """Ids of a split, with the settings of the training command."""
     from captioner.data.open import open_split
 
     dataset = open_split(compose("train", *shlex.split(COMMANDS[1][1])).data, split)
     return [dataset[index].id for index in range(len(dataset))]
 
 
-def test_every_way_to_read_that_it_names_is_one(tmp_path: Path) -> None:
+def test_every_data_setting_of_the_page_composes() -> None:
     ways = re.findall(r"`(data=\w+[^`]*)`", TEXT)
     assert len({way.split()[0] for way in ways}) >= 8
     for way in ways:
         settings = [part.replace("FILE", "a.csv").replace("NAME", "a") for part in way.split()]
         assert compose("train", *settings, "data.root=x").data.root == "x"
-    for target in re.findall(r"python (scripts/\S+)", TEXT):
-        assert (DOC.parents[1] / target).is_file()
