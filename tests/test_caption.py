@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from captioner.caption import Caption, Word
+from captioner.caption import Caption, Explanation, Word
 from captioner.errors import UsageError
 from captioner.image.geometry import ImageGeometry
 
@@ -17,7 +18,7 @@ CAPTION = Caption(
     -2.0,
     MAPS,
     ImageGeometry((10, 12), 1, (0.0, 0.0, 10.0, 12.0), (10, 12)),
-    {"occlusion": MAPS[:, 0, 0, :2, :2]},
+    {"occlusion": Explanation(MAPS[:, 0, 0, :2, :2], "nats")},
 )
 
 
@@ -29,21 +30,47 @@ def test_a_map_is_chosen_by_word_and_method_layer_or_head() -> None:
     np.testing.assert_allclose(CAPTION.map(0, head=4), MAPS[0, :, 3].mean(axis=0), atol=1e-6)
 
 
+def test_the_default_explanation_is_the_first_one_and_attention_is_always_there() -> None:
+    assert CAPTION.explanation() is CAPTION.explanations["occlusion"]
+    for chosen in (
+        CAPTION.explanation("attention"),
+        CAPTION.explanation("attention", layer=2),
+        CAPTION.explanation(head=1),
+        replace(CAPTION, explanations={}).explanation(),
+    ):
+        assert chosen.unit == "attention"
+        assert chosen.values.shape == (2, 5, 6)
+    np.testing.assert_allclose(CAPTION.explanation("attention").values, MAPS.mean(axis=(1, 2)), atol=1e-6)
+
+
+def test_a_misspelt_method_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"did you mean occlusion\?"):
+        CAPTION.map(0, method="oclusion")
+
+
+def test_non_negative_maps_share_one_scale() -> None:
+    maps = np.array([[[1.0, -2.0]], [[3.0, 1.0]], [[-1.0, -1.0]]], dtype=np.float32)
+    assert Explanation(maps, "attention").non_negative() is maps
+    assert Explanation(maps, "nats").non_negative().tolist() == [[[0.25, 0]], [[0.75, 0.25]], [[0, 0]]]
+    assert Explanation(-np.abs(maps), "relevance").non_negative().tolist() == [[[0, 0]], [[0, 0]], [[0, 0]]]
+    assert Explanation(maps[:0], "nats").non_negative().shape == (0, 1, 2)
+
+
 @pytest.mark.parametrize(
     ("word", "choice", "message"),
     [
-        (2, {}, "word_index=2 must be a whole number from 0 to 1"),
-        (-1, {}, "word_index=-1 must be a whole number from 0 to 1"),
-        ("dog", {}, "word_index='dog' must be a whole number"),
-        (0, {"layer": 4}, "layer=4 must be a whole number from 1 to 3"),
-        (0, {"layer": 0}, "layer=0 must be"),
-        (0, {"head": 5, "layer": 1}, "head=5 must be a whole number from 1 to 4"),
+        (2, {}, "word_index=2.* 0 to 1"),
+        (-1, {}, "word_index=-1.* 0 to 1"),
+        ("dog", {}, "word_index='dog'"),
+        (0, {"layer": 4}, "layer=4.* 1 to 3"),
+        (0, {"layer": 0}, "layer=0"),
+        (0, {"head": 5, "layer": 1}, "head=5.* 1 to 4"),
         (
             0,
             {"method": "rollout"},
-            r"method=rollout was not computed \(occlusion\); ask for it by explain=rollout",
+            r"method=rollout .*attention, occlusion.* explain=rollout",
         ),
-        (0, {"method": "occlusion", "head": 1}, "method=occlusion takes no layer or head"),
+        (0, {"method": "occlusion", "head": 1}, "method=occlusion .*layer or head"),
     ],
 )
 def test_a_map_that_is_not_there_is_refused(word: Any, choice: dict[str, Any], message: str) -> None:
@@ -53,5 +80,5 @@ def test_a_map_that_is_not_there_is_refused(word: Any, choice: dict[str, Any], m
 
 def test_an_empty_caption_has_no_map() -> None:
     empty = Caption("", (), -1.0, -1.0, MAPS[:0], CAPTION.geometry)
-    with pytest.raises(UsageError, match="word_index=0 cannot be had: the caption has no words"):
+    with pytest.raises(UsageError, match=r"word_index=0 .*empty caption"):
         empty.map(0)

@@ -256,7 +256,9 @@ def test_methods_are_asked_for_by_name(pipeline: CaptionPipeline) -> None:
     assert equal(plain, caption)
     assert list(plain.explanations) == ["attention"]
     assert list(caption.explanations) == ["attention", "occlusion"]
-    np.testing.assert_allclose(caption.map(0, method="occlusion"), caption.explanations["occlusion"][0])
+    np.testing.assert_allclose(
+        caption.map(0, method="occlusion"), caption.explanations["occlusion"].values[0]
+    )
     for result in pipeline.stream(
         [picture(1)] * 3, search=SEARCH, batch_size=2, explain="occlusion:2x2,rollout"
     ):

@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from captioner.caption import Alternative, Caption, Word
+from captioner.caption import Alternative, Caption, Explanation, Word
 from captioner.decoding import EnsembleSearch, Search, SpecialTokens
 from captioner.decoding.hypotheses import special_tokens
 from captioner.errors import UsageError
 from captioner.explain.attention import Attention, on_grid
 from captioner.explain.methods import Method
-from captioner.explain.teacher_forcing import CaptionedBatch, Others, Unit, teacher_force
+from captioner.explain.teacher_forcing import CaptionedBatch, Others, teacher_force
 from captioner.image.geometry import ImageGeometry
 from captioner.models.captioner import Captioner
 from captioner.text.tokenizer import Tokenizer, WordSpan
@@ -151,8 +151,7 @@ def _explained(
             score,
             logprobs,
             attention[b],
-            {name: of_method[b] for name, of_method in maps.items()},
-            methods[0].unit,
+            {method.name: Explanation(maps[method.name][b], method.unit) for method in methods},
             alternatives[b],
             # The encoder knows where its cells look.
             replace(geometries[b], cells=memory.cells),
@@ -166,8 +165,7 @@ def _caption(
     score: float,
     logprobs: Sequence[float],
     attention: NDArray[np.float32],
-    explanations: dict[str, NDArray[np.float32]],
-    first_unit: Unit,
+    explanations: dict[str, Explanation],
     alternatives: Sequence[tuple[Alternative, ...]],
     geometry: ImageGeometry,
 ) -> Caption:
@@ -176,14 +174,14 @@ def _caption(
     A word of several tokens gets the mean of their maps and the sum of their log-probabilities.
     """
     maps = _merged(attention, spans)
-    merged = {name: _merged(of_tokens, spans) for name, of_tokens in explanations.items()}
-    shown = show(next(iter(merged.values())), first_unit)
+    merged = {name: Explanation(_merged(one.values, spans), one.unit) for name, one in explanations.items()}
+    word_maps = next(iter(merged.values())).non_negative()
     words = tuple(
         Word(
             text=span.text,
             logprob=sum(logprobs[span.start : span.end]),
             visual_mass=float(maps[k].mean(axis=(0, 1)).sum()),
-            map=shown[k],
+            map=word_maps[k],
             alternatives=alternatives[span.start],
         )
         for k, span in enumerate(spans)
@@ -205,19 +203,6 @@ def _merged(of_tokens: NDArray[np.float32], spans: Sequence[WordSpan]) -> NDArra
     for k, span in enumerate(spans):
         of_tokens[span.start : span.end].mean(axis=0, out=merged[k])
     return merged
-
-
-def show(maps: NDArray[np.float32], unit: Unit) -> NDArray[np.float32]:
-    """What to draw of a method's maps `[words, rows, cols]`: nowhere negative, and on one scale for the caption.
-
-    Shares of attention stay as they are. Of other maps the positive part is taken, in units of the word that has most
-    of it: a word without evidence looks pale beside it.
-    """
-    if unit == "attention":
-        return maps
-    positive = maps.clip(min=0)
-    most = positive.sum(axis=(1, 2)).max(initial=0.0)
-    return positive / most if most > 0 else positive
 
 
 def _alternatives(

@@ -7,8 +7,9 @@ import time
 import torch
 from torch import Tensor
 
+from captioner.caption import Unit
 from captioner.explain.methods import Method
-from captioner.explain.teacher_forcing import CaptionedBatch, Unit
+from captioner.explain.teacher_forcing import CaptionedBatch
 from captioner.models.captioner import Captioner
 
 

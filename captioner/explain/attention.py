@@ -8,8 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from captioner.caption import Unit
 from captioner.errors import UsageError
-from captioner.explain.teacher_forcing import CaptionedBatch, Unit
+from captioner.explain.teacher_forcing import CaptionedBatch
 from captioner.models.captioner import Captioner
 
 

@@ -21,6 +21,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from captioner.caption import Unit
 from captioner.errors import UsageError
 from captioner.explain.attention import on_grid
 from captioner.explain.gradients import token_gradients
@@ -32,7 +33,7 @@ from captioner.explain.self_attention import (
     is_readable,
     weights_of,
 )
-from captioner.explain.teacher_forcing import CaptionedBatch, Unit, full_precision, token_logprobs
+from captioner.explain.teacher_forcing import CaptionedBatch, full_precision, token_logprobs
 from captioner.models.captioner import Captioner
 from captioner.models.decoders.decoder_stack import DecoderStack
 from captioner.models.decoders.transformer import TransformerDecoder

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from captioner.caption import Unit
 from captioner.errors import UsageError
 from captioner.explain.attention import on_grid
 from captioner.explain.gradients import token_gradients
-from captioner.explain.teacher_forcing import CaptionedBatch, Unit, full_precision, token_logprobs
+from captioner.explain.teacher_forcing import CaptionedBatch, full_precision, token_logprobs
 from captioner.models.captioner import Captioner
 from captioner.models.image_tokens import ImageTokens
 

@@ -21,13 +21,14 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from captioner.caption import Unit
 from captioner.errors import UsageError
 from captioner.explain.attention import Attention
 from captioner.explain.gradient_attention import GradientAttention
 from captioner.explain.grid_gradients import GradCam, IntegratedGradients
 from captioner.explain.occlusion import Occlusion
 from captioner.explain.rollout import Rollout
-from captioner.explain.teacher_forcing import CaptionedBatch, Unit
+from captioner.explain.teacher_forcing import CaptionedBatch
 from captioner.models.captioner import Captioner
 
 

@@ -13,8 +13,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from captioner.caption import Unit
 from captioner.errors import UsageError
-from captioner.explain.teacher_forcing import CaptionedBatch, Unit, full_precision, token_logprobs
+from captioner.explain.teacher_forcing import CaptionedBatch, full_precision, token_logprobs
 from captioner.image.geometry import Box, cell_edges
 from captioner.models.captioner import Captioner
 

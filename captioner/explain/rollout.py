@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from captioner.caption import Unit
 from captioner.errors import UsageError
 from captioner.explain.attention import on_grid
 from captioner.explain.self_attention import (
@@ -24,7 +25,7 @@ from captioner.explain.self_attention import (
     is_readable,
     weights_of,
 )
-from captioner.explain.teacher_forcing import CaptionedBatch, Unit, full_precision
+from captioner.explain.teacher_forcing import CaptionedBatch, full_precision
 from captioner.models.captioner import Captioner
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -24,8 +23,6 @@ from captioner.models.decoders.transformer import TransformerDecoder
 
 Others = Sequence[tuple[TransformerDecoder | LstmDecoder, Tensor]]
 """The further models of an ensemble: their decoders, each with its own memory `[B, N, D]` of the images."""
-Unit = Literal["attention", "nats", "relevance"]
-"""What a map's values are: shares of attention, 0–1; nats of a word's log-probability; or relevance, without a unit."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

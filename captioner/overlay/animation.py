@@ -11,7 +11,7 @@ from PIL import Image
 
 from captioner.caption import Caption
 from captioner.overlay.colour import Scale
-from captioner.overlay.map_selection import Shown
+from captioner.overlay.map_selection import MapSelection
 from captioner.overlay.picture import word_picture
 
 _FIRST, _EACH, _LAST = 1200, 900, 1800  # milliseconds that the photo, a word, and the last word are shown
@@ -24,7 +24,7 @@ def write_animation(
     caption: Caption,
     *,
     scale: Scale = "caption",
-    shown: Shown | None = None,
+    selection: MapSelection | None = None,
     width: int = 480,
 ) -> None:
     """Write an animation: first the photo, then each word with its map, for ever again.
@@ -34,7 +34,7 @@ def write_animation(
         photo: uint8 `[H, W, 3]`, the whole upright photo at any size.
         caption: The caption of this photo.
         scale: As in `word_picture`.
-        shown: As in `word_picture`.
+        selection: As in `word_picture`.
         width: In pixels.
     """
     places: list[int | None] = [None, *range(len(caption.words))]
@@ -42,7 +42,7 @@ def write_animation(
 
     def frames() -> Iterator[Image.Image]:
         for index in places:
-            picture = word_picture(photo, caption, index, scale=scale, shown=shown, width=width)
+            picture = word_picture(photo, caption, index, scale=scale, selection=selection, width=width)
             yield picture if path.suffix == ".webp" else _with_palette(picture)
 
     first, *others = frames()

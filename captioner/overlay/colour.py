@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captioner.caption import Caption
-from captioner.overlay.map_selection import Shown, show
+from captioner.overlay.map_selection import MapSelection, select_maps
 
 Scale = Literal["caption", "word"]
 
@@ -54,11 +54,11 @@ FOR, AGAINST = _table(_FOR), _table(_AGAINST)
 """The same for maps with negative numbers: what speaks for the word, and what speaks against it."""
 
 
-def upper_end(shown: Shown, index: int, scale: Scale) -> float:
+def upper_end(selection: MapSelection, index: int, scale: Scale) -> float:
     """The number that gets the lightest colour.
 
     Args:
-        shown: The maps of a caption.
+        selection: The maps of a caption.
         index: The word shown.
         scale: "caption" gives all words one scale, so that they can be compared; "word" gives each its own,
             which shows the shape of weak maps as well and makes them look as strong as others.
@@ -69,8 +69,8 @@ def upper_end(shown: Shown, index: int, scale: Scale) -> float:
     Raises:
         UsageError: There is no such word.
     """
-    one = shown.of(index)
-    return float(np.abs(shown.maps if scale == "caption" else one).max(initial=0.0)) or 1.0
+    one = selection.of(index)
+    return float(np.abs(selection.maps if scale == "caption" else one).max(initial=0.0)) or 1.0
 
 
 def colours_of(levels: NDArray[np.float32], *, signed: bool) -> NDArray[np.uint8]:
@@ -96,7 +96,7 @@ def blend(
     index: int,
     *,
     scale: Scale = "caption",
-    shown: Shown | None = None,
+    selection: MapSelection | None = None,
 ) -> NDArray[np.uint8]:
     """Lay one word's map over the photo.
 
@@ -105,7 +105,7 @@ def blend(
         caption: The caption of this photo.
         index: The word whose map is shown.
         scale: What the lightest colour stands for, see `upper_end`.
-        shown: Which maps; by default attention, the mean of all layers and heads.
+        selection: Which maps; by default attention, the mean of all layers and heads.
 
     Returns:
         uint8 `[H, W, 3]`. What the model did not see is hatched grey.
@@ -114,12 +114,14 @@ def blend(
         UsageError: There is no such word.
     """
     rows, cols = photo.shape[:2]
-    shown = shown or show(caption)
-    numbers = caption.geometry.to_original(shown.of(index), size=(rows, cols))
+    selection = selection or select_maps(caption)
+    numbers = caption.geometry.to_original(selection.of(index), size=(rows, cols))
     seen = (
         caption.geometry.to_original(np.ones((1, 1), np.float32), size=(rows, cols), resample="nearest") > 0
     )
-    colour = colours_of(numbers / upper_end(shown, index, scale), signed=shown.signed).astype(np.float32)
+    colour = colours_of(numbers / upper_end(selection, index, scale), signed=selection.signed).astype(
+        np.float32
+    )
     on_line = np.add.outer(np.arange(rows), np.arange(cols)) % UNSEEN_STEP == 0
     colour = np.where(seen[..., None], colour, np.where(on_line, UNSEEN_LINE, UNSEEN)[..., None])
     mixed: NDArray[np.uint8] = np.rint(photo * (1 - OPACITY) + colour * OPACITY).astype(np.uint8)

@@ -15,7 +15,7 @@ from captioner.caption import Caption
 from captioner.overlay import legend
 from captioner.overlay.colour import Scale, blend
 from captioner.overlay.fonts import font_for
-from captioner.overlay.map_selection import Shown, show
+from captioner.overlay.map_selection import MapSelection, select_maps
 from captioner.overlay.map_summary import summary
 from captioner.overlay.numbers import percent
 from captioner.overlay.picture import fit
@@ -98,7 +98,7 @@ def lay_out(
     caption: Caption,
     *,
     scale: Scale = "caption",
-    shown: Shown | None = None,
+    selection: MapSelection | None = None,
     columns: int = 5,
     width: float = 504.0,
 ) -> Figure:
@@ -108,14 +108,14 @@ def lay_out(
         photo: uint8 `[H, W, 3]`, the whole upright photo at any size.
         caption: The caption of this photo.
         scale: As in `contact_sheet`.
-        shown: Which maps; by default attention, the mean of all layers and heads.
+        selection: Which maps; by default attention, the mean of all layers and heads.
         columns: Tiles in a row.
         width: In points; by default 7 inches, the text of a page with two columns.
 
     Returns:
         The figure.
     """
-    shown = shown or show(caption)
+    selection = selection or select_maps(caption)
     cell = (width - (columns - 1) * _GAP) / columns
     high = min(cell * photo.shape[0] / photo.shape[1], cell * _TALLEST)
     small = fit(photo, round(cell * _DOTS), max(1, round(high * _DOTS)))
@@ -127,8 +127,8 @@ def lay_out(
     tiles = []
     for place in range(len(caption.words) + 1):
         x, y = place % columns * (cell + _GAP), top + place // columns * (high + _UNDER)
-        pixels = small if place == 0 else blend(small, caption, place - 1, scale=scale, shown=shown)
-        said = caption.text if place == 0 else summary(caption, place - 1, shown)
+        pixels = small if place == 0 else blend(small, caption, place - 1, scale=scale, selection=selection)
+        said = caption.text if place == 0 else summary(caption, place - 1, selection)
         tiles.append(Tile(x, y, small.shape[1] / _DOTS, small.shape[0] / _DOTS, pixels, said))
         if place:
             word = caption.words[place - 1]
@@ -139,11 +139,11 @@ def lay_out(
     y = top + math.ceil((len(caption.words) + 1) / columns) * (high + _UNDER) - 4
     if not caption.words:
         return Figure(width, y, caption.text, tuple(tiles), tuple(texts), None)
-    bar = Bar(0, y, _BAR, _THICK, legend.ramp(33, signed=shown.signed))
-    for share, label in legend.ticks(shown, None, scale):
+    bar = Bar(0, y, _BAR, _THICK, legend.ramp(33, signed=selection.signed))
+    for share, label in legend.ticks(selection, None, scale):
         anchor = {0.0: "start", 0.5: "middle", 1.0: "end"}[share]
         texts.append(Text(share * _BAR, y + _THICK + 8, label, _SMALL, quiet=True, anchor=anchor))
-    remarks = f"{legend.note(caption, shown)} Percentages beside words are their probabilities."
+    remarks = f"{legend.note(caption, selection)} Percentages beside words are their probabilities."
     for number, line in enumerate(_wrap(remarks, _SMALL, width - _BAR - 14)):
         texts.append(Text(_BAR + 14, y + 5 + number * _SMALL * 1.35, line, _SMALL, quiet=True))
         bottom = y + 5 + number * _SMALL * 1.35

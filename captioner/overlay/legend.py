@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from captioner.caption import Caption
 from captioner.overlay.colour import Scale, colours_of, upper_end
 from captioner.overlay.fonts import font_for
-from captioner.overlay.map_selection import Shown
+from captioner.overlay.map_selection import MapSelection
 from captioner.overlay.numbers import amount, percent
 
 
@@ -18,11 +18,11 @@ def ramp(length: int, *, signed: bool) -> NDArray[np.uint8]:
     return colours_of(np.linspace(-1 if signed else 0, 1, length, dtype=np.float32), signed=signed)
 
 
-def ticks(shown: Shown, index: int | None, scale: Scale) -> list[tuple[float, str]]:
+def ticks(selection: MapSelection, index: int | None, scale: Scale) -> list[tuple[float, str]]:
     """What is written at the scale: places from 0 (left end) to 1 (right end) and their labels.
 
     Args:
-        shown: The maps drawn.
+        selection: The maps drawn.
         index: The word drawn; None for a picture of all words.
         scale: As in `upper_end`.
 
@@ -32,25 +32,25 @@ def ticks(shown: Shown, index: int | None, scale: Scale) -> list[tuple[float, st
     if index is None and scale == "word":
         end = "the word's own most"
     else:
-        end = amount(upper_end(shown, index or 0, scale), shown.unit) if len(shown.maps) else "1"
-    if not shown.signed:
+        end = amount(upper_end(selection, index or 0, scale), selection.unit) if len(selection.maps) else "1"
+    if not selection.signed:
         return [(0.0, "0"), (1.0, end)]
     return [(0.0, f"−{end}" if end[0].isdigit() else "against"), (0.5, "0"), (1.0, end)]
 
 
-def note(caption: Caption, shown: Shown) -> str:
+def note(caption: Caption, selection: MapSelection) -> str:
     """What the colours mean, in one or a few sentences."""
-    rows, cols = shown.maps.shape[-2:]
+    rows, cols = selection.maps.shape[-2:]
     cells = f"one of {rows} by {cols} cells"
-    if shown.unit == "attention":
+    if selection.unit == "attention":
         text = f"Share of a word's attention on {cells}"
-        text += "." if shown.title == "attention" else f" ({shown.title})."
+        text += "." if selection.title == "attention" else f" ({selection.title})."
         text += f" Spread evenly, each would get {percent(1 / (rows * cols))}."
-    elif shown.unit == "nats":
-        text = f"{shown.title.capitalize()}: nats of a word's log-probability due to {cells}."
+    elif selection.unit == "nats":
+        text = f"{selection.title.capitalize()}: nats of a word's log-probability due to {cells}."
     else:
-        text = f"{shown.title.capitalize()}: relevance of {cells} for a word, without a unit."
-    if shown.signed:
+        text = f"{selection.title.capitalize()}: relevance of {cells} for a word, without a unit."
+    if selection.signed:
         text += " Orange speaks for the word, blue against it."
     top, left, bottom, right = caption.geometry.view
     high, wide = caption.geometry.size

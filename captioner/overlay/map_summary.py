@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from captioner.caption import Caption
 from captioner.image.geometry import ImageGeometry
-from captioner.overlay.map_selection import Shown
+from captioner.overlay.map_selection import MapSelection
 from captioner.overlay.numbers import amount, percent
 
 NINTHS = (
@@ -55,7 +55,7 @@ def entropy(map_: NDArray[np.float32]) -> float:
     return float(max(0.0, -(shares * np.log2(shares)).sum()))
 
 
-def summary(caption: Caption, index: int, shown: Shown) -> str:
+def summary(caption: Caption, index: int, selection: MapSelection) -> str:
     """One sentence about a word's map.
 
     For example "dog, probability 82%: attention strongest at the left (43% of it); most on one cell 6.7%".
@@ -63,9 +63,9 @@ def summary(caption: Caption, index: int, shown: Shown) -> str:
     Raises:
         UsageError: There is no such word.
     """
-    map_ = shown.of(index)
+    map_ = selection.of(index)
     word = caption.words[index]
     return (
-        f"{word.text}, probability {percent(math.exp(word.logprob))}: {shown.title} "
-        f"{where(map_, caption.geometry)}; most on one cell {amount(float(map_.max()), shown.unit)}"
+        f"{word.text}, probability {percent(math.exp(word.logprob))}: {selection.title} "
+        f"{where(map_, caption.geometry)}; most on one cell {amount(float(map_.max()), selection.unit)}"
     )

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from captioner.overlay.map_selection import Unit
+    from captioner.caption import Unit
 
 
 def percent(share: float) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from captioner.caption import Caption
 from captioner.image.regrid import regrid
-from captioner.overlay.map_selection import Shown, show
+from captioner.overlay.map_selection import MapSelection, select_maps
 
 Grid = tuple[int, int]
 
@@ -31,11 +31,13 @@ def method_data(caption: Caption) -> list[dict[str, Any]]:
 
     `layers` and `heads` say how many have maps of their own: 0 heads beside some layers are their heads' means.
     """
-    shown = {name: show(caption, name) for name in dict.fromkeys([*caption.explanations, "attention"])}
-    grids = _bounded([_grid(one.maps) for one in shown.values()], words=len(caption.words))
+    selection = {
+        name: select_maps(caption, name) for name in dict.fromkeys([*caption.explanations, "attention"])
+    }
+    grids = _bounded([_grid(one.maps) for one in selection.values()], words=len(caption.words))
     room = MOST - len(caption.words) * sum(map(_cost, grids))
     methods = []
-    for (name, one), grid in zip(shown.items(), grids, strict=True):
+    for (name, one), grid in zip(selection.items(), grids, strict=True):
         pooled = _grid(one.maps) if caption.words and grid != _grid(one.maps) else None
         maps = _on(one.maps, grid)
         layers = heads = 0
@@ -110,8 +112,8 @@ def _with_heads(
     return together.reshape(-1, *grid), layers, heads, left_out
 
 
-def _named(shown: Shown) -> dict[str, object]:
-    return {"title": shown.title[:1].upper() + shown.title[1:], "unit": shown.unit}
+def _named(selection: MapSelection) -> dict[str, object]:
+    return {"title": selection.title[:1].upper() + selection.title[1:], "unit": selection.unit}
 
 
 def _packed(maps: NDArray[np.float32]) -> dict[str, object]:

@@ -12,7 +12,7 @@ from captioner.caption import Caption
 from captioner.overlay import legend
 from captioner.overlay.colour import Scale, blend
 from captioner.overlay.fonts import Font, font_for
-from captioner.overlay.map_selection import Shown, show
+from captioner.overlay.map_selection import MapSelection, select_maps
 from captioner.overlay.map_summary import where
 from captioner.overlay.numbers import percent
 from captioner.overlay.typeset import shorten, wrap
@@ -36,7 +36,7 @@ def word_picture(
     index: int | None,
     *,
     scale: Scale = "caption",
-    shown: Shown | None = None,
+    selection: MapSelection | None = None,
     width: int = 720,
 ) -> Image.Image:
     """Draw one word of a caption. All pictures of a caption have the same size.
@@ -46,7 +46,7 @@ def word_picture(
         caption: The caption of this photo.
         index: The word; None draws the photo and the caption alone.
         scale: What the lightest colour stands for: the caption's most, or the word's own.
-        shown: Which maps; by default attention, the mean of all layers and heads.
+        selection: Which maps; by default attention, the mean of all layers and heads.
         width: In pixels.
 
     Returns:
@@ -55,13 +55,13 @@ def word_picture(
     Raises:
         UsageError: There is no such word.
     """
-    shown = shown or show(caption)
+    selection = selection or select_maps(caption)
     inner = width - 2 * _MARGIN
     small = fit(photo, width, round(width * _TALLEST))
-    tile = small if index is None else blend(small, caption, index, scale=scale, shown=shown)
+    tile = small if index is None else blend(small, caption, index, scale=scale, selection=selection)
     font = font_for(caption.text, _TEXT)
     lines = _lines([word.text for word in caption.words], font, inner)
-    remarks = legend.note(caption, shown) if caption.words else ""
+    remarks = legend.note(caption, selection) if caption.words else ""
     notes = wrap(remarks, font_for(remarks, _SMALL), inner) if caption.words else []
     leading = round(_TEXT * 1.4)
     line = _SMALL + 7
@@ -75,11 +75,11 @@ def word_picture(
         draw.text((_MARGIN, below), caption.text or "(no words)", QUIET, font)
     if index is not None:
         top = below + len(lines) * leading + 10
-        for number, facts in enumerate(_facts(caption, index, shown)):
+        for number, facts in enumerate(_facts(caption, index, selection)):
             small_font = font_for(facts, _SMALL)
             place = (_MARGIN, top + number * line)
             draw.text(place, shorten(facts, small_font, inner), QUIET, small_font)
-        _scale(picture, shown, index, scale, top + 2 * line + 6, notes)
+        _scale(picture, selection, index, scale, top + 2 * line + 6, notes)
     return picture
 
 
@@ -128,24 +128,26 @@ def _sentence(
             x += length + font.getlength(" ")
 
 
-def _facts(caption: Caption, index: int, shown: Shown) -> tuple[str, str]:
+def _facts(caption: Caption, index: int, selection: MapSelection) -> tuple[str, str]:
     word = caption.words[index]
     probability = f"probability {percent(math.exp(word.logprob))}"
     return (
         f"{probability} · attention on the photo {percent(word.visual_mass)}",
-        f"{shown.title} {where(shown.of(index), caption.geometry)}",
+        f"{selection.title} {where(selection.of(index), caption.geometry)}",
     )
 
 
-def _scale(picture: Image.Image, shown: Shown, index: int, scale: Scale, top: int, notes: list[str]) -> None:
+def _scale(
+    picture: Image.Image, selection: MapSelection, index: int, scale: Scale, top: int, notes: list[str]
+) -> None:
     length, thick = min(300, (picture.width - 2 * _MARGIN) // 2), 12
     legend.draw_scale(
         picture,
-        legend.ticks(shown, index, scale),
+        legend.ticks(selection, index, scale),
         (_MARGIN, top),
         length=length,
         thick=thick,
-        signed=shown.signed,
+        signed=selection.signed,
         size=_SMALL,
         ink=QUIET,
     )

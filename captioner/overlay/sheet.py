@@ -12,7 +12,7 @@ from captioner.caption import Caption
 from captioner.overlay import legend
 from captioner.overlay.colour import Scale, blend, upper_end
 from captioner.overlay.fonts import font_for
-from captioner.overlay.map_selection import Shown, show
+from captioner.overlay.map_selection import MapSelection, select_maps
 from captioner.overlay.numbers import amount, percent
 from captioner.overlay.picture import INK, PAPER, QUIET, fit
 from captioner.overlay.typeset import shorten, wrap
@@ -28,7 +28,7 @@ def contact_sheet(
     caption: Caption,
     *,
     scale: Scale = "caption",
-    shown: Shown | None = None,
+    selection: MapSelection | None = None,
     columns: int = 4,
     tile_width: int = 280,
 ) -> Image.Image:
@@ -41,14 +41,14 @@ def contact_sheet(
         photo: uint8 `[H, W, 3]`, the whole upright photo at any size.
         caption: The caption of this photo.
         scale: "caption": one scale for all words; "word": each word has its own, told under its tile.
-        shown: Which maps; by default attention, the mean of all layers and heads.
+        selection: Which maps; by default attention, the mean of all layers and heads.
         columns: Tiles in a row.
         tile_width: Width of a tile in pixels.
 
     Returns:
         An RGB image.
     """
-    shown = shown or show(caption)
+    selection = selection or select_maps(caption)
     columns = min(columns, len(caption.words) + 1)
     width = 2 * _MARGIN + columns * tile_width + (columns - 1) * _GAP
     height = min(max(1, round(tile_width * photo.shape[0] / photo.shape[1])), round(tile_width * _TALLEST))
@@ -57,7 +57,7 @@ def contact_sheet(
     first = _MARGIN + len(title) * round(_TEXT * 1.35) + _GAP
     step = height + 2 * _GAP + _LABEL + _SMALL + 8
     rows = math.ceil((len(caption.words) + 1) / columns)
-    remarks = legend.note(caption, shown)
+    remarks = legend.note(caption, selection)
     notes = wrap(remarks, font_for(remarks, _SMALL), width - 2 * _MARGIN)
     bottom = (len(notes) + 2) * _LEADING if caption.words else 0
     sheet = Image.new("RGB", (width, first + rows * step + bottom + _MARGIN), PAPER)
@@ -68,12 +68,12 @@ def contact_sheet(
     for place in range(len(caption.words) + 1):
         left = _MARGIN + place % columns * (tile_width + _GAP)
         top = first + place // columns * step
-        tile = small if place == 0 else blend(small, caption, place - 1, scale=scale, shown=shown)
+        tile = small if place == 0 else blend(small, caption, place - 1, scale=scale, selection=selection)
         sheet.paste(Image.fromarray(tile), (left, top))
         if place:
-            _label(draw, caption, place - 1, (left, top + height + 8), tile_width, scale, shown)
+            _label(draw, caption, place - 1, (left, top + height + 8), tile_width, scale, selection)
     if caption.words:
-        _colour_bar(sheet, shown, scale, first + rows * step, notes)
+        _colour_bar(sheet, selection, scale, first + rows * step, notes)
     return sheet
 
 
@@ -84,17 +84,17 @@ def _label(
     at: tuple[int, int],
     width: int,
     scale: Scale,
-    shown: Shown,
+    selection: MapSelection,
 ) -> None:
     word = caption.words[index]
     font = font_for(word.text, _LABEL)
     draw.text(at, shorten(word.text, font, width), INK, font)
     probability, looked = percent(math.exp(word.logprob)), percent(word.visual_mass)
     facts = f"probability {probability}"
-    if shown.unit == "attention":
+    if selection.unit == "attention":
         facts += f" · on the picture {looked}"
     if scale == "word":
-        facts += f" · lightest {amount(upper_end(shown, index, 'word'), shown.unit)}"
+        facts += f" · lightest {amount(upper_end(selection, index, 'word'), selection.unit)}"
     small = font_for(facts, _SMALL)
     if small.getlength(facts) > width:  # a narrow tile
         facts = (
@@ -103,15 +103,17 @@ def _label(
     draw.text((at[0], at[1] + _LABEL + 6), shorten(facts, small, width), QUIET, small)
 
 
-def _colour_bar(sheet: Image.Image, shown: Shown, scale: Scale, top: int, notes: list[str]) -> None:
+def _colour_bar(
+    sheet: Image.Image, selection: MapSelection, scale: Scale, top: int, notes: list[str]
+) -> None:
     length, thick = min(360, sheet.width - 2 * _MARGIN), 12
     legend.draw_scale(
         sheet,
-        legend.ticks(shown, None, scale),
+        legend.ticks(selection, None, scale),
         (_MARGIN, top),
         length=length,
         thick=thick,
-        signed=shown.signed,
+        signed=selection.signed,
         size=_SMALL,
         ink=QUIET,
     )

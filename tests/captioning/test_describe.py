@@ -10,7 +10,7 @@ from torch import Tensor
 
 from captioner.bundle import Bundle
 from captioner.caption import Caption
-from captioner.captioning.describe import describe, describe_given, show
+from captioner.captioning.describe import describe, describe_given
 from captioner.decoding import make_search
 from captioner.decoding.hypotheses import special_tokens
 from captioner.errors import UsageError
@@ -199,10 +199,12 @@ def test_methods_change_no_caption_and_leave_nothing_behind(random_model: Bundle
         assert list(a.explanations) == ["attention"]
         assert sorted(b.explanations) == sorted(METHODS)
         assert next(iter(b.explanations)) == "occlusion"
-        np.testing.assert_array_equal(a.explanations["attention"], b.explanations["attention"])
-        for maps in b.explanations.values():
-            assert maps.shape == (len(b.words), 2, 3)
-            assert maps.dtype == np.float32
+        np.testing.assert_array_equal(a.explanations["attention"].values, b.explanations["attention"].values)
+        for method in methods:
+            one = b.explanations[method.name]
+            assert one.values.shape == (len(b.words), 2, 3)
+            assert one.values.dtype == np.float32
+            assert one.unit == method.unit
     assert all(parameter.grad is None for parameter in captioner.parameters())
 
 
@@ -218,23 +220,15 @@ def test_the_map_of_a_word_is_by_the_first_method(random_model: Bundle) -> None:
     captions = [caption for caption in captions if caption.words]
     assert len(captions) > 2
     for caption in captions:
-        positive = np.maximum(caption.explanations["occlusion:3x4"], 0)
+        positive = np.maximum(caption.explanations["occlusion:3x4"].values, 0)
         sums = [float(word.map.sum()) for word in caption.words]
         assert max(sums) == pytest.approx(1)
         for k, word in enumerate(caption.words):
             np.testing.assert_allclose(word.map, positive[k] / positive.sum(axis=(1, 2)).max(), atol=1e-6)
             # What is told of the attention stays with the attention.
             np.testing.assert_allclose(
-                word.visual_mass, caption.explanations["attention"][k].sum(), atol=1e-5
+                word.visual_mass, caption.explanations["attention"].values[k].sum(), atol=1e-5
             )
-
-
-def test_what_is_shown_of_a_map() -> None:
-    maps = np.array([[[1.0, -2.0]], [[3.0, 1.0]], [[-1.0, -1.0]]], dtype=np.float32)
-    assert show(maps, "attention") is maps
-    assert show(maps, "nats").tolist() == [[[0.25, 0]], [[0.75, 0.25]], [[0, 0]]]
-    assert show(-np.abs(maps), "relevance").tolist() == [[[0, 0]], [[0, 0]], [[0, 0]]]
-    assert show(maps[:0], "nats").shape == (0, 1, 2)
 
 
 @pytest.mark.parametrize("kind", ["word", "bpe"])
@@ -303,7 +297,7 @@ def test_an_empty_caption_is_explained_by_no_map(random_model: Bundle) -> None:
         search=make_search(1, max_length=1),
         methods=make_methods("all", random_model.captioner),
     )
-    assert {name: maps.shape for name, maps in caption.explanations.items()} == dict.fromkeys(
+    assert {name: one.values.shape for name, one in caption.explanations.items()} == dict.fromkeys(
         METHODS, (0, 2, 3)
     )
 
@@ -333,7 +327,7 @@ def test_a_given_caption_is_explained_as_one_that_was_found(random_model: Bundle
             [word.logprob for word in a.words], [word.logprob for word in b.words], atol=1e-4
         )
         for name in a.explanations:
-            np.testing.assert_allclose(a.explanations[name], b.explanations[name], atol=1e-4)
+            np.testing.assert_allclose(a.explanations[name].values, b.explanations[name].values, atol=1e-4)
 
 
 @pytest.mark.parametrize(

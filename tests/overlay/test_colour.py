@@ -19,7 +19,7 @@ from captioner.overlay.colour import (
     colours_of,
     upper_end,
 )
-from captioner.overlay.map_selection import Shown, show
+from captioner.overlay.map_selection import MapSelection, select_maps
 
 MakeCaption = Callable[..., Caption]
 
@@ -58,10 +58,10 @@ def test_more_is_lighter_in_even_steps_for_every_eye(kind: str) -> None:
 def test_the_lightest_colour_is_of_the_caption_or_of_the_word(make_caption: MakeCaption) -> None:
     caption = make_caption()
     peaks = [float(word.map.max()) for word in caption.words]
-    assert upper_end(show(caption), 1, "word") == peaks[1]
-    assert upper_end(show(caption), 1, "caption") == max(peaks)
+    assert upper_end(select_maps(caption), 1, "word") == peaks[1]
+    assert upper_end(select_maps(caption), 1, "caption") == max(peaks)
     empty = make_caption(maps=np.zeros((3, 1, 1, 4, 5), np.float32))
-    assert upper_end(show(empty), 0, "word") > 0
+    assert upper_end(select_maps(empty), 0, "word") > 0
 
 
 def test_blend_is_photo_and_colour_of_the_map(make_caption: MakeCaption) -> None:
@@ -121,8 +121,8 @@ def test_levels_become_colours() -> None:
 
 def test_a_signed_map_shows_both_sides_on_one_scale(make_caption: MakeCaption) -> None:
     caption = make_caption("dog", size=(40, 40), grid=(2, 2))
-    against = Shown(np.array([[[-0.5, 0], [0, 0.25]]], np.float32), "occlusion", "nats")
-    mixed = blend(np.zeros((40, 40, 3), np.uint8), caption, 0, shown=against)
+    against = MapSelection(np.array([[[-0.5, 0], [0, 0.25]]], np.float32), "occlusion", "nats")
+    mixed = blend(np.zeros((40, 40, 3), np.uint8), caption, 0, selection=against)
     np.testing.assert_array_equal(mixed[0, 0], np.rint(AGAINST[255] * OPACITY))
     np.testing.assert_array_equal(mixed[-1, -1], np.rint(FOR[128] * OPACITY))
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captioner.caption import Alternative, Caption, Word
+from captioner.caption import Alternative, Caption, Explanation, Word
 from captioner.image.geometry import Box
 from captioner.overlay.entries import PageEntry, entry_data, jpeg_uri
 from captioner.overlay.page_maps import merge_choices
@@ -45,7 +45,13 @@ def test_methods_come_in_the_order_asked_for_and_attention_always(make_caption: 
     rng = np.random.default_rng(0)
     signed = rng.normal(size=(3, 2, 6)).astype(np.float32)
     relevance = rng.random((3, 7, 7)).astype(np.float32)
-    caption = replace(caption, explanations={"occlusion:2x6": signed, "grad_cam": relevance})
+    caption = replace(
+        caption,
+        explanations={
+            "occlusion:2x6": Explanation(signed, "nats"),
+            "grad_cam": Explanation(relevance, "relevance"),
+        },
+    )
     first, second, third = methods(PageEntry(PHOTO, caption, "x"))
     assert [first["title"], second["title"], third["title"]] == ["Occlusion, 2x6", "Grad cam", "Attention"]
     assert [first["unit"], second["unit"], third["unit"]] == ["nats", "relevance", "attention"]
@@ -81,7 +87,10 @@ def test_grids_too_fine_become_coarser_with_their_mass_kept(make_caption: MakeCa
     caption = make_caption("a dog runs", grid=(120, 180))
     fine = rng.normal(size=(3, 180, 120)).astype(np.float32)
     coarse = rng.random((3, 7, 7)).astype(np.float32)
-    caption = replace(caption, explanations={"occlusion": fine, "grad_cam": coarse})
+    caption = replace(
+        caption,
+        explanations={"occlusion": Explanation(fine, "nats"), "grad_cam": Explanation(coarse, "relevance")},
+    )
     first, second, attention = methods(PageEntry(PHOTO, caption, "x"))
     assert (second["grid"], second["pooled"]) == ([7, 7], None)
     for data, own in ((first, fine), (attention, caption.maps.mean(axis=(1, 2)))):

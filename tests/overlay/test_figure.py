@@ -17,7 +17,7 @@ from PIL import Image
 from captioner.caption import Caption
 from captioner.errors import UsageError
 from captioner.overlay.figure import lay_out
-from captioner.overlay.map_selection import Shown
+from captioner.overlay.map_selection import MapSelection
 from captioner.overlay.pdf import check_pdf, write_pdf
 from captioner.overlay.svg import write_svg
 
@@ -65,8 +65,10 @@ def test_svg_is_text_and_photos_and_nothing_else_whatever_the_words(
 
 
 def test_pdf_has_the_text_and_shows_the_tiles(make_caption: MakeCaption, tmp_path: Path) -> None:
-    shown = Shown(np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32), "occlusion", "nats")
-    figure = lay_out(PHOTO, make_caption("a собака runs"), shown=shown)
+    shown = MapSelection(
+        np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32), "occlusion", "nats"
+    )
+    figure = lay_out(PHOTO, make_caption("a собака runs"), selection=shown)
     write_pdf(tmp_path / "a.pdf", figure)
     page = pypdfium2.PdfDocument(tmp_path / "a.pdf")[0]
     assert page.get_size() == pytest.approx((figure.width, figure.height), abs=0.1)

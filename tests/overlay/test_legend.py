@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from captioner.caption import Caption
+from captioner.caption import Caption, Unit
 from captioner.overlay.colour import AGAINST, COLOURS, FOR
 from captioner.overlay.legend import note, ramp, ticks
-from captioner.overlay.map_selection import Shown, Unit, show
+from captioner.overlay.map_selection import MapSelection, select_maps
 
 MakeCaption = Callable[..., Caption]
 
@@ -29,7 +29,7 @@ def test_the_scale_goes_from_its_least_to_its_most() -> None:
     ],
 )
 def test_its_ends_are_written(unit: Unit, low: float, expected: list[str]) -> None:
-    shown = Shown(np.array([[[low, 0.12]], [[0.06, 0]]], np.float32), "grad cam", unit)
+    shown = MapSelection(np.array([[[low, 0.12]], [[0.06, 0]]], np.float32), "grad cam", unit)
     assert [text for _, text in ticks(shown, 0, "caption")] == expected
     assert ticks(shown, 1, "word")[-1][1].startswith(("6.0%", "0.06"))
     assert ticks(shown, None, "word")[-1] == (1.0, "the word's own most")
@@ -37,17 +37,17 @@ def test_its_ends_are_written(unit: Unit, low: float, expected: list[str]) -> No
 
 def test_the_note_says_what_a_colour_means(make_caption: MakeCaption) -> None:
     caption = make_caption(view=(0, 10, 60, 70))
-    assert note(caption, show(caption)) == (
+    assert note(caption, select_maps(caption)) == (
         "Share of a word's attention on one of 4 by 5 cells. Spread evenly, each would get 5.0%. "
         "Hatched parts were cropped away and not seen."
     )
-    assert "(attention, layer 2)." in note(caption, show(caption, layer=2))
-    signed = Shown(np.array([[[-1, 1]]], np.float32), "occlusion", "nats")
+    assert "(attention, layer 2)." in note(caption, select_maps(caption, layer=2))
+    signed = MapSelection(np.array([[[-1, 1]]], np.float32), "occlusion", "nats")
     assert note(make_caption("dog"), signed) == (
         "Occlusion: nats of a word's log-probability due to one of 1 by 2 cells. "
         "Orange speaks for the word, blue against it."
     )
-    relevance = Shown(np.array([[[0, 1]]], np.float32), "grad cam", "relevance")
+    relevance = MapSelection(np.array([[[0, 1]]], np.float32), "grad cam", "relevance")
     assert (
         note(make_caption("dog"), relevance)
         == "Grad cam: relevance of one of 1 by 2 cells for a word, without a unit."

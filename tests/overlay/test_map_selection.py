@@ -6,77 +6,72 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from captioner.caption import Caption
+from captioner.caption import Caption, Explanation, Unit
 from captioner.errors import UsageError
-from captioner.overlay.map_selection import show, title_of, unit_of
+from captioner.overlay.map_selection import select_maps, title_of
 
 MakeCaption = Callable[..., Caption]
 
 
-def explained(caption: Caption, *names: str) -> Caption:
+def explained(caption: Caption, **units: Unit) -> Caption:
     rng = np.random.default_rng(0)
-    return replace(caption, explanations={n: rng.normal(size=(3, 2, 2)).astype(np.float32) for n in names})
+    maps = {name: rng.normal(size=(3, 2, 2)).astype(np.float32) for name in units}
+    return replace(caption, explanations={name: Explanation(maps[name], units[name]) for name in units})
 
 
-def test_without_explanations_each_word_shows_its_own_map(make_caption: MakeCaption) -> None:
+def test_without_explanations_attention_is_selected(make_caption: MakeCaption) -> None:
     caption = make_caption()
-    shown = show(caption)
-    np.testing.assert_array_equal(shown.maps, [word.map for word in caption.words])
-    assert (shown.title, shown.unit, shown.signed) == ("attention", "attention", False)
+    selection = select_maps(caption)
+    np.testing.assert_array_equal(selection.maps, [word.map for word in caption.words])
+    assert (selection.title, selection.unit, selection.signed) == ("attention", "attention", False)
 
 
-def test_the_first_explanation_is_shown_and_attention_stays_there(make_caption: MakeCaption) -> None:
-    caption = explained(make_caption(), "occlusion:2x2", "attention:max")
-    assert show(caption).title == "occlusion, 2x2"
-    assert show(caption).signed
-    np.testing.assert_array_equal(show(caption).maps, caption.explanations["occlusion:2x2"])
-    np.testing.assert_allclose(show(caption, "attention").maps, caption.maps.mean(axis=(1, 2)), rtol=1e-6)
+@pytest.mark.parametrize("unit", ["attention", "nats", "relevance"])
+def test_the_unit_is_the_explanation_s_whatever_the_method_is_called(
+    make_caption: MakeCaption, unit: Unit
+) -> None:
+    for name in ("occlusion", "attention_of_my_own", "shap"):
+        assert select_maps(explained(make_caption(), **{name: unit})).unit == unit
+
+
+def test_the_first_explanation_is_selected_and_attention_can_be(make_caption: MakeCaption) -> None:
+    caption = explained(make_caption(), **{"occlusion:2x2": "nats", "attention:max": "attention"})
+    selection = select_maps(caption)
+    assert (selection.title, selection.unit, selection.signed) == ("occlusion, 2x2", "nats", True)
+    np.testing.assert_array_equal(selection.maps, caption.explanations["occlusion:2x2"].values)
+    attention = select_maps(caption, "attention")
+    assert (attention.title, attention.unit) == ("attention", "attention")
+    np.testing.assert_allclose(attention.maps, caption.maps.mean(axis=(1, 2)), rtol=1e-6)
 
 
 def test_layers_and_heads_are_those_of_the_decoder(make_caption: MakeCaption) -> None:
-    caption = explained(make_caption(layers=2, heads=3), "occlusion")
-    for layer, head, maps in (
-        (2, 3, caption.maps[:, 1, 2]),
-        (1, None, caption.maps[:, 0].mean(axis=1)),
-        (None, 2, caption.maps[:, :, 1].mean(axis=1)),
+    caption = explained(make_caption(layers=2, heads=3), occlusion="nats")
+    for layer, head, maps, title in (
+        (2, 3, caption.maps[:, 1, 2], "attention, layer 2, head 3"),
+        (1, None, caption.maps[:, 0].mean(axis=1), "attention, layer 1"),
+        (None, 2, caption.maps[:, :, 1].mean(axis=1), "attention, head 2"),
     ):
-        np.testing.assert_allclose(show(caption, layer=layer, head=head).maps, maps, rtol=1e-6)
-    assert show(caption, layer=2, head=3).title == "attention, layer 2, head 3"
+        selection = select_maps(caption, layer=layer, head=head)
+        np.testing.assert_allclose(selection.maps, maps, rtol=1e-6)
+        assert (selection.title, selection.unit) == (title, "attention")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"layer": 3}, "there is no layer 3: the decoder has 2 layers of 3 heads, counted from 1"),
-        ({"layer": 0}, "there is no layer 0"),
-        ({"head": 4}, "there is no head 4"),
-        (
-            {"method": "rollout"},
-            "there is no map by rollout: this caption has attention, occlusion; ask for others",
-        ),
-        ({"method": "occlusion", "layer": 1}, "the maps of occlusion have no layers and heads"),
+        ({"layer": 3}, "layer=3.* 1 to 2"),
+        ({"head": 4}, "head=4.* 1 to 3"),
+        ({"method": "rollout"}, "method=rollout .*attention, occlusion"),
+        ({"method": "occlusion", "layer": 1}, "method=occlusion .*layer or head"),
     ],
 )
-def test_what_is_not_there_is_refused(
+def test_a_selection_the_caption_lacks_is_refused(
     make_caption: MakeCaption, arguments: dict[str, object], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        show(explained(make_caption(), "occlusion"), **arguments)  # type: ignore[arg-type]
+        select_maps(explained(make_caption(), occlusion="nats"), **arguments)  # type: ignore[arg-type]
 
 
-def test_names_and_units() -> None:
+def test_titles() -> None:
     assert title_of("attention:layer2.head5") == "attention, layer 2, head 5"
     assert title_of("integrated_gradients:32") == "integrated gradients, 32"
-    assert [unit_of(name) for name in ("rollout", "occlusion:7x7", "grad_cam")] == [
-        "attention",
-        "nats",
-        "relevance",
-    ]
-
-
-def test_units_are_those_that_the_methods_say() -> None:
-    from captioner.explain.methods import METHODS
-
-    assert {name: make().unit for name, (make, _) in METHODS.items()} == {
-        name: unit_of(name) for name in METHODS
-    }

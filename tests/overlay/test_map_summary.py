@@ -7,7 +7,7 @@ import pytest
 
 from captioner.caption import Caption
 from captioner.image.geometry import ImageGeometry
-from captioner.overlay.map_selection import show
+from captioner.overlay.map_selection import select_maps
 from captioner.overlay.map_summary import NINTHS, entropy, ninths, summary, where
 from captioner.overlay.numbers import percent
 
@@ -54,6 +54,6 @@ def test_a_word_is_summed_up(make_caption: MakeCaption) -> None:
     maps[0, 0, 0, 0, 0] = 0.34
     caption = make_caption("dog", size=(90, 60), maps=maps)
     probability = percent(float(np.exp(caption.words[0].logprob)))
-    assert summary(caption, 0, show(caption)) == (
+    assert summary(caption, 0, select_maps(caption)) == (
         f"dog, probability {probability}: attention strongest at the upper left (68% of it); most on one cell 34%"
     )

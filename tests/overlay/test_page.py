@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from captioner.caption import Alternative, Caption
+from captioner.caption import Alternative, Caption, Explanation
 from captioner.errors import UsageError
 from captioner.overlay.entries import PageEntry
 from captioner.overlay.page import SCRIPTS, asset, script_json, write_page
@@ -133,7 +133,10 @@ def test_a_page_of_one_photo_has_little_beside_it(
         caption,
         words=tuple(replace(word, alternatives=also) for word in caption.words),
         others=tuple(Alternative(text, -i) for i in range(4)),
-        explanations={name: one - one.mean() * (name == "occlusion") for name in (*METHODS, "attention:max")},
+        explanations={
+            name: Explanation(one - one.mean() * (name == "occlusion"), "nats")
+            for name in (*METHODS, "attention:max")
+        },
     )
     write_page(tmp_path / "page.html", [PageEntry(PHOTO, caption, "x", (text,) * 5)], title="x")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from captioner.caption import Caption
 from captioner.errors import UsageError
 from captioner.overlay.colour import blend
 from captioner.overlay.legend import ramp
-from captioner.overlay.map_selection import Shown
+from captioner.overlay.map_selection import MapSelection
 from captioner.overlay.picture import ACCENT, fit, word_picture
 
 MakeCaption = Callable[..., Caption]
@@ -34,8 +34,10 @@ def test_all_pictures_of_a_caption_have_one_size(make_caption: MakeCaption) -> N
 
 
 def test_negative_numbers_are_drawn_and_the_scale_has_both_sides(make_caption: MakeCaption) -> None:
-    shown = Shown(np.random.default_rng(0).normal(size=(3, 2, 2)).astype(np.float32), "occlusion", "nats")
-    picture = np.asarray(word_picture(PHOTO, make_caption(), 0, shown=shown, width=400))
+    shown = MapSelection(
+        np.random.default_rng(0).normal(size=(3, 2, 2)).astype(np.float32), "occlusion", "nats"
+    )
+    picture = np.asarray(word_picture(PHOTO, make_caption(), 0, selection=shown, width=400))
     assert any(np.array_equal(row[20:200], ramp(180, signed=True)) for row in picture[300:])
 
 

@@ -22,7 +22,7 @@ from captioner.image.geometry import ImageGeometry
 from captioner.image.transforms import Fit, ImageTransform
 from captioner.overlay.colour import COLOURS, OPACITY, UNSEEN, UNSEEN_LINE, upper_end
 from captioner.overlay.entries import PageEntry
-from captioner.overlay.map_selection import show
+from captioner.overlay.map_selection import select_maps
 from captioner.overlay.map_summary import entropy
 from captioner.overlay.numbers import percent, two_digits
 from tests.overlay.browser import Browser
@@ -66,7 +66,7 @@ def test_the_canvas_equals_the_geometry(
     image = browser.canvas().astype(int)
     size = image.shape[:2]
     expected = coloured(
-        caption.words[2].map, caption.geometry, upper_end(show(caption), 0, "caption"), size, how
+        caption.words[2].map, caption.geometry, upper_end(select_maps(caption), 0, "caption"), size, how
     )
     seen = caption.geometry.to_original(np.ones((1, 1), np.float32), size=size, resample="nearest") > 0
     # Maps travel as bytes, and the browser stores colours multiplied by their opacity.
@@ -188,11 +188,17 @@ def test_the_scale_is_told_in_numbers(browser: Browser, make_caption: MakeCaptio
     browser.open(PageEntry(PHOTO, caption, "x"))
     browser.words()[weak].click()
     shared = browser.canvas()
-    assert browser.texts(".bar .ends span")[:2] == ["0", percent(upper_end(show(caption), weak, "caption"))]
+    assert browser.texts(".bar .ends span")[:2] == [
+        "0",
+        percent(upper_end(select_maps(caption), weak, "caption")),
+    ]
     assert "The lightest colour is the caption’s most." in browser.text(".bar")
     assert "4 × 5 cells. The mark is an even spread, 5.0%." in browser.text(".bar")
     browser.set("word", True)
-    assert browser.texts(".bar .ends span")[:2] == ["0", percent(upper_end(show(caption), weak, "word"))]
+    assert browser.texts(".bar .ends span")[:2] == [
+        "0",
+        percent(upper_end(select_maps(caption), weak, "word")),
+    ]
     assert "The lightest colour is this word’s most." in browser.text(".bar")
     assert browser.canvas()[..., :3].max() > shared[..., :3].max()
     browser.set("Opacity", 0.2)

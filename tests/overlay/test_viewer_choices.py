@@ -16,10 +16,10 @@ from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from captioner.caption import Alternative, Caption
+from captioner.caption import Alternative, Caption, Explanation
 from captioner.overlay.colour import colours_of, upper_end
 from captioner.overlay.entries import PageEntry
-from captioner.overlay.map_selection import show
+from captioner.overlay.map_selection import select_maps
 from captioner.overlay.map_summary import entropy, where
 from captioner.overlay.numbers import two_digits
 from tests.overlay.browser import Browser
@@ -44,8 +44,8 @@ def explained(make_caption: MakeCaption) -> Caption:
         caption,
         words=words,
         explanations={
-            "attention": np.stack([word.map for word in words]),
-            "occlusion": rng.normal(size=(3, 3, 6)).astype(np.float32),
+            "attention": Explanation(np.stack([word.map for word in words]), "attention"),
+            "occlusion": Explanation(rng.normal(size=(3, 3, 6)).astype(np.float32), "nats"),
         },
         others=(Alternative("a cat <b>runs</b>", -0.75), Alternative("", -2.0)),
     )  # fmt: skip
@@ -53,7 +53,7 @@ def explained(make_caption: MakeCaption) -> Caption:
 
 def colours(caption: Caption, word: int, method: str, size: tuple[int, int]) -> NDArray[np.int64]:
     """What the viewer must show of a word, by the package's own geometry and colours."""
-    shown = show(caption, method)
+    shown = select_maps(caption, method)
     levels = caption.geometry.to_original(shown.of(word), size=size) / upper_end(shown, word, "caption")
     return colours_of(levels, signed=shown.signed).astype(int)
 
@@ -71,11 +71,11 @@ def test_a_method_is_chosen_and_negative_numbers_have_their_own_colours(
             method == "occlusion"
         )
     browser.set("Method", "occlusion")
-    end = two_digits(upper_end(show(explained, "occlusion"), 1, "caption"))
+    end = two_digits(upper_end(select_maps(explained, "occlusion"), 1, "caption"))
     assert browser.texts(".bar .ends span") == [f"−{end} nats", "0", f"{end} nats"]
     assert "nats of the word’s log-probability due to one of 3 × 6 cells" in browser.text(".bar")
     assert "Orange speaks for the word, blue against it." in browser.text(".bar")
-    told = where(explained.explanations["occlusion"][1], explained.geometry)
+    told = where(explained.explanations["occlusion"].values[1], explained.geometry)
     assert f"Occlusion: {told}" in browser.text(".readout")
 
 

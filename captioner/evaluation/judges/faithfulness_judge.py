@@ -64,11 +64,11 @@ class FaithfulnessJudge:
         nouns = self._nouns(case)
         if not nouns:
             return Finding({"nouns": []})
-        maps = {"attention": case.caption.maps.mean(axis=(1, 2)), **case.caption.explanations}
+        explanations = {"attention": case.caption.explanation("attention"), **case.caption.explanations}
         words = [
             Orders(
                 (spans[start].start, spans[end - 1].end),
-                {method: of_words[start:end].mean(axis=0) for method, of_words in maps.items()},
+                {method: one.values[start:end].mean(axis=0) for method, one in explanations.items()},
             )
             for start, end in nouns
         ]

@@ -115,7 +115,7 @@ def mention_of(named: Named, photo: AnnotatedPhoto, caption: Caption, *, image: 
     span = slice(named.start, named.end)
     heads = caption.maps[span].mean(axis=0)
     maps = {"attention": heads.mean(axis=(0, 1))}
-    maps |= {method: all_maps[span].mean(axis=0) for method, all_maps in caption.explanations.items()}
+    maps |= {method: one.values[span].mean(axis=0) for method, one in caption.explanations.items()}
     grid: Grid = (heads.shape[-2], heads.shape[-1])
     grids = {grid, *((own.shape[0], own.shape[1]) for own in maps.values())}
     targets: dict[Grid, tuple[Target, Target]] = {}

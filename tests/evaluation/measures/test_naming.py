@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from captioner.caption import Caption, Word
+from captioner.caption import Caption, Explanation, Word
 from captioner.data.annotations.annotated_photo import AnnotatedObject, AnnotatedPhoto
 from captioner.data.scenes import Scenes
 from captioner.evaluation.measures.naming import (
@@ -66,7 +66,9 @@ def test_a_name_of_two_words_has_the_mean_of_their_maps() -> None:
         for text, own in zip(("a", "hot", "dog"), heads, strict=True)
     )
     other = rng.random((3, 5, 5), dtype=np.float32)
-    caption = Caption("a hot dog", words, 0.0, 0.0, heads, geometry, {"occlusion": other})
+    caption = Caption(
+        "a hot dog", words, 0.0, 0.0, heads, geometry, {"occlusion": Explanation(other, "nats")}
+    )
     photo = AnnotatedPhoto((40, 40), (thing("hot dog", box=(0.0, 0.0, 20.0, 20.0)),))
     (named,) = name_coco(["a", "hot", "dog"], photo)
     mention = mention_of(named, photo, caption, image="x")
