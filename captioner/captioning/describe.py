@@ -60,7 +60,8 @@ def describe(
     """
     special = special_tokens(tokenizer)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
-        memory = captioner.encode(images)
+        encoded = captioner.encoder(images)
+        memory = captioner.encode(encoded)
         joined = EnsembleSearch(search, others, average=average) if others else search
         found = joined(captioner.decoder, memory.features, special)
     if bf16:
@@ -68,7 +69,9 @@ def describe(
         others = [(decoder, features.float()) for decoder, features in others]
     tokens = _winners(found.tokens, special)
     forced = teacher_force(captioner, memory, tokens, special, others=others, average=average)
-    batch = CaptionedBatch(captioner, images, memory, tokens[:, 0], special, forced)
+    batch = CaptionedBatch(
+        captioner, images, memory, tokens[:, 0], special, forced, encoded=None if bf16 else encoded
+    )
     captions = _explained(batch, found.scores[:, 0], tokenizer, geometries, methods)
     further = zip(found.tokens[:, 1:].tolist(), found.scores[:, 1:].tolist(), strict=True)
     return [
@@ -100,9 +103,10 @@ def describe_given(
     tokens = torch.tensor(
         [[row + [special.pad] * (longest - len(row))] for row in rows], device=images.device
     )
-    memory = captioner.encode(images)
+    encoded = captioner.encoder(images)
+    memory = captioner.encode(encoded)
     forced = teacher_force(captioner, memory, tokens, special)
-    batch = CaptionedBatch(captioner, images, memory, tokens[:, 0], special, forced)
+    batch = CaptionedBatch(captioner, images, memory, tokens[:, 0], special, forced, encoded=encoded)
     return _explained(batch, forced.token_logprobs[:, 0].sum(dim=-1), tokenizer, geometries, methods)
 
 

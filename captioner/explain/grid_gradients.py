@@ -45,11 +45,11 @@ class GradCam:
     def __call__(self, batch: CaptionedBatch) -> Tensor:
         """Maps `[B, L, rows, cols]`, nowhere negative; without a unit, comparable within a caption."""
         with full_precision(batch.images.device, gradients=True):
-            tokens = _encode(batch, batch.images)
+            tokens = batch.image_tokens
             first = tokens.num_prefix
             maps = []
             for b in range(len(batch.images)):
-                features = tokens.features[b : b + 1].requires_grad_()  # [1, N, D]
+                features = tokens.features[b : b + 1].detach().requires_grad_()  # [1, N, D]
                 (gradient,) = token_gradients(_logprobs(batch, b, tokens, features), [features])
                 channels = gradient[:, 0, first:].mean(dim=1)  # [W, D]
                 maps.append((channels @ features[0].detach().T).clamp(min=0))
@@ -92,8 +92,9 @@ class IntegratedGradients:
         """Contributions `[B, L, N]` in nats of all image tokens, prefix tokens included."""
         places, shares = np.polynomial.legendre.leggauss(self.steps)
         with full_precision(batch.images.device, gradients=True):
-            tokens = _encode(batch, batch.images)
-            blank = _encode(batch, torch.zeros_like(batch.images[:1])).features  # [1, N, D]
+            tokens = batch.image_tokens
+            with torch.no_grad():
+                blank = batch.captioner.encoder(torch.zeros_like(batch.images[:1])).features  # [1, N, D]
             at = torch.as_tensor((places + 1) / 2, dtype=blank.dtype, device=blank.device)[:, None, None]
             share = torch.as_tensor(shares / 2, dtype=blank.dtype, device=blank.device)
             found = []
@@ -109,13 +110,6 @@ class IntegratedGradients:
                     words.append((mean * difference).sum(dim=-1))
                 found.append(torch.stack(words))
             return torch.stack(found)
-
-
-def _encode(batch: CaptionedBatch, images: Tensor) -> ImageTokens:
-    """What the encoder gives, cut off from it."""
-    with torch.no_grad():
-        # An encoding made in inference mode could not be differentiated.
-        return batch.captioner.encoder(images.clone())  # type: ignore[no-any-return]
 
 
 def _logprobs(batch: CaptionedBatch, b: int, tokens: ImageTokens, features: Tensor) -> Tensor:

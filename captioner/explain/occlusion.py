@@ -17,7 +17,7 @@ from captioner.caption import Unit
 from captioner.errors import UsageError
 from captioner.explain.teacher_forcing import CaptionedBatch, full_precision, token_logprobs
 from captioner.image.geometry import Box, cell_edges
-from captioner.models.captioner import Captioner
+from captioner.models.captioner import Captioner, Memory
 
 AT_ONCE = 16
 """Covered images encoded together: more take memory and no less time."""
@@ -63,15 +63,22 @@ class Occlusion:
         grid = self.grid or _coarse(batch.memory.grid)
         H, W = batch.images.shape[-2:]
         covers = patches(grid, (H, W), batch.memory.cells).to(batch.images.device)  # [P, H, W]
+        encode = batch.captioner.encode
         with full_precision(batch.images.device):
             images = batch.images.clone()
-            before = self._logprobs(batch, images, batch.tokens)
+            before = _logprobs(batch, batch.full_memory, batch.tokens)
             maps = []
             for image, tokens, of_caption in zip(images, batch.tokens, before, strict=True):
                 after = torch.cat(
                     [
-                        self._logprobs(
-                            batch, image.masked_fill(some[:, None], 0.0), tokens.expand(len(some), -1)
+                        _logprobs(
+                            batch,
+                            encode(
+                                image.masked_fill(some[:, None], 0.0).contiguous(
+                                    memory_format=torch.channels_last
+                                )
+                            ),
+                            tokens.expand(len(some), -1),
                         )
                         for some in torch.split(covers, AT_ONCE)
                     ]
@@ -79,10 +86,10 @@ class Occlusion:
                 maps.append((of_caption - after).T.unflatten(1, grid))  # [P, L] -> [L, rows, cols]
             return torch.stack(maps)
 
-    def _logprobs(self, batch: CaptionedBatch, images: Tensor, tokens: Tensor) -> Tensor:
-        """Log-probabilities `[B, L]` of one caption `[B, L]` for each image."""
-        memory = batch.captioner.encode(images.contiguous(memory_format=torch.channels_last))
-        return token_logprobs(batch.captioner, memory.features, tokens[:, None], batch.special)[:, 0]
+
+def _logprobs(batch: CaptionedBatch, memory: Memory, tokens: Tensor) -> Tensor:
+    """Log-probabilities `[B, L]` of one caption `[B, L]` for each encoded image."""
+    return token_logprobs(batch.captioner, memory.features, tokens[:, None], batch.special)[:, 0]
 
 
 def patches(grid: tuple[int, int], size: tuple[int, int], cells: Box | None) -> Tensor:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from captioner.decoding import SpecialTokens, averaged_logprobs
 from captioner.models.captioner import Captioner, Memory
 from captioner.models.decoders.lstm import LstmDecoder
 from captioner.models.decoders.transformer import TransformerDecoder
+from captioner.models.image_tokens import ImageTokens
 
 Others = Sequence[tuple[TransformerDecoder | LstmDecoder, Tensor]]
 """The further models of an ensemble: their decoders, each with its own memory `[B, N, D]` of the images."""
@@ -40,17 +42,19 @@ class TeacherForced:
     logits: Tensor
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class CaptionedBatch:
-    """Images with the captions chosen for them: what a method explains.
+    """Images with one caption each, as explanation methods take them.
 
     Attributes:
         captioner: In evaluation mode.
         images: float `[B, 3, rows, cols]`, normalised.
         memory: The encoded images.
-        tokens: int64 `[B, L]`: the words, then EOS, then padding; without BOS.
-        special: The ids that are no words.
-        forced: The teacher-forced pass over `tokens` (`K` = 1).
+        tokens: int64 `[B, L]`: token ids, then EOS, then padding; without BOS.
+        special: Ids of the special tokens.
+        forced: Teacher-forced pass over `tokens` (`K` = 1).
+        encoded: The encoder's output for `images`, from which `memory` was computed; None where it was not kept or not
+            computed in full precision.
     """
 
     captioner: Captioner
@@ -59,11 +63,25 @@ class CaptionedBatch:
     tokens: Tensor
     special: SpecialTokens
     forced: TeacherForced
+    encoded: ImageTokens | None = None
 
-    @property
-    def num_tokens(self) -> int:
-        """`L`."""
-        return self.tokens.shape[1]
+    @cached_property
+    def image_tokens(self) -> ImageTokens:
+        """The encoder's output for `images` in full precision, without a gradient; computed once where not given."""
+        with full_precision(self.images.device):
+            if self.encoded is None:
+                tokens: ImageTokens = self.captioner.encoder(self.images.clone())
+                return tokens
+            # Tensors of inference mode cannot take part in autograd; a copy made outside it can.
+            return replace(self.encoded, features=self.encoded.features.detach().clone())
+
+    @cached_property
+    def full_memory(self) -> Memory:
+        """The encoded images in full precision, without a gradient."""
+        if self.encoded is not None:
+            return self.memory
+        with full_precision(self.images.device):
+            return self.captioner.encode(self.image_tokens)
 
 
 @torch.no_grad()

@@ -59,7 +59,7 @@ def by_loops(batch: CaptionedBatch, b: int, word: int, *, readable: bool) -> Mat
     r_ii = r_ii[-N:]
     for a in map(average, in_bridge):
         r_ii = r_ii + a @ r_ii
-    L = batch.num_tokens
+    L = batch.tokens.shape[1]
     r_ss, r_si = np.eye(L), np.zeros((L, first))
     reads = [("read", average(a)) for a in own]
     looks = [("look", average(c)) for c in cross]

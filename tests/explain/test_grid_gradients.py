@@ -33,7 +33,7 @@ def test_grad_cam_is_what_its_definition_says(captioner: Captioner) -> None:
     rows, cols = batch.memory.grid
     for b in range(3):
         features = features_of(batch)[b].requires_grad_()
-        for word in range(batch.num_tokens):
+        for word in range(batch.tokens.shape[1]):
             total = logprobs(batch, b, features)
             gradient = torch.autograd.grad(total[word], features)[0] if total[word] != 0 else 0 * features
             on_grid = features.detach()[-rows * cols :].view(rows, cols, -1)
