@@ -1,14 +1,14 @@
-"""How much faster is an epoch from stored features than from photos? Both with the same frozen encoder and decoder.
+"""Processor time of an epoch from stored features and from photos, with the same frozen encoder and decoder.
 
     python scripts/bench_cache.py data=flickr8k data.root=DIR encoder.weights=FILE [--photos 256] [setting=value ...]
 
-Settings are those of `captioner.train`, its recipe included: with image.augment each photo is varied, decoded and
-encoded anew in every epoch, and the cache holds several views. Epochs from photos and from features take turns, in one
-process and thread, in the number format that training would take, and are told in processor time, as are their parts,
-so that a busy machine disturbs little.
+Settings are those of `captioner.train`, including the recipe: with image.augment each photo is augmented, decoded and
+encoded again in every epoch, and the cache holds several views. Epochs from photos and from features alternate in one
+process and thread, in the precision that training would choose. All figures are processor time, which other load on the
+machine affects little.
 
-The decoder learns all the same, so the fewer captions a photo has in an epoch (data.captions_per_image=1), the more is
-saved.
+The decoder's part is the same in both, so the saving is larger with fewer captions per photo and epoch
+(data.captions_per_image=1).
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ from captioner.training.initial_model import new_model
 from captioner.training.precision import choose_precision
 
 
-class First:
-    """The first photos of a dataset."""
+class Head:
+    """The first photos of a data set."""
 
     def __init__(self, dataset: Any, count: int) -> None:
         self.dataset = dataset
@@ -67,9 +67,14 @@ class First:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--photos", type=int, default=256)
-    parser.add_argument("--epochs", type=int, default=2, help="of each kind")
+    parser.add_argument("--epochs", type=int, default=2, help="epochs from each source")
     parser.add_argument("--views", type=int, default=2)
-    parser.add_argument("--kept", action="append", choices=["fp16", "int8"], help="by default both")
+    parser.add_argument(
+        "--kept",
+        action="append",
+        choices=["fp16", "int8"],
+        help="number format of the features; default: both",
+    )
     parser.add_argument("settings", nargs="*")
     chosen = parser.parse_intermixed_args()
     torch.set_num_threads(1)
@@ -79,22 +84,22 @@ def main() -> None:
     torch.manual_seed(0)
     whole = open_split(cfg.data, "train")
     start = new_model(cfg, whole)
-    photos = First(whole, chosen.photos)
+    photos = Head(whole, chosen.photos)
     transform, tokenizer, captioner = start.transform, start.tokenizer, start.captioner
     augment = TrainingAugment(transform, **cfg.image.augment) if cfg.image.augment else None
     plain = Photos(photos, transform, augment)
     objective = build(cfg.objective)
-    course = TrainingContext(
+    context = TrainingContext(
         captioner, photos, tokenizer, special_tokens(tokenizer), transform, augmented=augment is not None
     )
-    objective.prepare(course)
+    objective.prepare(context)
     optimizer = AdamW([p for p in captioner.parameters() if p.requires_grad], lr=1e-4)
     captioner.to(memory_format=torch.channels_last).train()
 
-    def loader(pictures: Any, like: Any) -> ResumableLoader:
+    def loader(inputs: Any, like: Any) -> ResumableLoader:
         dataset = Encoded(
             photos,
-            pictures,
+            inputs,
             tokenizer,
             captions_per_image=cfg.data.captions_per_image,
             max_tokens=captioner.decoder.max_length,
@@ -127,13 +132,11 @@ def main() -> None:
     rows, cols = transform.size
     print(
         f"\n{len(photos)} photos at {rows} x {cols} px, {captioner.encoder.grid} cells of {captioner.encoder.dim}, "
-        f"{cfg.data.captions_per_image or 'all'} captions a photo, {precision}"
+        f"{cfg.data.captions_per_image or 'all'} captions per photo, {precision}"
     )
-    best = {name: min(of, key=lambda parts: sum(parts.values())) for name, of in times.items()}
+    best = {name: min(epochs, key=lambda parts: sum(parts.values())) for name, epochs in times.items()}
     usual = sum(best["photos"].values())
-    print(
-        f"{'seconds of processor time an epoch':36}{'read':>8}{'encode':>8}{'decoder':>9}{'update':>8}{'all':>8}"
-    )
+    print(f"{'processor seconds per epoch':36}{'read':>8}{'encode':>8}{'decoder':>9}{'update':>8}{'all':>8}")
     for name, parts in best.items():
         seconds = "".join(f"{parts[part]:{width}.2f}" for part, width in PARTS.items())
         print(f"{name:36}{seconds}{sum(parts.values()):8.2f}{usual / sum(parts.values()):7.1f} x")
@@ -145,7 +148,7 @@ PARTS = {"read": 8, "encode": 8, "decoder": 9, "update": 8}
 def epoch(
     batches: ResumableLoader, captioner: Any, objective: nn.Module, optimizer: AdamW
 ) -> dict[str, float]:
-    """Seconds of processor time of each part of one epoch."""
+    """Processor seconds of each part of one epoch."""
     spent = dict.fromkeys(PARTS, 0.0)
     source: Iterator[CaptionBatch] = iter(batches)
     last = time.process_time()

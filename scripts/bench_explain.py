@@ -1,11 +1,11 @@
-"""How long does it take to say where words come from?
+"""Cost of captioning, of all attention maps, and of each explanation method.
 
     python scripts/bench_explain.py FILE [FILE ...] [--images FOLDER] [--batch 16] [--threads 2]
 
-For each model file: what captioning a batch costs with beam 3, what all layers' and heads' maps add to it, and what
-each method takes for one photo, the mean over the first photos of a folder (random pixels where none is given). Every
-figure is the shortest of several runs, by the wall clock and by the processor's time, of which the second is fair on a
-machine that does other things too.
+For each model file: the time of captioning a batch with beam 3, the time that the maps of all layers and heads add, and
+the time of each method for one photo, as the mean over the first photos of a folder (random pixels without --images).
+Every figure is the shortest of several runs, in wall time and in processor time. Other load on the machine affects the
+processor time little.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from captioner.image.find import find_photos
 
 
 def shortest(tasks: Sequence[Callable[[], object]], runs: int) -> list[tuple[float, float]]:
-    """Seconds by the wall clock and of the processor of each task, each the least of so many runs, taken in turn."""
-    found = [(float("inf"), float("inf"))] * len(tasks)
+    """Wall and processor seconds of each task: the shortest of `runs` alternating runs, after one warm-up run."""
+    best = [(float("inf"), float("inf"))] * len(tasks)
     for run in range(runs + 1):
         for index, task in enumerate(tasks):
             begin, begin_processor = time.perf_counter(), time.process_time()
             task()
             wall, processor = time.perf_counter() - begin, time.process_time() - begin_processor
-            if run:  # the first is to warm up
-                found[index] = min(found[index][0], wall), min(found[index][1], processor)
-    return found
+            if run:
+                best[index] = min(best[index][0], wall), min(best[index][1], processor)
+    return best
 
 
 def measure(path: str, options: argparse.Namespace) -> None:
     model = bundles.load(path)
     captioner, tokenizer = model.captioner, model.tokenizer
     if options.images:
-        found = itertools.islice(find_photos(options.images), options.batch)
-        inputs = [model.transform(read_photo(photo)) for photo in found]
+        paths = itertools.islice(find_photos(options.images), options.batch)
+        inputs = [model.transform(read_photo(photo)) for photo in paths]
     else:
         rng = np.random.default_rng(0)
         pixels = rng.integers(0, 256, (options.batch, 240, 320, 3), dtype=np.uint8)
@@ -62,7 +62,7 @@ def measure(path: str, options: argparse.Namespace) -> None:
         return tokens
 
     @torch.no_grad()
-    def read_maps() -> object:
+    def teacher_forced() -> object:
         return teacher_force(captioner, memory, tokens[:, :1], special)
 
     def caption_and_maps() -> object:
@@ -76,9 +76,9 @@ def measure(path: str, options: argparse.Namespace) -> None:
     print(
         f"\n{path}: {captioner.encoder.name}, grid {memory.grid[0]} x {memory.grid[1]}, {len(images)} photos,"
     )
-    print(f"{words:.1f} tokens a caption, {options.threads} threads, torch {torch.__version__}\n")
-    print(f"{'a batch':<44}{'wall':>10}{'processor':>12}")
-    alone, forced, with_maps = shortest((caption, read_maps, caption_and_maps), options.runs)
+    print(f"{words:.1f} tokens per caption, {options.threads} threads, torch {torch.__version__}\n")
+    print(f"{'per batch':<44}{'wall':>10}{'processor':>12}")
+    alone, forced, with_maps = shortest((caption, teacher_forced, caption_and_maps), options.runs)
     for name, (wall, processor) in (
         ("captions, beam 3", alone),
         ("the teacher-forced pass alone", forced),
@@ -88,7 +88,7 @@ def measure(path: str, options: argparse.Namespace) -> None:
     added = [100 * (b / a - 1) for a, b in zip(alone, with_maps, strict=True)]
     print(f"{'added by the maps':<44}{added[0]:>8.0f} %{added[1]:>10.0f} %")
 
-    print(f"\n{'a photo':<44}{'wall':>10}{'processor':>12}")
+    print(f"\n{'per photo':<44}{'wall':>10}{'processor':>12}")
     for name in (*METHODS, "occlusion:7x7"):
         if name not in (method.name for method in make_methods("all,occlusion:7x7", captioner)):
             continue
@@ -112,8 +112,8 @@ def main() -> None:
     )
     parser.add_argument("models", nargs="+", help="model files")
     parser.add_argument("--images", help="a folder of photos")
-    parser.add_argument("--batch", type=int, default=16, help="photos captioned together")
-    parser.add_argument("--photos", type=int, default=4, help="photos that each method explains")
+    parser.add_argument("--batch", type=int, default=16, help="photos per batch")
+    parser.add_argument("--photos", type=int, default=4, help="photos explained by each method")
     parser.add_argument("--runs", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()

@@ -1,11 +1,12 @@
-"""How many photos a second become training pixels on one core? Ours beside torchvision's usual chain, and each part.
+"""Time from a JPEG file to an augmented training tensor, beside torchvision's usual chain, and the time of each part.
 
     python scripts/bench_images.py [--folder PHOTOS] [--count 32] [--size 224] [--quality 90]
 
-Without a folder, 640 x 480 JPEGs are made. All start from files and end with normalised, augmented tensors of the same
-size, with random crops of 60-100 % of the area. Everything is measured in turns, in processor time, and the best round
-counts, so that a busy machine disturbs little. PSNR and the largest difference, in grey levels, are those of what the
-model would see, against decoding with Pillow at full size: they tell which short cuts cost quality.
+Without a folder, 640 x 480 JPEGs are generated. All chains read files and return normalised, augmented tensors of the
+same size, with random crops of 60-100 % of the area. They are measured alternately, in processor time of one thread,
+and the best round counts, so that other load on the machine has little effect. PSNR and the largest difference, in grey
+levels, compare the model's input with that from decoding with Pillow at full size: they show which shortcuts cost
+quality.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ Make = Callable[[int], Any]
 
 
 class Files:
-    """Photos of a folder as a dataset."""
+    """Photos of a folder as a data set."""
 
     def __init__(self, paths: list[Path]) -> None:
         self.paths = paths
@@ -60,40 +61,40 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--count", type=int, default=32)
     parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--quality", type=int, default=90, help="of the JPEGs that are made")
+    parser.add_argument("--quality", type=int, default=90, help="JPEG quality of the generated photos")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    keep_freed_memory()  # as training does
+    keep_freed_memory()  # as in training
     with tempfile.TemporaryDirectory() as scratch:
         folder = chosen.folder or make_photos(Path(scratch), 16, chosen.quality)
         paths = [path for path in sorted(folder.glob("*.jpg")) if Image.open(path).mode == "RGB"]
         paths = (paths * (chosen.count // len(paths) + 1))[: chosen.count]
         size = sum(path.stat().st_size for path in paths) / len(paths)
         print(f"{len(paths)} photos of {size / 1e3:.0f} kB on average, to {chosen.size} x {chosen.size}")
-        whole = whole_ways(paths, chosen.size)
+        whole = chains(paths, chosen.size)
         parts, decoders = single_parts(paths, chosen.size)
-        times = in_turns({**whole, **parts, **decoders}, len(paths))
-        close = {
-            name: likeness(decoders["Pillow"], decode, paths, chosen.size)
+        times = alternate({**whole, **parts, **decoders}, len(paths))
+        quality = {
+            name: difference(decoders["Pillow"], decode, paths, chosen.size)
             for name, decode in decoders.items()
         }
     usual = times["torchvision"]
-    print("\nfrom file to tensor                      ms a photo   photos/s")
+    print("\nfrom file to tensor                     ms per photo   photos/s")
     for name in whole:
         print(f"{name:40} {times[name]:10.3f} {1e3 / times[name]:10.0f}  {usual / times[name]:5.2f} x")
     print("\nparts")
     for name in parts:
         print(f"{name:40} {times[name]:10.3f}")
-    print("\ndecoding                                 ms a photo       PSNR  largest difference")
+    print("\ndecoding                                ms per photo       PSNR  largest difference")
     for name in decoders:
-        psnr, largest = close[name]
+        psnr, largest = quality[name]
         print(f"{name:40} {times[name]:10.3f} {psnr:7.1f} dB {largest:9.0f}")
     if not AVAILABLE:
-        print('\nwithout the extra "fast": Pillow decodes')
+        print("\ncaptioner[fast] is not installed: captioner decodes with Pillow")
 
 
-def whole_ways(paths: list[Path], size: int) -> dict[str, Make]:
-    """From file to tensor."""
+def chains(paths: list[Path], size: int) -> dict[str, Make]:
+    """Chains from file to tensor."""
     usual = transforms.Compose(
         [
             transforms.RandomResizedCrop(size, scale=SCALE, ratio=RATIO),
@@ -116,7 +117,7 @@ def whole_ways(paths: list[Path], size: int) -> dict[str, Make]:
 
 
 def single_parts(paths: list[Path], size: int) -> tuple[dict[str, Make], dict[str, Make]]:
-    """What is done after decoding, and ways of decoding (files already in memory)."""
+    """Steps after decoding, and decoders (of files already in memory)."""
     files = [path.read_bytes() for path in paths]
     photo = read_photo(paths[0])
     plain = ImageTransform((size, size), fit="crop", mean=MEAN, std=STD)
@@ -159,8 +160,8 @@ def single_parts(paths: list[Path], size: int) -> tuple[dict[str, Make], dict[st
 
         def scaled(index: int, eighths: int) -> NDArray[np.uint8]:
             height, width, *_ = simplejpeg.decode_jpeg_header(files[index])
-            least = {"min_height": -(-height * eighths // 8), "min_width": -(-width * eighths // 8)}
-            return simplejpeg.decode_jpeg(files[index], **least)
+            size = {"min_height": -(-height * eighths // 8), "min_width": -(-width * eighths // 8)}
+            return simplejpeg.decode_jpeg(files[index], **size)
 
         decoders |= {
             "simplejpeg": lambda index: simplejpeg.decode_jpeg(files[index]),
@@ -172,13 +173,13 @@ def single_parts(paths: list[Path], size: int) -> tuple[dict[str, Make], dict[st
             ),
             "simplejpeg, 5/8 of the scale": lambda index: scaled(index, 5),
             "simplejpeg, half the scale": lambda index: scaled(index, 4),
-            "simplejpeg, 1/8: entropy coding alone": lambda index: scaled(index, 1),
+            "simplejpeg, 1/8: entropy decoding only": lambda index: scaled(index, 1),
         }
     return parts, decoders
 
 
-def in_turns(makers: Mapping[str, Make], count: int) -> dict[str, float]:
-    """Milliseconds of processor time for a photo, the best of several rounds in which all take their turn."""
+def alternate(makers: Mapping[str, Make], count: int) -> dict[str, float]:
+    """Processor milliseconds per photo, the best of several rounds over all `makers`."""
     best = dict.fromkeys(makers, float("inf"))
     for make in makers.values():
         make(0)
@@ -191,11 +192,11 @@ def in_turns(makers: Mapping[str, Make], count: int) -> dict[str, float]:
     return {name: seconds / count * 1e3 for name, seconds in best.items()}
 
 
-def likeness(reference: Make, decode: Make, paths: list[Path], size: int) -> tuple[float, float]:
-    """PSNR in dB over all photos, and the largest difference, of a middle part brought to the model's size."""
+def difference(reference: Make, decode: Make, paths: list[Path], size: int) -> tuple[float, float]:
+    """PSNR in dB over all photos and the largest difference, on a centre crop at the model's size."""
     plain = ImageTransform((size, size), fit="crop", mean=MEAN, std=STD)
 
-    def seen(pixels: NDArray[np.uint8]) -> torch.Tensor:
+    def model_input(pixels: NDArray[np.uint8]) -> torch.Tensor:
         height, width = pixels.shape[:2]
         side = 0.9 * min(height, width)
         top, left = round((height - side) / 2), round((width - side) / 2)
@@ -204,14 +205,14 @@ def likeness(reference: Make, decode: Make, paths: list[Path], size: int) -> tup
 
     squares, largest = 0.0, 0.0
     for index in range(len(paths)):
-        difference = seen(reference(index)) - seen(decode(index))
-        squares += float(difference.square().mean()) / len(paths)
-        largest = max(largest, float(difference.abs().max()))
+        error = model_input(reference(index)) - model_input(decode(index))
+        squares += float(error.square().mean()) / len(paths)
+        largest = max(largest, float(error.abs().max()))
     return (10 * float(np.log10(255**2 / squares)) if squares else float("inf")), largest
 
 
 def make_photos(folder: Path, count: int, quality: int = 90) -> Path:
-    """640 x 480 JPEGs with soft shapes and grain, of about the usual 100 KB."""
+    """Write 640 x 480 JPEGs of smooth shapes and noise, about 100 KB each as photos are."""
     for number in range(count):
         generator = np.random.default_rng(number)
         coarse = Image.fromarray(generator.integers(0, 256, (24, 32, 3), dtype=np.uint8))

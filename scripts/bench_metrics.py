@@ -1,12 +1,11 @@
-"""How fast are the metrics, beside pycocoevalcap with Java, and in how much memory?
+"""Time and memory of the metrics, beside pycocoevalcap with Java.
 
     python scripts/bench_metrics.py [--references Flickr8k.token.txt] [--images 5000] [--skip-java]
 
-Runs both on the same captions in one go, each case in a process of its own, imports and the start of Java included (the
-start of Python is not): tokenizing and scoring with BLEU, ROUGE-L and CIDEr-D; METEOR; then ours alone on as many
-images as COCO val2014 has, and as a training reward. Captions come from a file of references (five an image; the
-candidate is one of them with words changed), or are made up. The comparison needs Java and
-`pip install pycocoevalcap`.
+Both score the same captions, each case in a separate process, including imports and the start of Java (not of Python):
+tokenization with BLEU, ROUGE-L and CIDEr-D; METEOR; then ours alone on as many images as COCO val2014 has, and as a
+training reward. Captions come from a file of references (five per image; the candidate is one of them with words
+changed), or are generated. The comparison needs Java and `pip install pycocoevalcap`.
 """
 
 # ruff: noqa: SIM905, lists of words are shorter to read as one text
@@ -36,8 +35,8 @@ EXTRA = "red big small young wooden old two the some white park beach field city
 Captions = dict[str, list[str]]
 
 
-def made_up(count: int) -> Captions:
-    """Five captions for each of `count` images, about as long and as repetitive as real ones."""
+def generated(count: int) -> Captions:
+    """Five captions for each of `count` images, about as long and as repetitive as real captions."""
     rng = random.Random(0)
     rare = [f"word{i}" for i in range(5000)]
 
@@ -52,14 +51,14 @@ def made_up(count: int) -> Captions:
 
 
 def load(path: Path | None, count: int) -> tuple[dict[str, str], Captions]:
-    """Candidates and references; images of a file are used again under other names until there are enough."""
+    """Candidates and references; a file with fewer images is repeated under other names."""
     if path is None:
-        references = made_up(count)
+        references = generated(count)
     else:
         from captioner.metrics.caption_files import read_references
 
-        found = list(read_references(path)[0].values())
-        references = {str(i): found[i % len(found)] for i in range(count)}
+        captions_of = list(read_references(path)[0].values())
+        references = {str(i): captions_of[i % len(captions_of)] for i in range(count)}
     rng = random.Random(1)
     candidates = {}
     for image, captions in references.items():
@@ -90,15 +89,15 @@ def theirs(candidates: dict[str, str], references: Captions, metrics: Sequence[s
         scorers = {"BLEU": Bleu(4), "ROUGE-L": Rouge(), "CIDEr-D": Cider()}
         if "METEOR" in metrics:
             scorers["METEOR"] = meteor = Meteor()
-        found: dict[str, float] = {}
+        scores: dict[str, float] = {}
         for name in metrics:
             value = scorers[name].compute_score(gts, res)[0]
             names = [f"BLEU-{n}" for n in range(1, 5)] if name == "BLEU" else [name]
-            found.update(zip(names, np.atleast_1d(value).tolist(), strict=True))
+            scores.update(zip(names, np.atleast_1d(value).tolist(), strict=True))
         if "METEOR" in metrics:
             meteor.meteor_p.stdin.close()
-            meteor.meteor_p.wait()  # so that its processor time is counted
-    return found
+            meteor.meteor_p.wait()  # its processor time counts only when it has ended
+    return scores
 
 
 def reward() -> dict[str, float]:
@@ -106,7 +105,7 @@ def reward() -> dict[str, float]:
     from captioner.metrics.caption_reward import CaptionReward
     from captioner.metrics.token_words import WordSpelling
 
-    references = made_up(5000)
+    references = generated(5000)
     words = ["", "", "", ".", "A", *NOUNS, *VERBS, *EXTRA, "a", *(f"word{i}" for i in range(3000))]
     scorer = CaptionReward(
         references, WordSpelling(words, eos_id=2, count_end=True), weights={"CIDEr-D": 1.0}
@@ -135,7 +134,7 @@ def _child(
 
 
 def timed(name: str, job: Callable[..., dict[str, float]], *arguments: object) -> tuple[float, float]:
-    """Run a job in a fresh process and print what it took; return elapsed seconds and seconds of processor time."""
+    """Run a job in a new process and print its cost; returns wall seconds and processor seconds."""
     context = multiprocessing.get_context("spawn")
     queue: multiprocessing.Queue[str] = context.Queue()
     process = context.Process(target=_child, args=(queue, job, arguments))
@@ -143,7 +142,7 @@ def timed(name: str, job: Callable[..., dict[str, float]], *arguments: object) -
     result, elapsed, busy, peak = json.loads(queue.get())
     process.join()
     values = "  ".join(f"{key} {value:.4f}" for key, value in result.items())
-    print(f"{name:<46}{elapsed:>8.2f} s{busy:>8.2f} s busy{peak:>6.0f} MB  {values}", flush=True)
+    print(f"{name:<46}{elapsed:>8.2f} s{busy:>8.2f} s CPU{peak:>6.0f} MB  {values}", flush=True)
     return elapsed, busy
 
 
@@ -152,7 +151,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--references", type=Path, help="a file of references")
+    parser.add_argument("--references", type=Path, help="file of references; default: generated captions")
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--skip-java", action="store_true")
     arguments = parser.parse_args()
@@ -164,7 +163,7 @@ def main() -> None:
         if not arguments.skip_java:
             other = timed(f"{what}: Java", theirs, candidates, references, metrics)
             print(
-                f"  {other[0] / mine[0]:.1f} times as fast, with {other[1] / mine[1]:.1f} times less processor time"
+                f"  {other[0] / mine[0]:.1f} times as fast, {other[1] / mine[1]:.1f} times less processor time"
             )
     candidates, references = load(arguments.references, COCO_VAL2014)
     timed(

@@ -1,10 +1,10 @@
-"""How much memory does a report of a thousand photos take, and how large is it beside its photos?
+"""Peak memory and size of an HTML page of captions for a thousand photos.
 
     python scripts/bench_report.py [--photos 1000] [--browser]
 
-Writes a page of generated photos of 960 x 720 pixels with captions of 12 words, maps of 3 layers of 8 heads on 7 x 7
-cells and one more method, and prints the peak memory of the process, the size of the file, and what of it is not
-photos. With --browser it opens the page in Chromium without a window and times what a reader does.
+Writes a page of generated 960 x 720 photos with captions of 12 words, maps of 3 layers of 8 heads on 7 x 7 cells and
+one further method, and prints the peak memory of the process, the size of the file, and the size without the photos.
+With --browser it opens the page in headless Chromium and times some interactions.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ SIZE, GRID = (720, 960), (7, 7)
 
 
 def entry(number: int) -> PageEntry:
-    """A photo of waves, and a caption with maps."""
+    """A generated photo and a caption with maps."""
     rng = np.random.default_rng(number)
     rows, cols = np.mgrid[: SIZE[0], : SIZE[1]] / 40
     waves = np.stack([np.sin(rows * a + cols * b) for a, b in rng.normal(size=(3, 2))], axis=-1)
-    noise = rng.integers(0, 24, (*SIZE, 3))  # photos are not smooth: about 90 KB as JPEG
+    noise = rng.integers(0, 24, (*SIZE, 3))  # noise makes the JPEG about 90 KB, as of a photo
     photo = (116 + 100 * waves + noise).clip(0, 255).astype(np.uint8)
     maps = rng.dirichlet(np.full(49, 0.3), (len(WORDS), 3, 8)).astype(np.float32).reshape(-1, 3, 8, *GRID)
     others = tuple(
@@ -65,32 +65,32 @@ def main() -> None:
         seconds = time.monotonic() - start
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         size = path.stat().st_size
-        photos = beside = 0
+        photos = rest = 0
         with path.open(encoding="utf-8") as page:
-            for line in page:  # one photo's picture or data a line
+            for line in page:  # a line holds the picture or the data of one photo
                 pictures = sum(map(len, re.findall(r"data:image/jpeg;base64,[^\"]+", line)))
                 photos += pictures
-                beside += len(line.encode()) - pictures
+                rest += len(line.encode()) - pictures
         write_page(Path(folder) / "one.html", [entry(0)], title="Report")
         one = (Path(folder) / "one.html").read_text(encoding="utf-8")
         alone = len(re.sub(r"data:image/jpeg;base64,[^\"]+", "", one).encode())
         print(f"{options.photos} photos in {seconds:.0f} s; peak memory {peak:.0f} MiB; {size / 1e6:.1f} MB")
         print(
-            f"beside the photos: {alone / 1e3:.0f} KB with one, {beside / options.photos / 1e3:.1f} KB a photo with all"
+            f"without photos: {alone / 1e3:.0f} KB for one, {rest / options.photos / 1e3:.1f} KB per photo for all"
         )
         if options.browser:
-            read_it(path)
+            time_browser(path)
 
 
-def read_it(path: Path) -> None:
-    """Open the page, choose a word, turn to the last page, and say how long each took."""
+def time_browser(path: Path) -> None:
+    """Open the page, select a word and a layer, go to the next page, and print the time of each."""
     from selenium.webdriver import Chrome, ChromeOptions
     from selenium.webdriver.chrome.service import Service
 
     options = ChromeOptions()
     for flag in ("headless", "no-sandbox", "disable-gpu", "force-prefers-reduced-motion"):
         options.add_argument(f"--{flag}")
-    # The driver on the path, or selenium would look for one in the network.
+    # The driver on the path; otherwise selenium would download one.
     driver = Chrome(options=options, service=Service(shutil.which("chromedriver")))
     try:
         start = time.monotonic()
@@ -109,7 +109,7 @@ def read_it(path: Path) -> None:
         for name, step in steps.items():
             print(f"; {name} {driver.execute_script(script.format(step)):.0f} ms", end="")
         heap = driver.execute_script("return performance.memory.usedJSHeapSize") / 2**20
-        print(f"; {heap:.0f} MiB of scripts' memory")
+        print(f"; {heap:.0f} MiB of JavaScript memory")
     finally:
         driver.quit()
 

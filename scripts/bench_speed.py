@@ -1,10 +1,10 @@
-"""How fast does this machine train and caption, and in how much memory?
+"""Speed and peak memory of training and captioning on this machine.
 
     python scripts/bench_speed.py [--encoder mobilenetv2_100] [--image-size 224] [--dim 256] [--depth 3] [--seconds 5]
 
-Prints training tokens a second and captioning images a second (beam 1 and 3, batch 1 and 32) with the peak memory of
-each case. Weights are random and every caption has the same length, so that the work does not depend on a model's
-taste: speed is the same as with trained ones. Each case runs in a process of its own, so that peaks are its own.
+Prints training tokens per second and captioning images per second (beam 1 and 3, batch 1 and 32) with the peak memory
+of each case. Weights are random and all captions have the same length, so the amount of work does not depend on the
+model: the speed is that of trained weights. Each case runs in a separate process, so that the peaks are independent.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from captioner.models.encoders.encoder import ImageEncoder
 from captioner.objectives.cross_entropy import CrossEntropy
 from captioner.training.precision import choose_precision
 
-LENGTH = 20  # tokens of a caption, EOS included
+LENGTH = 20  # tokens per caption, EOS included
 VOCAB = 10_000
-CAPTIONS = 5  # captions of an image in training
+CAPTIONS = 5  # captions per image in training
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ CASES = (
 )
 
 
-class NeverEnding(torch.nn.Module):
-    """A decoder that cannot end before the last step: every search takes the same number of steps."""
+class WithoutEnd(torch.nn.Module):
+    """A decoder that cannot emit the end token, so that every search takes the same number of steps."""
 
     def __init__(self, decoder: TransformerDecoder, end: int) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ def captioning_step(model: Captioner, options: argparse.Namespace, case: Case) -
     images = images.contiguous(memory_format=torch.channels_last)
     search = make_search(case.beam, max_length=LENGTH)
     special = SpecialTokens(pad=0, begin=1, end=2, banned=(3,))
-    decoder = NeverEnding(model.eval().decoder, special.end)
+    decoder = WithoutEnd(model.eval().decoder, special.end)
 
     @torch.inference_mode()
     def step() -> object:
@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--dim", type=int, default=256)
     parser.add_argument("--depth", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=5.0, help="measured time of each case")
+    parser.add_argument("--seconds", type=float, default=5.0, help="time measured for each case")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")

@@ -1,10 +1,11 @@
-"""Do our tokens and scores equal those of coco-caption's Java tools? Needs Java and `pip install pycocoevalcap`.
+"""Differences of our tokens and scores from those of coco-caption's Java tools.
 
     python scripts/parity_metrics.py [--captions FILE ...] [--lines 20000] [--seed 7]
     python scripts/parity_metrics.py --candidates results.json --references captions_val2017.json
 
-Tokenizes the captions of the files, and lines made to be difficult, by both tokenizers, and lists every difference by
-its cause. With candidates and references it also compares BLEU, ROUGE-L, CIDEr-D and METEOR, corpus and images.
+Tokenizes the captions of the files and generated difficult lines with both tokenizers, and lists every difference by
+its cause. With candidates and references it also compares BLEU, ROUGE-L, CIDEr-D and METEOR of the corpus and of each
+image. Needs Java and `pip install pycocoevalcap`.
 """
 
 # ruff: noqa: SIM905, lists of words are shorter to read as one text
@@ -33,7 +34,7 @@ COMMON = (
     "holding grass water large small white black young boy girl playing train plane kitchen pizza next to is are his "
     "her their front up down some sign beach snow wave Smith Boston Coca-Cola McDonald Anna London iPad NASA USA TV"
 ).split()
-# By cause, what may be dropped into a caption.
+# Pieces inserted into captions, by cause.
 PIECES = {
     "abbreviation": (
         "Mr. Mrs. Dr. St. Ave. Rd. Blvd. Jr. Sr. Inc. Co. Corp. Ltd. vs. etc. e.g. i.e. U.S. U.S.A. U.K. D.C. N.Y. "
@@ -112,11 +113,11 @@ PIECES = {
     "symbol": "\u00a0 \u200b \u00ad \ufeff \u3000 ½ ¾ ⅓ ² № ℃ Ω π ∞ ≈ × ± ¿ ¡ ¬ ª º µ".split(" "),
 }
 FOLLOWERS = (",", ";", ":", "!", "?", ".", "...", ")", "'", '"')
-GLUED = frozenset(["punctuation", "symbol", "emoji", "face"])  # sometimes without a blank before
+ATTACHED = frozenset(["punctuation", "symbol", "emoji", "face"])  # sometimes without a space before
 
 
 def difficult_line(rng: random.Random) -> tuple[str, list[tuple[str, str]]]:
-    """A caption with odd pieces dropped in, and those pieces with their causes."""
+    """A caption with difficult pieces, and these pieces with their causes."""
     words: list[str] = []
     pieces = []
     for _ in range(rng.randint(4, 12)):
@@ -129,7 +130,7 @@ def difficult_line(rng: random.Random) -> tuple[str, list[tuple[str, str]]]:
         if cause != "punctuation" and rng.random() < 0.15:
             piece += rng.choice(FOLLOWERS)
         pieces.append((cause, piece))
-        if words and cause in GLUED and rng.random() < 0.5:
+        if words and cause in ATTACHED and rng.random() < 0.5:
             words[-1] += piece
         else:
             words.append(piece)
@@ -137,7 +138,7 @@ def difficult_line(rng: random.Random) -> tuple[str, list[tuple[str, str]]]:
 
 
 def java_tokens(captions: Sequence[str]) -> list[str]:
-    """What coco-caption makes of captions, each on one line."""
+    """Tokens of each caption by coco-caption's tokenizer, joined by spaces."""
     jar = _package() / "tokenizer" / "stanford-corenlp-3.4.1.jar"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "captions.txt"
@@ -153,12 +154,12 @@ def java_tokens(captions: Sequence[str]) -> list[str]:
 def _package() -> Path:
     spec = find_spec("pycocoevalcap")
     if spec is None or not spec.submodule_search_locations:
-        sys.exit("pycocoevalcap, the reference, is not installed: pip install pycocoevalcap")
+        sys.exit("pycocoevalcap is not installed: pip install pycocoevalcap")
     return Path(next(iter(spec.submodule_search_locations)))
 
 
 def compare_tokens(name: str, captions: Sequence[str]) -> list[tuple[int, str, str]]:
-    """Print how many captions come out alike; return the differences: caption, ours, theirs."""
+    """Print how many captions have equal tokens; returns the differences as (caption index, ours, theirs)."""
     differences = []
     for index, (caption, theirs) in enumerate(zip(captions, java_tokens(captions), strict=True)):
         ours = tokenize(caption)
@@ -167,15 +168,15 @@ def compare_tokens(name: str, captions: Sequence[str]) -> list[tuple[int, str, s
             for tag, a, b, c, d in difflib.SequenceMatcher(None, one, other, autojunk=False).get_opcodes():
                 if tag != "equal":
                     differences.append((index, " ".join(one[a:b]), " ".join(other[c:d])))
-    alike = len(captions) - len({index for index, _, _ in differences})
+    equal = len(captions) - len({index for index, _, _ in differences})
     print(
-        f"{name}: {alike} of {len(captions)} captions tokenized alike ({alike / max(len(captions), 1):.4%})"
+        f"{name}: equal tokens for {equal} of {len(captions)} captions ({equal / max(len(captions), 1):.4%})"
     )
     return differences
 
 
 def difficult_lines(count: int, seed: int) -> None:
-    """Compare on difficult lines and list the differences by cause."""
+    """Compare tokens of generated difficult lines and list the differences by cause."""
     rng = random.Random(seed)
     lines = [difficult_line(rng) for _ in range(count)]
     causes: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
@@ -186,14 +187,14 @@ def difficult_lines(count: int, seed: int) -> None:
             if any(part in piece.lower() or piece.lower() in part for part in f"{ours} {theirs}".split())
         }
         causes["+".join(sorted(involved)) or "other"][ours, theirs] += 1
-    for cause, found in sorted(causes.items(), key=lambda item: -item[1].total()):
-        print(f"  {cause}: {found.total()}")
-        for (ours, theirs), count in found.most_common():
+    for cause, differences in sorted(causes.items(), key=lambda item: -item[1].total()):
+        print(f"  {cause}: {differences.total()}")
+        for (ours, theirs), count in differences.most_common():
             print(f"    {count} x {ours!r}, not {theirs!r}")
 
 
 def compare_scores(candidates_file: Path, references_file: Path) -> None:
-    """Print how far our values are from coco-caption's, on the corpus and on its images."""
+    """Print the differences of our scores from coco-caption's, for the corpus and for images."""
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.meteor.meteor import Meteor
@@ -227,8 +228,8 @@ def compare_scores(candidates_file: Path, references_file: Path) -> None:
                 continue
             distance = np.abs(measured.images[name] - of_images)
             print(
-                f"{name:<8} ours {ours[name][0]:.6f}, theirs {value:.6f}, apart {abs(ours[name][0] - value):.1e}; "
-                f"images at most {distance.max():.1e} apart, {(distance < 0.005).mean():.2%} within 0.005"
+                f"{name:<8} ours {ours[name][0]:.6f}, theirs {value:.6f}, difference {abs(ours[name][0] - value):.1e}; "
+                f"largest difference of an image {distance.max():.1e}, {(distance < 0.005).mean():.2%} within 0.005"
             )
 
 
@@ -237,8 +238,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--captions", nargs="*", type=Path, default=[], help="files of references")
-    parser.add_argument("--lines", type=int, default=20_000, help="how many difficult lines")
+    parser.add_argument(
+        "--captions", nargs="*", type=Path, default=[], help="files of references, to compare their tokens"
+    )
+    parser.add_argument("--lines", type=int, default=20_000, help="number of difficult lines")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--candidates", type=Path)
     parser.add_argument("--references", type=Path)

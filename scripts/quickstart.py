@@ -1,4 +1,4 @@
-"""Train on the embedded dataset, score the result, caption unseen pictures: what scripts/quickstart.sh runs.
+"""Training on the generated data set, scoring, and captioning of test pictures, as scripts/quickstart.sh runs them.
 
 python scripts/quickstart.py [OVERRIDES OF captioner.train ...]
 """
@@ -20,7 +20,7 @@ def main(overrides: list[str]) -> None:
     start = time.monotonic()
     command("captioner.train", f"output_dir={RUN}", "name=quickstart", *overrides)
     model = RUN / "model.safetensors"
-    # A caption of scenes is good when it is true, not when it is long.
+    # Captions of scenes are judged by their truth, so longer ones are not preferred.
     search = ("beam_size=3", "length_penalty=0")
     command(
         "captioner.evaluate", f"model={model}", f"output_dir={RUN / 'evaluation'}", "novelty=false", *search
@@ -44,24 +44,24 @@ def main(overrides: list[str]) -> None:
         "seconds": round(time.monotonic() - start, 1),
     }
     (RUN / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    chance = f"by chance: {summary['pointing_chance']:.1%}"
+    chance = f"chance: {summary['pointing_chance']:.1%}"
     print(f"""
-In {summary["seconds"]:.0f} seconds this machine learned to describe pictures it has never seen:
-  {summary["true_captions"]:.1%} of its captions on {summary["test_images"]} test pictures are true,
-  {summary["pointing_game"]:.1%} of its nouns look at the object they name ({chance}).
+Trained and tested in {summary["seconds"]:.0f} seconds, on {summary["test_images"]} test pictures:
+  {summary["true_captions"]:.1%} of the captions are true,
+  {summary["pointing_game"]:.1%} of the nouns have maps that peak in the box of the object named ({chance}).
 
-Open this page and point at a word:
+Open this page and point at a word to see its map:
   {(RUN / "captions" / "index.html").resolve()}
 More:
-  {RUN / "evaluation" / "index.html"}   its worst and best captions
-  {RUN / "captions" / "captions.jsonl"}   the captions as data
-  {RUN / "captions" / "overlays"}   one picture of overlays for each caption
+  {RUN / "evaluation" / "index.html"}   worst and best captions
+  {RUN / "captions" / "captions.jsonl"}   captions and log-probabilities
+  {RUN / "captions" / "overlays"}   a contact sheet of maps per picture
   {model}   the model
   {RUN / "summary.json"}   the figures above""")
 
 
 def command(module: str, *arguments: str) -> None:
-    """Run a command of the package as a user would, and show it."""
+    """Print and run a command of the package."""
     print(f"\n$ python -m {shlex.join([module, *arguments])}", flush=True)
     status = subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode
     if status:
@@ -69,7 +69,7 @@ def command(module: str, *arguments: str) -> None:
 
 
 def write_pictures(folder: Path) -> None:
-    """Write a few pictures of the test split as files, as if they were a user's own."""
+    """Write some pictures of the test split as PNG files."""
     from PIL import Image
 
     from captioner.data.scenes import Scenes

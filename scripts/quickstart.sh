@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From nothing to a page that shows where a captioner looked for each word: installs, trains, scores, captions.
+# Installs the project, trains and scores a captioner on generated pictures, and writes a page of captions with maps.
 #   ./scripts/quickstart.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
