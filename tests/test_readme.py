@@ -255,5 +255,11 @@ def test_every_document_and_picture_is_linked() -> None:
         assert file.resolve() in linked, file.name
 
 
+def test_the_layout_names_every_package() -> None:
+    for package in (ROOT / "captioner").iterdir():
+        if (package / "__init__.py").is_file():
+            assert f"`captioner/{package.name}/`" in TEXTS["CONTRIBUTING.md"], package.name
+
+
 def test_the_readme_is_short() -> None:
     assert len(TEXTS["README.md"].splitlines()) <= 150
