@@ -30,12 +30,12 @@ from captioner.build import build
 from captioner.cli import conf_dir
 from captioner.data.batch import CaptionBatch, collate
 from captioner.data.features.feature_cache import FeatureCache
-from captioner.data.features.feature_rows import Kept
+from captioner.data.features.feature_rows import StoredType
 from captioner.data.features.feature_writer import write_features
 from captioner.data.loader import EpochOrder, ResumableLoader
 from captioner.data.open import open_split
 from captioner.data.samples import CaptionSample
-from captioner.data.torch_dataset import Encoded, Photos
+from captioner.data.torch_dataset import EncodedDataset, PhotoInputs
 from captioner.decoding.hypotheses import special_tokens
 from captioner.image.augment import TrainingAugment
 from captioner.image.decode import Photo
@@ -87,7 +87,7 @@ def main() -> None:
     photos = Head(whole, chosen.photos)
     transform, tokenizer, captioner = start.transform, start.tokenizer, start.captioner
     augment = TrainingAugment(transform, **cfg.image.augment) if cfg.image.augment else None
-    plain = Photos(photos, transform, augment)
+    plain = PhotoInputs(photos, transform, augment)
     objective = build(cfg.objective)
     context = TrainingContext(
         captioner, photos, tokenizer, special_tokens(tokenizer), transform, augmented=augment is not None
@@ -97,7 +97,7 @@ def main() -> None:
     captioner.to(memory_format=torch.channels_last).train()
 
     def loader(inputs: Any, like: Any) -> ResumableLoader:
-        dataset = Encoded(
+        dataset = EncodedDataset(
             photos,
             inputs,
             tokenizer,
@@ -173,7 +173,7 @@ def epoch(
     return spent
 
 
-def _kept(name: str) -> Kept:
+def _kept(name: str) -> StoredType:
     return "int8" if name == "int8" else "fp16"
 
 

@@ -27,7 +27,7 @@ from PIL import Image, ImageFilter
 from torchvision import transforms
 
 from captioner.data.samples import CaptionSample
-from captioner.data.torch_dataset import Draw, Photos, generator_of
+from captioner.data.torch_dataset import PhotoInputs, SampleRequest, sample_generator
 from captioner.image.augment import TrainingAugment
 from captioner.image.decode import Photo, read_photo
 from captioner.image.jpeg import AVAILABLE
@@ -105,8 +105,10 @@ def chains(paths: list[Path], size: int) -> dict[str, Make]:
     plain = ImageTransform((size, size), fit="crop", mean=MEAN, std=STD)
 
     def ours(augment: TrainingAugment | None) -> Make:
-        pictures = Photos(Files(paths), plain, augment)
-        return lambda index: pictures(Draw(0, index), generator_of(Draw(0, index), seed=0))
+        pictures = PhotoInputs(Files(paths), plain, augment)
+        return lambda index: pictures(
+            SampleRequest(0, index), sample_generator(SampleRequest(0, index), seed=0)
+        )
 
     return {
         "torchvision": lambda index: usual(Image.open(paths[index]).convert("RGB")),

@@ -1,4 +1,4 @@
-"""Downloads COCO's photos and captions, checks them, and lays them out for data=coco or data=karpathy.
+"""Download of COCO's photos and captions, in the layout of data=coco and data=karpathy.
 
 python scripts/prepare_coco.py data/coco
 python scripts/prepare_coco.py data/coco --year 2014 --karpathy --only val
@@ -38,11 +38,11 @@ Flickr's terms. https://cocodataset.org/#termsofuse"""
 
 
 def remote(name: str, base: str | None) -> Remote:
-    """What to download for a name in `FILES`; from `base` instead of its own place where that is given."""
+    """The download for a name in `FILES`; from `base`, if given, instead of the official server."""
     folder = "annotations" if name.startswith("annotations") else "zips"
-    place = KARPATHY if name == "caption_datasets" else f"{COCO}/{folder}"
+    server = KARPATHY if name == "caption_datasets" else f"{COCO}/{folder}"
     size, checksum = FILES[name]
-    return Remote(f"{base or place}/{name}.zip", f"{name}.zip", size, checksum)
+    return Remote(f"{base or server}/{name}.zip", f"{name}.zip", size, checksum)
 
 
 def prepare(options: argparse.Namespace) -> int:
@@ -54,32 +54,32 @@ def prepare(options: argparse.Namespace) -> int:
     for name in wanted:
         archive = fetch(remote(name, options.mirror), options.root, tries=options.tries)
         written = unpack(archive, options.root, choose=keep)
-        print(f"{archive}: whole, {written:,} new files")
+        print(f"{archive}: complete, {written:,} new files")
     data = "karpathy" if options.karpathy else f"coco data.year={options.year}"
     print(f"next    python -m captioner.doctor data={data} data.root={options.root}")
     return 0
 
 
 def keep(member: str) -> str | None:
-    """Photos, captions and instances where they are; Karpathy's split of COCO."""
-    useful = re.fullmatch(
+    """The unchanged path of photos, captions, instances and Karpathy's splits; None for other members."""
+    wanted = re.fullmatch(
         r"(train|val)\d+/[^/]+\.jpg|annotations/(captions|instances)_\w+\.json|dataset_coco\.json", member
     )
-    return member if useful else None
+    return member if wanted else None
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=LICENCE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("root", type=Path, help="folder for everything; is made")
+    parser.add_argument("root", type=Path, help="root folder; created if missing")
     parser.add_argument("--year", type=int, choices=(2014, 2017), default=2017)
-    parser.add_argument("--only", choices=("train", "val"), help="photos of this split alone")
+    parser.add_argument("--only", choices=("train", "val"), help="photos of this split only")
     parser.add_argument(
-        "--karpathy", action="store_true", help="Karpathy's splits too; they are of --year 2014"
+        "--karpathy", action="store_true", help="also Karpathy's splits, which need --year 2014"
     )
-    parser.add_argument("--mirror", metavar="URL", help="download from this folder of the same files instead")
-    parser.add_argument("--tries", type=int, default=5, help="attempts without a byte before giving up")
+    parser.add_argument("--mirror", metavar="URL", help="download the files from this server folder")
+    parser.add_argument("--tries", type=int, default=5, help="failed attempts before giving up")
     options = parser.parse_args()
     if options.karpathy and options.year != 2014:
         parser.error("Karpathy's splits are of COCO 2014; add --year 2014")

@@ -1,10 +1,10 @@
-"""Downloads what may be downloaded of Flickr8k or Flickr30k, checks it, and lays it out for training.
+"""Download of the public parts of Flickr8k or Flickr30k, in the layout of data=flickr8k and data=karpathy.
 
 python scripts/prepare_flickr.py flickr8k data/flickr8k
 python scripts/prepare_flickr.py flickr30k data/flickr30k --photos flickr30k-images.tar.gz
 
-The photos of Flickr30k are given out by its authors on request (https://shannon.cs.illinois.edu/DenotationGraph); ask
-for them, and name the archive by --photos. The captions come with Karpathy's splits.
+The photos of Flickr30k are available from its authors on request (https://shannon.cs.illinois.edu/DenotationGraph);
+pass their archive by --photos. The captions are part of Karpathy's splits.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from captioner.errors import UsageError
 
 FLICKR8K = "https://github.com/jbrownlee/Datasets/releases/download/Flickr8k"
 KARPATHY = "https://cs.stanford.edu/people/karpathy/deepimagesent"
-# MD5 of Flickr8k as torchvision for R publishes them (its size is checked against what the server says); Karpathy's
-# size and SHA-256 as TensorFlow Datasets does.
+# MD5 of Flickr8k as published by torchvision for R (the size is verified against the server's); size and SHA-256 of
+# Karpathy's splits as published by TensorFlow Datasets.
 FILES = {
     "Flickr8k_Dataset.zip": Remote(
         f"{FLICKR8K}/Flickr8k_Dataset.zip", "Flickr8k_Dataset.zip", md5="f18a1e2920de5bd84dae7cf08ec78978"
@@ -50,19 +50,19 @@ def prepare(options: argparse.Namespace) -> int:
     if options.dataset == "flickr8k":
         names = ["Flickr8k_Dataset.zip", "Flickr8k_text.zip", *names]
     elif options.photos is not None and not options.photos.is_file():
-        raise UsageError(f"--photos {options.photos} is no file; name the archive that the authors gave you")
+        raise UsageError(f"--photos {options.photos} is not a file; name the archive from the authors")
     for name in names:
         remote = FILES[name]
         if options.mirror:
             remote = Remote(f"{options.mirror}/{name}", name, remote.size, remote.sha256, remote.md5)
         archive = fetch(remote, options.root, tries=options.tries)
         written = unpack(archive, options.root, choose=lambda member: keep(member, options.dataset))
-        print(f"{archive}: whole, {written:,} new files")
+        print(f"{archive}: complete, {written:,} new files")
     if options.photos is not None:
         written = unpack(options.photos, options.root, choose=lambda member: keep(member, options.dataset))
         print(f"{options.photos}: {written:,} new files")
     elif options.dataset == "flickr30k":
-        print("the photos are missing: ask for them at https://shannon.cs.illinois.edu/DenotationGraph, then")
+        print("the photos are missing: request them at https://shannon.cs.illinois.edu/DenotationGraph, then")
         print(
             f"        python scripts/prepare_flickr.py flickr30k {options.root} --photos flickr30k-images.tar.gz"
         )
@@ -73,7 +73,7 @@ def prepare(options: argparse.Namespace) -> int:
 
 
 def keep(member: str, dataset: str) -> str | None:
-    """Where a member goes: photos into one folder, texts into another, the splits to the top."""
+    """The path of a member: photos in one folder, texts in another, splits at the top; None leaves it out."""
     path = PurePosixPath(member)
     if "__MACOSX" in path.parts or path.name.startswith("."):
         return None
@@ -93,11 +93,11 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("dataset", choices=("flickr8k", "flickr30k"))
-    parser.add_argument("root", type=Path, help="folder for everything; is made")
+    parser.add_argument("root", type=Path, help="root folder; created if missing")
     parser.add_argument("--photos", type=Path, help="the archive of Flickr30k's photos, .tar.gz or .zip")
-    parser.add_argument("--karpathy", action="store_true", help="Karpathy's splits of Flickr8k too")
-    parser.add_argument("--mirror", metavar="URL", help="download from this folder of the same files instead")
-    parser.add_argument("--tries", type=int, default=5, help="attempts without a byte before giving up")
+    parser.add_argument("--karpathy", action="store_true", help="also Karpathy's splits of Flickr8k")
+    parser.add_argument("--mirror", metavar="URL", help="download the files from this server folder")
+    parser.add_argument("--tries", type=int, default=5, help="failed attempts before giving up")
     return status_of(lambda: prepare(parser.parse_args()))
 
 

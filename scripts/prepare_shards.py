@@ -1,12 +1,12 @@
-"""How does any dataset become WebDataset tar shards, for data=shards?
+"""Conversion of any data set to WebDataset tar shards, for data=shards.
 
     python scripts/prepare_shards.py data=flickr8k data.root=DIR --out SHARDS [--splits train,val] [--per-shard 1000]
                                      [--processes 2] [--check] [--on-bad skip]
 
-Writes SHARDS/train-000000.tar and so on, and SHARDS/index.json, which says how many samples each has. The bytes depend
-on the dataset alone. Shards that are there are kept: started again after a kill it writes what is missing; whether they
-are of the same settings, captions and sizes of photos is checked by SHARDS/made-from.json. --check decodes every photo
-first. What was left out is named in every run; SHARDS/train-000000.left-out.json and the like keep the photos.
+Writes SHARDS/train-000000.tar and so on, and SHARDS/index.json with the number of samples of each. The bytes depend on
+the data set alone. Existing shards are kept, so a run after a kill writes the missing ones; SHARDS/made-from.json
+verifies that they are of the same settings, captions and photo sizes. --check decodes every photo first. Each run
+reports what was left out; SHARDS/train-000000.left-out.json and the like record unreadable photos.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from captioner.cli import conf_dir, fail
 from captioner.data.integrity.reading_report import omission_lines
 from captioner.data.open import open_split, split_names
 from captioner.data.samples import CaptionDataset
-from captioner.data.shards.shard_writer import Written, describe_captions, write_index, write_shard
+from captioner.data.shards.shard_writer import WrittenShard, describe_captions, write_index, write_shard
 from captioner.errors import CaptionerError, UsageError
 from captioner.files import json_text, output_folder, replace_file
 
@@ -54,8 +54,8 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", required=True, type=Path)
-    parser.add_argument("--splits", default="", help="by commas; all by default")
-    parser.add_argument("--per-shard", type=int, default=1000, help="samples of a shard")
+    parser.add_argument("--splits", default="", help="separated by commas; all by default")
+    parser.add_argument("--per-shard", type=int, default=1000, help="samples per shard")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--check", action="store_true", help="decode every photo")
     parser.add_argument("--on-bad", choices=("stop", "skip"), default="stop")
@@ -75,14 +75,14 @@ def prepare(arguments: argparse.Namespace) -> None:
     folder = output_folder(arguments.out)
     settings: Any = OmegaConf.to_container(data, resolve=True)
     start, written = time.monotonic(), []
-    # New interpreters: a fork of one whose libraries have threads may hang.
+    # Spawned, not forked: a fork of a process whose libraries have threads may deadlock.
     with concurrent.futures.ProcessPoolExecutor(
         arguments.processes, multiprocessing.get_context("spawn")
     ) as pool:
         for split in splits:
             dataset = _open(settings, split)
             size = len(dataset)
-            keep_origin(folder, split, settings, dataset, arguments.per_shard)
+            check_origin(folder, split, settings, dataset, arguments.per_shard)
             job = partial(
                 _write,
                 settings,
@@ -109,25 +109,25 @@ def prepare(arguments: argparse.Namespace) -> None:
     )
 
 
-def keep_origin(
+def check_origin(
     folder: Path, split: str, settings: dict[str, Any], dataset: CaptionDataset, per_shard: int
 ) -> None:
-    """Refuse to go on with shards of other data."""
+    """Record the origin of a split's shards; raise `UsageError` if existing shards are of other data."""
     path = folder / "made-from.json"
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    # Reading settings say nothing about which samples there are.
-    reading = ("num_workers", "batch_size", "captions_per_image")
-    data = {key: value for key, value in settings.items() if key not in reading}
+    stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    # These settings do not change the samples.
+    loading = ("num_workers", "batch_size", "captions_per_image")
+    data = {key: value for key, value in settings.items() if key not in loading}
     content = describe_captions(dataset)
-    own = json.loads(
+    origin = json.loads(
         json_text({"data": data, "images": len(dataset), "content": content, "per_shard": per_shard})
     )
-    if kept.get(split, own) != own:
+    if stored.get(split, origin) != origin:
         raise UsageError(
-            f"{folder} holds {split} shards of other data, of captions before they were edited, or of another "
-            "--per-shard; choose another --out, or delete them"
+            f"{folder} contains {split} shards of other data, of captions before an edit, or of another --per-shard; "
+            "choose another --out, or delete them"
         )
-    text = json_text({**kept, split: own}, indent=1) + "\n"
+    text = json_text({**stored, split: origin}, indent=1) + "\n"
     replace_file(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
 
 
@@ -148,7 +148,7 @@ def _write(
     per_shard: int,
     check: bool,
     on_bad: str,
-) -> Written:
+) -> WrittenShard:
     dataset = _open(settings, split)
     return write_shard(dataset, folder, split, number, per_shard=per_shard, check=check, on_bad=on_bad)
 

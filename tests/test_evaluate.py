@@ -24,7 +24,7 @@ from captioner.metrics.report import score_captions
 from captioner.pipeline import load
 from captioner.score import score
 from tests.conftest import Finished, compose
-from tests.data.shards.test_shards import foreign
+from tests.data.shards.scene_shards import foreign
 
 LIMIT = 20
 

@@ -1,1 +1,1 @@
-"""Where do image–caption pairs come from?"""
+"""Image–caption data sets: readers, preparation, stored features and batches."""

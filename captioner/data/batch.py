@@ -1,4 +1,4 @@
-"""What does a training step see? `CaptionBatch`: images once, with all their captions as padded token ids.
+"""Batch of a training step, `CaptionBatch`: each image once, with all its captions as padded token ids.
 
 Axis letters: `B` images, `C` captions per image, `L` tokens, `N` image tokens, `D` width of the encoder's features.
 """
@@ -20,10 +20,10 @@ class CaptionBatch:
 
     Attributes:
         images: Pixels float32 `[B, 3, rows, cols]`, normalised, channels last in memory; or the stored tokens of a
-            frozen encoder, which stand for them.
-        tokens: int64 `[B, C, L]`: BOS, the caption, EOS, then padding. A caption that an image lacks is all padding.
+            frozen encoder in their place.
+        tokens: int64 `[B, C, L]`: BOS, the caption, EOS, then padding. A missing caption is all padding.
         indices: int64 `[B]`, the position of each image in its dataset.
-        faults: What was wrong with the photos that could not be read; each left a blank image without captions.
+        faults: Error messages of unreadable photos, each replaced by a blank image without captions.
     """
 
     images: Tensor | ImageTokens
@@ -60,9 +60,9 @@ class EncodedSample:
 
     Attributes:
         image: Pixels float32 `[3, rows, cols]`, or stored features float32 `[N, D]`.
-        captions: Ids of each caption.
-        index: Place in the dataset.
-        fault: What is wrong with the photo, if it could not be read.
+        captions: Token ids of each caption.
+        index: Index in the dataset.
+        fault: The error message if the photo could not be read.
     """
 
     image: Tensor
@@ -79,14 +79,14 @@ def collate(
     pad_id: int,
     like: ImageTokens | None = None,
 ) -> CaptionBatch:
-    """Stack samples, padding their captions to the longest.
+    """Stack samples and pad their captions to the longest.
 
     Args:
         samples: At least one.
-        bos_id: Put before each caption.
-        eos_id: Put after each caption.
-        pad_id: Fills what is left.
-        like: Tokens of the encoder whose stored features the samples hold; None where they hold pixels.
+        bos_id: Prepended to each caption.
+        eos_id: Appended to each caption.
+        pad_id: Padding.
+        like: Tokens of the encoder whose stored features the samples contain; None for pixels.
     """
     C = max(1, *(len(s.captions) for s in samples))
     L = 2 + max((len(ids) for s in samples for ids in s.captions), default=0)

@@ -1,25 +1,28 @@
-"""How does a dataset become training and validation batches? `CaptionDataModule`, one for every reader."""
+"""Lightning data module that makes training and validation batches of any dataset."""
 
 from __future__ import annotations
 
 import functools
-from typing import Any, get_args
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import lightning
 import torch
 
-from captioner.data.batch import CaptionBatch, collate
+from captioner.data.batch import CaptionBatch, EncodedSample, collate
 from captioner.data.features.feature_cache import FeatureCache, StoredFeatures
 from captioner.data.features.feature_writer import write_features
+from captioner.data.integrity.faults import OnBad, check_on_bad
 from captioner.data.loader import EpochOrder, ResumableLoader
 from captioner.data.samples import CaptionDataset
 from captioner.data.shape_order import ShapeOrder
-from captioner.data.shards.shard_stream import ShardOrder, Streamed
-from captioner.data.shards.shards import Shards
-from captioner.data.torch_dataset import Encoded, OnBad, Photos, drawn_pictures, input_sizes
+from captioner.data.shards.shard_dataset import Shards
+from captioner.data.shards.shard_stream import ShardOrder, StreamedDataset
+from captioner.data.torch_dataset import EncodedDataset, PhotoInputs, input_sizes, training_inputs
 from captioner.errors import DataError, UsageError
 from captioner.image.augment import TrainingAugment
 from captioner.image.transforms import ImageTransform
+from captioner.models.image_tokens import ImageTokens
 from captioner.text.tokenizer import Tokenizer
 
 
@@ -30,23 +33,23 @@ class CaptionDataModule(lightning.LightningDataModule):
         train: Training images and captions.
         val: Validation images and captions.
         tokenizer: Built from the training captions.
-        transform: Brings a photo to the pixels the encoder takes.
-        augment: What training images go through instead of `transform`; None for nothing more.
-        cover: Chance (0–1) that patches of a training image are covered; see `captioner.image.cover`.
+        transform: Converts a photo to the encoder's input.
+        augment: Replaces `transform` for training images; None for no augmentation.
+        cover: Probability (0–1) that patches of a training image are covered; see `captioner.image.cover`.
         batch_size: Images per batch and process.
-        captions_per_image: How many of an image's captions a training batch holds, drawn anew in each epoch; None
-            for all. Validation always takes all.
-        max_tokens: Longer captions are cut to this many tokens, BOS and EOS counted.
-        seed: Decides order and augmentation.
-        num_workers: Reading processes; 0 reads in the training process.
+        captions_per_image: The number of captions per image in a training batch, sampled in each epoch; None for all.
+            Validation always takes all.
+        max_tokens: Longer captions are truncated to this many tokens, including BOS and EOS.
+        seed: Seed of order and augmentation.
+        num_workers: Worker processes; 0 loads in the training process.
         on_bad: "stop" at a photo that cannot be read, or "skip" it.
-        cache: Where the encoder's features are stored and read instead of photos; None reads photos.
-        name: The data's name, for the folders of `cache`.
-        shuffle_buffer: Samples among which the next is drawn, where training streams shards.
+        cache: Stored features of the encoder, read instead of photos; None reads photos.
+        name: The data set's name, for the folders of `cache`.
+        shuffle_buffer: Size of the shuffle buffer, in samples, for training on shards.
 
     Raises:
         DataError: If a split is empty.
-        UsageError: If a number is out of range.
+        UsageError: If a value is out of range, or settings do not fit together.
     """
 
     def __init__(
@@ -75,7 +78,7 @@ class CaptionDataModule(lightning.LightningDataModule):
             raise UsageError(f"image.cover={cover} must be from 0 to 1")
         if cover and cache is not None:
             raise UsageError(
-                "image.cover hides pixels, and cache=features stores what the encoder makes of whole ones; "
+                "image.cover covers pixels, and cache=features stores features of uncovered images; "
                 "set image.cover=0 or cache=none"
             )
         if captions_per_image is not None and captions_per_image < 1:
@@ -89,11 +92,10 @@ class CaptionDataModule(lightning.LightningDataModule):
             )
         if num_workers < 0:
             raise UsageError(f"data.num_workers={num_workers} must not be negative")
-        if on_bad not in get_args(OnBad):
-            raise UsageError(f"data.on_bad={on_bad} must be stop or skip")
+        check_on_bad(on_bad)
         if transform.fit == "native" and isinstance(train, Shards):
             raise UsageError(
-                "image.fit=native needs batches of one shape, and data=shards is read as it comes; "
+                "image.fit=native needs batches of one shape, and data=shards is streamed in its own order; "
                 "take image.fit=crop, pad or squash"
             )
         for split, dataset in (("training", train), ("validation", val)):
@@ -116,15 +118,15 @@ class CaptionDataModule(lightning.LightningDataModule):
         self.shuffle_buffer = shuffle_buffer
         self._stored: dict[str, StoredFeatures] = {}
         self._shapes: dict[str, list[tuple[int, int]]] = {}
-        self._place: dict[str, int] = {"epoch": 0, "done": 0}
-        self._training: ResumableLoader | None = None
+        self._position: dict[str, int] = {"epoch": 0, "done": 0}
+        self._train_loader: ResumableLoader | None = None
 
     def setup(self, stage: str) -> None:
-        """Write the features that are not stored yet; every process does its share."""
+        """Write the features that are not stored yet; all processes share the work."""
         if self.cache is None or self._stored:
             return
         assert self.trainer is not None
-        first = self.trainer.is_global_zero
+        is_first = self.trainer.is_global_zero
         plugin = self.trainer.precision_plugin
         for split, dataset, augment in (
             ("train", self.train_set, self.augment),
@@ -141,23 +143,23 @@ class CaptionDataModule(lightning.LightningDataModule):
             new = next(stored.missing(), None) is not None
             write_features(
                 stored,
-                Photos(dataset, self.transform, augment),
+                PhotoInputs(dataset, self.transform, augment),
                 self.cache.encoder,
                 device=self.trainer.strategy.root_device,
                 precision=plugin.forward_context,
                 num_workers=self.num_workers,
                 on_bad=self.on_bad,
-                show=first,
+                show=is_first,
             )
-            if new and first:
-                self.cache.tell_others(name, keep=stored.folder)
+            if new and is_first:
+                self.cache.report_other_settings(name, keep=stored.folder)
             self._stored[split] = stored
 
     def train_dataloader(self) -> ResumableLoader:
-        """Shuffled, augmented batches; goes on where a loaded checkpoint stood."""
+        """Shuffled, augmented batches, from the position of a loaded checkpoint on."""
         loader = self._loader("train", self.train_set, self.augment)
-        loader.epoch, loader.done = self._place["epoch"], self._place["done"]
-        self._training = loader
+        loader.epoch, loader.done = self._position["epoch"], self._position["done"]
+        self._train_loader = loader
         return loader
 
     def val_dataloader(self) -> ResumableLoader:
@@ -193,15 +195,14 @@ class CaptionDataModule(lightning.LightningDataModule):
                 rank=rank,
                 world_size=world_size,
             )
-        special = self.tokenizer
         stored = self._stored.get(split)
-        pictures = stored or drawn_pictures(
+        inputs = stored or training_inputs(
             dataset, transform=self.transform, augment=augment, cover=self.cover if train else 0.0
         )
         return ResumableLoader(
-            Encoded(
+            EncodedDataset(
                 dataset,
-                pictures,
+                inputs,
                 self.tokenizer,
                 captions_per_image=self.captions_per_image if train else None,
                 max_tokens=self.max_tokens,
@@ -209,13 +210,7 @@ class CaptionDataModule(lightning.LightningDataModule):
                 on_bad=self.on_bad,
             ),
             order,
-            collate=functools.partial(
-                collate,
-                bos_id=special.bos_id,
-                eos_id=special.eos_id,
-                pad_id=special.pad_id,
-                like=stored.like if stored else None,
-            ),
+            collate=self._collate(like=stored.like if stored else None),
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),
         )
@@ -229,11 +224,10 @@ class CaptionDataModule(lightning.LightningDataModule):
             rank=rank,
             world_size=world_size,
         )
-        special = self.tokenizer
         return ResumableLoader(
-            Streamed(
+            StreamedDataset(
                 functools.partial(
-                    drawn_pictures, transform=self.transform, augment=self.augment, cover=self.cover
+                    training_inputs, transform=self.transform, augment=self.augment, cover=self.cover
                 ),
                 self.tokenizer,
                 captions_per_image=self.captions_per_image,
@@ -242,12 +236,14 @@ class CaptionDataModule(lightning.LightningDataModule):
                 on_bad=self.on_bad,
             ),
             order,
-            collate=functools.partial(
-                collate, bos_id=special.bos_id, eos_id=special.eos_id, pad_id=special.pad_id
-            ),
+            collate=self._collate(),
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def _collate(self, like: ImageTokens | None = None) -> Callable[[Sequence[EncodedSample]], CaptionBatch]:
+        ids = self.tokenizer
+        return functools.partial(collate, bos_id=ids.bos_id, eos_id=ids.eos_id, pad_id=ids.pad_id, like=like)
 
     def transfer_batch_to_device(
         self, batch: CaptionBatch, device: torch.device, dataloader_idx: int
@@ -256,7 +252,7 @@ class CaptionDataModule(lightning.LightningDataModule):
         return batch.to(device, non_blocking=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where training stands: the epoch, and the batches of it that were used."""
+        """The position of training: the epoch, and the number of its batches that were used."""
         assert self.trainer is not None
         # Not `completed`: a checkpoint written at a batch's end is written before that batch counts as completed.
         progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
@@ -264,36 +260,42 @@ class CaptionDataModule(lightning.LightningDataModule):
         epoch = self.trainer.current_epoch
         if done >= self.trainer.num_training_batches:
             epoch, done = epoch + 1, 0
-        return {"epoch": epoch, "done": done, **self._division()}
+        return {"epoch": epoch, "done": done, **self._partition()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where `state_dict` stood.
+        """Continue at the position of `state_dict`.
 
         Raises:
-            UsageError: In the middle of an epoch that was divided otherwise, so that samples would be lost or repeated.
+            UsageError: The position is within an epoch that was partitioned differently, so that samples would be lost
+                or repeated.
         """
-        self._place = {"epoch": int(state_dict["epoch"]), "done": int(state_dict["done"])}
-        others = {
+        self._position = {"epoch": int(state_dict["epoch"]), "done": int(state_dict["done"])}
+        changed = {
             name: (state_dict[name], value)
-            for name, value in self._division().items()
+            for name, value in self._partition().items()
             if state_dict.get(name, value) != value
         }
-        if others and self._place["done"]:
-            told = ", ".join(f"{name} was {before} and is {now}" for name, (before, now) in others.items())
-            raise UsageError(
-                f"the checkpoint stands in the middle of an epoch, and {told}: samples would be lost or repeated; "
-                "resume with what it was"
+        if changed and self._position["done"]:
+            changes = ", ".join(
+                f"{name} was {before} and is {now}" for name, (before, now) in changed.items()
             )
-        if self._training is not None:  # a strategy that splits weights has asked for it before it loads
-            self._training.epoch, self._training.done = self._place["epoch"], self._place["done"]
+            raise UsageError(
+                f"the checkpoint is from the middle of an epoch, and {changes}: samples would be lost or repeated; "
+                "resume with the former values"
+            )
+        if self._train_loader is not None:  # strategies that shard weights create it before loading
+            self._train_loader.epoch, self._train_loader.done = (
+                self._position["epoch"],
+                self._position["done"],
+            )
 
-    def _division(self) -> dict[str, int]:
-        """What must not change within an epoch."""
-        division = {
+    def _partition(self) -> dict[str, int]:
+        """The values that must not change within an epoch."""
+        partition = {
             "processes": self.trainer.world_size if self.trainer else 1,
             "batch_size": self.batch_size,
             "images": len(self.train_set),
         }
         if isinstance(self.train_set, Shards):
-            division["shuffle_buffer"] = self.shuffle_buffer
-        return division
+            partition["shuffle_buffer"] = self.shuffle_buffer
+        return partition

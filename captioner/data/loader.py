@@ -1,7 +1,7 @@
-"""In which order are samples read, and where does a resumed run go on? A seeded loader that knows its place.
+"""Seeded data loader that can resume within an epoch.
 
 The order of an epoch depends on seed and epoch alone, and an augmentation on seed, epoch and sample, never on the
-number of workers. So a run that was stopped anywhere reads on exactly as the uninterrupted run would have.
+number of workers. A run stopped at any batch therefore continues exactly as the uninterrupted run would have.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from captioner.data.batch import CaptionBatch, EncodedSample
-from captioner.data.torch_dataset import Draw
+from captioner.data.torch_dataset import SampleRequest
 from captioner.errors import CaptionerError
 
 
 class EpochOrder:
-    """The batches of an epoch for one process: shuffled by seed and epoch, dealt out over the processes.
+    """The batches of an epoch for one process: shuffled by seed and epoch, distributed over the processes.
 
-    Every process gets the same number of batches of the same size: the order is filled up from its own start, and
-    with `drop_last` the incomplete batch at the end is left out (unless it is the only one). What fills up an order
-    that is not shuffled, as in validation, does not count.
+    Every process gets the same number of batches of the same size: the order is padded from its own start, and with
+    `drop_last` the incomplete batch at the end is left out (unless it is the only one). In an order that is not
+    shuffled, as in validation, the padding does not count.
 
     Args:
         size: Samples in the dataset.
@@ -32,7 +32,7 @@ class EpochOrder:
         seed: Seed of the order.
         shuffle: Shuffle, or keep the dataset's order.
         drop_last: Leave out an incomplete last batch.
-        rank: This process.
+        rank: The rank of this process.
         world_size: Number of processes.
     """
 
@@ -59,50 +59,50 @@ class EpochOrder:
         own = -(-self.size // self.world_size)
         return max(1, own // self.batch_size) if self.drop_last else -(-own // self.batch_size)
 
-    def batches(self, epoch: int, *, skip: int = 0) -> Iterator[list[Draw]]:
-        """The batches of `epoch` from number `skip` on."""
+    def batches(self, epoch: int, *, skip: int = 0) -> Iterator[list[SampleRequest]]:
+        """The batches of `epoch` from batch `skip` on."""
         if self.shuffle:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
             order = torch.randperm(self.size, generator=generator).tolist()
         else:
             order = list(range(self.size))
-        # Filled up from its own start, as often as it takes where there are more processes than samples.
-        whole = -(-self.size // self.world_size) * self.world_size
-        own = list(islice(cycle(order), self.rank, whole, self.world_size))
-        # In training a sample more does no harm; a score counts each sample once.
+        # Padded from its own start, repeatedly if there are more processes than samples.
+        padded = -(-self.size // self.world_size) * self.world_size
+        own = list(islice(cycle(order), self.rank, padded, self.world_size))
+        # A repeated sample is harmless in training; a score must count each sample once.
         counted = len(own) if self.shuffle else len(range(self.rank, self.size, self.world_size))
         for number in range(skip, len(self)):
-            places = range(number * self.batch_size, min((number + 1) * self.batch_size, len(own)))
-            yield [Draw(epoch, own[place], place < counted) for place in places]
+            positions = range(number * self.batch_size, min((number + 1) * self.batch_size, len(own)))
+            yield [SampleRequest(epoch, own[position], position < counted) for position in positions]
 
 
 class Order(Protocol):
-    """The batches of each epoch, and the seed that decides them."""
+    """The batches of each epoch, and the seed that determines them."""
 
     seed: int
 
     def __len__(self) -> int:
-        """How many batches an epoch has."""
+        """The number of batches in an epoch."""
         ...
 
     def batches(self, epoch: int, *, skip: int = 0) -> Iterator[list[Any]]:
-        """What the dataset is asked for, batch by batch, from batch `skip` on."""
+        """The requests to the dataset, batch by batch, from batch `skip` on."""
         ...
 
 
 class ResumableLoader:
-    """Batches of one epoch after the other; `epoch` and `done` say where it stands and may be set to go on there.
+    """Batches of successive epochs; `epoch` and `done` are the position and may be set to resume.
 
     Args:
-        dataset: Gives an `EncodedSample` for what `order` asks for.
+        dataset: Gives an `EncodedSample` for each request of `order`.
         order: The batches of each epoch.
         collate: Makes a batch of samples.
-        num_workers: Reading processes; 0 reads in this one. The batches are the same either way.
-        pin_memory: Put batches in page-locked memory.
+        num_workers: Worker processes; 0 loads in this one. The batches are the same either way.
+        pin_memory: Whether batches are in page-locked memory.
 
     Attributes:
-        epoch: The epoch the next iteration reads; one more as soon as an iteration has begun.
-        done: Batches of that epoch to skip, because an earlier run has used them.
+        epoch: The epoch of the next iteration; incremented when an iteration begins.
+        done: Batches of that epoch to skip, because an earlier run used them.
     """
 
     def __init__(
@@ -125,8 +125,8 @@ class ResumableLoader:
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=pin_memory,
-            # Beginning an iteration draws a number: not from the generator that dropout draws from, or a run that
-            # validates or is resumed in the middle of an epoch would drop other units than one that is not.
+            # Each iteration draws a number at its start. Drawn from the global generator it would change dropout in
+            # runs that validate or resume within an epoch.
             generator=torch.Generator().manual_seed(order.seed),
         )
 
@@ -135,25 +135,25 @@ class ResumableLoader:
 
     def __iter__(self) -> Iterator[CaptionBatch]:
         self._sampler.epoch, self._sampler.skip = self.epoch, self.done
-        # At the start, not at the end: a trainer that knows the number of batches never asks for the end.
+        # At the start, not at the end: a trainer that knows the number of batches never exhausts the iterator.
         self.epoch, self.done = self.epoch + 1, 0
-        with own_words():
+        with unwrap_worker_errors():
             yield from self._loader
 
 
 @contextlib.contextmanager
-def own_words() -> Iterator[None]:
-    """Let what a reading process raises be told in its own sentence."""
+def unwrap_worker_errors() -> Iterator[None]:
+    """Raise our errors from worker processes without the worker's traceback in the message."""
     try:
         yield
     except CaptionerError as error:
-        # torch wraps what a worker raises in that worker's traceback; the last line is our own sentence.
-        *traceback, sentence = str(error).strip().splitlines()
-        raise (type(error)(sentence.partition(": ")[2]) if traceback else error) from None
+        # torch puts the worker's traceback before the message; the last line is the error itself.
+        *traceback, message = str(error).strip().splitlines()
+        raise (type(error)(message.partition(": ")[2]) if traceback else error) from None
 
 
 class _OnePass:
-    """The batch sampler torch's DataLoader iterates: the rest of one epoch."""
+    """The batch sampler of torch's DataLoader: the rest of one epoch."""
 
     def __init__(self, order: Order) -> None:
         self.order = order

@@ -1,4 +1,4 @@
-"""Which datasets does a configuration name?"""
+"""Opening of the splits that a `data` configuration defines."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 
 from captioner.build import build
 from captioner.data.samples import CaptionDataset
-from captioner.errors import UsageError
+from captioner.errors import UsageError, did_you_mean
 
 
 def split_names(data: DictConfig) -> list[str]:
@@ -22,6 +22,8 @@ def open_split(data: DictConfig, split: str) -> CaptionDataset:
     """
     splits = split_names(data)
     if split not in splits:
-        raise UsageError(f"split={split} is not one of this dataset's: {', '.join(splits)}")
+        raise UsageError(
+            f"split={split} is not one of this dataset's: {', '.join(splits)}{did_you_mean(split, splits)}"
+        )
     dataset: CaptionDataset = build(data[split])
     return dataset

@@ -1,4 +1,4 @@
-"""How is one task done on many items by several processes, in order, and with memory that stays flat?"""
+"""Parallel map over processes, in order and with bounded memory."""
 
 from __future__ import annotations
 
@@ -15,45 +15,45 @@ from captioner.errors import CaptionerError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_CHUNK = 32  # items handed over at once
-_AHEAD = 4  # chunks that wait for each process
+_CHUNK = 32  # items per submission
+_AHEAD = 4  # submitted chunks per process
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_processes(
     task: Callable[[Item], Result], items: Sequence[Item], *, processes: int
 ) -> Iterator[Result]:
-    """What `task` gives for each item, in order.
+    """The results of `task` for the items, in order.
 
     Args:
-        task: Handed to each process once; what it holds must be picklable.
-        items: What it is called with.
-        processes: So many; 1 works in this process.
+        task: Sent to each process once; must be picklable.
+        items: Its arguments.
+        processes: The number of processes; 1 runs in this process.
 
     Raises:
-        CaptionerError: A process was killed, as where memory is short.
+        CaptionerError: A process was killed, for example because memory ran out.
     """
     chunks = [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
-    # A process that is itself a daemon, as a data loader's is, may have no children.
+    # A daemonic process, such as a data loader's worker, may not have children.
     if processes <= 1 or len(chunks) <= 1 or multiprocessing.current_process().daemon:
         yield from map(task, items)
         return
     waiting: deque[Future[list[Result]]] = deque()
-    with ProcessPoolExecutor(min(processes, len(chunks)), initializer=_begin, initargs=(task,)) as pool:
+    with ProcessPoolExecutor(min(processes, len(chunks)), initializer=_set_task, initargs=(task,)) as pool:
         try:
             for chunk in chunks:
-                waiting.append(pool.submit(_work, chunk))
+                waiting.append(pool.submit(_run, chunk))
                 if len(waiting) >= _AHEAD * processes:
                     yield from waiting.popleft().result()
             while waiting:
                 yield from waiting.popleft().result()
         except BrokenProcessPool as error:
             raise CaptionerError(
-                "a process that reads photos was killed, perhaps for want of memory; take fewer processes"
+                "a process that reads photos was killed, possibly because memory ran out; use fewer processes"
             ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -62,10 +62,10 @@ def in_processes(
 _task: Callable[[Any], Any]
 
 
-def _begin(task: Callable[[Any], Any]) -> None:
+def _set_task(task: Callable[[Any], Any]) -> None:
     global _task
     _task = task
 
 
-def _work(chunk: Sequence[Any]) -> list[Any]:
+def _run(chunk: Sequence[Any]) -> list[Any]:
     return [_task(item) for item in chunk]

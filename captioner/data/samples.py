@@ -1,4 +1,4 @@
-"""What does every reader give? `CaptionSample`, the `CaptionDataset` protocol, and how a reader of files answers it."""
+"""Samples of a data set: `CaptionSample`, and the `CaptionDataset` protocol that every reader meets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from captioner.image.decode import Photo, read_photo
+from captioner.image.decode import Photo
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +16,8 @@ class CaptionSample:
 
     Attributes:
         id: Unique within the dataset, stable over runs; by default the file name.
-        captions: The reference captions as written. May be empty where only photos are known.
-        path: The image file, or None where the pixels are made in code.
+        captions: The reference captions as written. May be empty.
+        path: The image file, or None where the photo has no file of its own.
     """
 
     id: str
@@ -40,7 +40,7 @@ class CaptionDataset(Protocol):
         """The decoded, upright photo at `index`.
 
         Args:
-            index: Place in the dataset.
+            index: Index in the dataset.
             min_size: (rows, cols). A large JPEG may be decoded at a reduced scale, but to no fewer pixels than these.
 
         Raises:
@@ -49,12 +49,12 @@ class CaptionDataset(Protocol):
         ...
 
 
-class ChosenSamples:
-    """Some samples of a dataset, in their order.
+class Subset:
+    """A subset of a dataset.
 
     Args:
-        dataset: Gives them.
-        indices: Their places in it.
+        dataset: The dataset.
+        indices: Indices into it, in the order of the subset.
     """
 
     def __init__(self, dataset: CaptionDataset, indices: Sequence[int]) -> None:
@@ -68,41 +68,31 @@ class ChosenSamples:
         return self.dataset[self.indices[index]]
 
     def photo(self, index: int, *, min_size: tuple[int, int] | None = None) -> Photo:
-        """As of the dataset."""
+        """As in the dataset."""
         return self.dataset.photo(self.indices[index], min_size=min_size)
 
     @property
     def report(self) -> object:
-        """The report of the dataset, if it keeps one."""
+        """The dataset's report, if it has one."""
         return getattr(self.dataset, "report", None)
 
 
 def repeated_ids(ids: Iterable[str]) -> dict[str, list[int]]:
-    """The places of each id that is there more than once."""
+    """The positions of each id that occurs more than once."""
     first: dict[str, int] = {}
-    places: dict[str, list[int]] = {}
-    for place, own in enumerate(ids):
-        if first.setdefault(own, place) != place:
-            places.setdefault(own, [first[own]]).append(place)
-    return places
+    repeated: dict[str, list[int]] = {}
+    for position, sample_id in enumerate(ids):
+        if first.setdefault(sample_id, position) != position:
+            repeated.setdefault(sample_id, [first[sample_id]]).append(position)
+    return repeated
 
 
 def sample_at(samples: Sequence[CaptionSample], index: int) -> CaptionSample:
     """The sample at `index`.
 
     Raises:
-        IndexError: There is none; negative ones do not count from the end.
+        IndexError: It is out of range; negative indices do not count from the end.
     """
     if not 0 <= index < len(samples):
         raise IndexError(f"index {index} is outside the {len(samples)} images")
     return samples[index]
-
-
-def photo_of(sample: CaptionSample, min_size: tuple[int, int] | None) -> Photo:
-    """The decoded, upright photo of a sample that has a file; arguments as in `CaptionDataset.photo`.
-
-    Raises:
-        ImageError: Names the file.
-    """
-    assert sample.path is not None
-    return read_photo(sample.path, min_size=min_size)

@@ -1,4 +1,4 @@
-"""In which order are photos of many shapes read? Batches of one shape each, for inputs in the photos' own shapes."""
+"""Order of batches that contain one input shape each, for inputs in the photos' own shapes."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from itertools import cycle, islice
 
 import torch
 
-from captioner.data.torch_dataset import Draw
+from captioner.data.torch_dataset import SampleRequest
 
 
 class ShapeOrder:
-    """The batches of an epoch for one process, as `EpochOrder`, but each of one shape.
+    """The batches of an epoch for one process, as in `EpochOrder`, but each of one shape.
 
-    A shape's last batch may be smaller; none is left out, for that would always be the rare shapes. Every process gets
-    the same number of batches: they are filled up from their own start.
+    A shape's last batch may be smaller. None is left out: that would always affect the rare shapes. Every process gets
+    the same number of batches: they are padded from their own start.
 
     Args:
-        shapes: Of each sample.
-        batch_size: Samples per batch and process, at most.
+        shapes: The shape of each sample.
+        batch_size: Most samples per batch and process.
         seed: Seed of the order.
-        shuffle: Shuffle, or keep the dataset's order within each shape; what fills up does not count then.
-        rank: This process.
+        shuffle: Shuffle, or keep the dataset's order within each shape; then padding does not count.
+        rank: The rank of this process.
         world_size: Number of processes.
     """
 
@@ -46,21 +46,21 @@ class ShapeOrder:
     def __len__(self) -> int:
         return self._length
 
-    def batches(self, epoch: int, *, skip: int = 0) -> Iterator[list[Draw]]:
-        """The batches of `epoch` from number `skip` on."""
+    def batches(self, epoch: int, *, skip: int = 0) -> Iterator[list[SampleRequest]]:
+        """The batches of `epoch` from batch `skip` on."""
         order = list(range(len(self.shapes)))
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         if self.shuffle:
             order = torch.randperm(len(order), generator=generator).tolist()
         batches = self._all(order)
         if self.shuffle:
-            # A batch stands where its last sample came; small ones would all stand at the end.
+            # A batch is complete at its last sample, so incomplete ones would all be at the end.
             batches = [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
         own = islice(cycle(range(len(batches))), self.rank, len(self) * self.world_size, self.world_size)
-        for number, place in enumerate(own):
+        for number, position in enumerate(own):
             if number >= skip:
                 counts = self.shuffle or number * self.world_size + self.rank < len(batches)
-                yield [Draw(epoch, index, counts) for index in batches[place]]
+                yield [SampleRequest(epoch, index, counts) for index in batches[position]]
 
     def _all(self, order: Sequence[int]) -> list[list[int]]:
         """Batches of one shape each, filled in the given order."""

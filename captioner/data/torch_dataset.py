@@ -1,4 +1,4 @@
-"""What does one draw of one epoch give? An image's pixels or stored features, with captions as token ids."""
+"""Torch dataset of model inputs: an image's pixels or stored features, with captions as token ids."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from captioner.data.batch import EncodedSample
-from captioner.data.integrity.faults import OnBad as OnBad  # loaders ask for it here
+from captioner.data.integrity.faults import OnBad
 from captioner.data.samples import CaptionDataset
 from captioner.errors import ImageError
 from captioner.image.augment import TrainingAugment, may_flip
@@ -23,13 +23,13 @@ from captioner.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
-class Draw:
-    """One sample of one epoch: what a worker is asked for.
+class SampleRequest:
+    """One sample of one epoch, as a loader requests it from a worker.
 
     Attributes:
         epoch: From 0.
-        index: Place in the dataset.
-        counts: False where the sample is read only because every process needs as many as the others.
+        index: Index in the dataset.
+        counts: False for padding that only gives every process the same number of samples.
     """
 
     epoch: int
@@ -37,28 +37,28 @@ class Draw:
     counts: bool = True
 
 
-class Pictures(Protocol):
-    """What the encoder, or the bridge after it, is given for a draw."""
+class ImageInputs(Protocol):
+    """The input of the encoder, or of the bridge after it, for a request."""
 
-    def __call__(self, draw: Draw, generator: torch.Generator) -> Tensor:
+    def __call__(self, request: SampleRequest, generator: torch.Generator) -> Tensor:
         """Pixels float32 `[3, rows, cols]` or features float32 `[N, D]`. Raises `ImageError` naming the file."""
         ...
 
-    def blank(self, draw: Draw | None = None) -> Tensor:
-        """What stands for a photo that cannot be read."""
+    def blank(self, request: SampleRequest | None = None) -> Tensor:
+        """The replacement of a photo that cannot be read."""
         ...
 
 
-class Photos:
-    """Pixels of a dataset's photos, varied anew in each epoch if there is an augmentation.
+class PhotoInputs:
+    """Pixels of a dataset's photos, augmented anew in each epoch if there is an augmentation.
 
-    Large JPEGs are decoded at a reduced scale: to at least twice the pixels of the input a side, and where photos are
-    varied to at least as many as the input has of the crop that was drawn.
+    Large JPEGs are decoded at a reduced scale: to at least twice the pixels of the input per side, and with
+    augmentation to at least as many pixels of the crop as the input has.
 
     Args:
-        dataset: Gives the photos.
-        transform: Makes pixels of a photo.
-        augment: Does so instead where it is given.
+        dataset: The photos.
+        transform: Converts a photo to pixels.
+        augment: Replaces `transform` if given.
     """
 
     def __init__(
@@ -67,66 +67,68 @@ class Photos:
         self.dataset = dataset
         self.transform = transform
         self.augment = augment
-        # So much more than the input that reducing does not show: every epoch sees the same pixels.
+        # Large enough that the reduction has no visible effect: every epoch gets the same pixels.
         rows, cols = transform.largest_size
         self.min_size = (2 * rows, 2 * cols)
 
-    def __call__(self, draw: Draw, generator: torch.Generator) -> Tensor:
-        """Pixels float32 `[3, rows, cols]` of one draw."""
+    def __call__(self, request: SampleRequest, generator: torch.Generator) -> Tensor:
+        """Pixels float32 `[3, rows, cols]` of one request."""
         if self.augment is None:
-            return self.transform(self.dataset.photo(draw.index, min_size=self.min_size))[0]
+            return self.transform(self.dataset.photo(request.index, min_size=self.min_size))[0]
         variation = self.augment.draw(generator)
-        photo = self.dataset.photo(draw.index, min_size=self.augment.least_size(variation))
-        flip = may_flip(self.dataset[draw.index].captions, self.augment.sides)
+        photo = self.dataset.photo(request.index, min_size=self.augment.least_size(variation))
+        flip = may_flip(self.dataset[request.index].captions, self.augment.sides)
         return self.augment.vary(photo, variation, may_flip=flip)
 
-    def blank(self, draw: Draw | None = None) -> Tensor:
-        """The mean colour, float32 `[3, rows, cols]`, of the size that goes with a draw's batch."""
+    def blank(self, request: SampleRequest | None = None) -> Tensor:
+        """The mean colour, float32 `[3, rows, cols]`, of the size of the request's batch."""
         (size,) = (
-            [self.transform.size] if draw is None else input_sizes(self.dataset, self.transform, [draw.index])
+            [self.transform.size]
+            if request is None
+            else input_sizes(self.dataset, self.transform, [request.index])
         )
         return torch.zeros(3, *size)
 
 
-class Covered:
-    """Other pictures, with patches covered at times.
+class CoveredInputs:
+    """Other inputs, with patches covered at random.
 
     Args:
-        pictures: Pixels, not features.
-        chance: 0–1, of covering anything of one draw.
+        inputs: Pixels, not features.
+        probability: 0–1, of covering any patch of a request.
     """
 
-    def __init__(self, pictures: Pictures, chance: float) -> None:
-        self.pictures = pictures
-        self.chance = chance
+    def __init__(self, inputs: ImageInputs, probability: float) -> None:
+        self.inputs = inputs
+        self.probability = probability
 
-    def __call__(self, draw: Draw, generator: torch.Generator) -> Tensor:
-        """Pixels float32 `[3, rows, cols]` of one draw."""
-        return cover(self.pictures(draw, generator), self.chance, generator)
+    def __call__(self, request: SampleRequest, generator: torch.Generator) -> Tensor:
+        """Pixels float32 `[3, rows, cols]` of one request."""
+        return cover(self.inputs(request, generator), self.probability, generator)
 
-    def blank(self, draw: Draw | None = None) -> Tensor:
-        """As of the other pictures."""
-        return self.pictures.blank(draw)
+    def blank(self, request: SampleRequest | None = None) -> Tensor:
+        """As in the other inputs."""
+        return self.inputs.blank(request)
 
 
-class Encoded(Dataset[EncodedSample]):
-    """A dataset behind pictures and tokenizer, asked by `Draw`.
+class EncodedDataset(Dataset[EncodedSample]):
+    """A dataset's images as model inputs and its captions as token ids, indexed by `SampleRequest`.
 
     Args:
-        dataset: Gives the captions.
-        pictures: Gives what stands for the image.
-        tokenizer: Makes ids of the captions.
-        captions_per_image: How many captions are drawn; None for all.
-        max_tokens: Longer captions are cut to this many tokens, BOS and EOS counted.
-        seed: Decides what is drawn.
-        on_bad: "stop" at a photo that cannot be read, or "skip" it: a blank image without captions, which teaches
-            nothing, stands in its place, so that order and number of batches stay.
+        dataset: The captions.
+        inputs: The model inputs of the images.
+        tokenizer: Encodes the captions.
+        captions_per_image: The number of captions to sample; None for all.
+        max_tokens: Longer captions are truncated to this many tokens, including BOS and EOS.
+        seed: Seed of all random choices.
+        on_bad: "stop" at a photo that cannot be read, or "skip" it: a blank image without captions, which contributes
+            no loss, takes its place, so that order and number of batches do not change.
     """
 
     def __init__(
         self,
         dataset: CaptionDataset,
-        pictures: Pictures,
+        inputs: ImageInputs,
         tokenizer: Tokenizer,
         *,
         captions_per_image: int | None,
@@ -135,37 +137,37 @@ class Encoded(Dataset[EncodedSample]):
         on_bad: OnBad = "stop",
     ) -> None:
         self.dataset = dataset
-        self.pictures = pictures
+        self.inputs = inputs
         self.tokenizer = tokenizer
         self.captions_per_image = captions_per_image
-        self.max_words = max_tokens - 2  # beside BOS and EOS
+        self.max_words = max_tokens - 2  # without BOS and EOS
         self.seed = seed
         self.on_bad = on_bad
 
-    def __getitem__(self, draw: Draw) -> EncodedSample:
-        captions = self.dataset[draw.index].captions
-        generator = generator_of(draw, seed=self.seed)
+    def __getitem__(self, request: SampleRequest) -> EncodedSample:
+        captions = self.dataset[request.index].captions
+        generator = sample_generator(request, seed=self.seed)
         if self.captions_per_image is not None and len(captions) > self.captions_per_image:
             chosen = torch.randperm(len(captions), generator=generator)[: self.captions_per_image]
             captions = tuple(captions[int(i)] for i in chosen)
         try:
-            image = self.pictures(draw, generator)
+            image = self.inputs(request, generator)
         except ImageError as error:
             if self.on_bad == "stop":
                 raise
-            return EncodedSample(self.pictures.blank(draw), (), draw.index, str(error))
-        if not draw.counts:
+            return EncodedSample(self.inputs.blank(request), (), request.index, str(error))
+        if not request.counts:
             captions = ()
         ids = self.tokenizer.encode_batch(captions)
-        return EncodedSample(image, tuple(tuple(caption[: self.max_words]) for caption in ids), draw.index)
+        return EncodedSample(image, tuple(tuple(caption[: self.max_words]) for caption in ids), request.index)
 
 
 def input_sizes(
     dataset: CaptionDataset, transform: ImageTransform, indices: Sequence[int]
 ) -> list[tuple[int, int]]:
-    """The (rows, cols) of the inputs of some photos; files are opened, not decoded, and that only where it matters.
+    """The (rows, cols) of the inputs of some photos; files are opened but not decoded, and only for `fit="native"`.
 
-    What cannot be opened counts as a photo of the transform's own size: it is refused or replaced when its turn comes.
+    A photo that cannot be opened counts as one of the transform's own size: it is refused or replaced when it is read.
     """
     if transform.fit != "native":
         return [transform.size] * len(indices)
@@ -180,15 +182,15 @@ def input_sizes(
     return sizes
 
 
-def generator_of(draw: Draw, *, seed: int) -> torch.Generator:
-    """Randomness of one draw: of seed, epoch and sample alone, so workers and resumed runs draw the same."""
-    seeds = np.random.SeedSequence((seed, draw.epoch, draw.index)).generate_state(1, np.uint64)
+def sample_generator(request: SampleRequest, *, seed: int) -> torch.Generator:
+    """The random generator of one request, from seed, epoch and index alone: independent of workers and resumption."""
+    seeds = np.random.SeedSequence((seed, request.epoch, request.index)).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(seeds[0]))
 
 
-def drawn_pictures(
+def training_inputs(
     dataset: CaptionDataset, *, transform: ImageTransform, augment: TrainingAugment | None, cover: float
-) -> Pictures:
-    """What training gives the encoder."""
-    photos = Photos(dataset, transform, augment)
-    return Covered(photos, cover) if cover else photos
+) -> ImageInputs:
+    """The encoder's inputs in training."""
+    photos = PhotoInputs(dataset, transform, augment)
+    return CoveredInputs(photos, cover) if cover else photos

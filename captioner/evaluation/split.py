@@ -16,9 +16,9 @@ from captioner.build import as_list
 from captioner.bundle import save
 from captioner.data.integrity.reading_report import omission_lines
 from captioner.data.open import open_split
-from captioner.data.samples import CaptionDataset, ChosenSamples, repeated_ids
+from captioner.data.samples import CaptionDataset, Subset, repeated_ids
 from captioner.data.scenes import Scenes
-from captioner.data.shards.shards import ID_REMEDY
+from captioner.data.shards.shard_dataset import ID_REMEDY
 from captioner.decoding import Search, make_search
 from captioner.errors import CaptionerError, DataError, UsageError
 from captioner.evaluation.captions import Record, caption_split, in_order, share
@@ -197,7 +197,7 @@ def _to_score(
             f"{len(bare)} of the images have no reference caption to score against ({name_some(bare)}): "
             "caption them with captioner.predict, take them out of the split, or leave them out by data.on_bad=skip"
         )
-    return ChosenSamples(dataset, kept), [samples[index].captions for index in kept]
+    return Subset(dataset, kept), [samples[index].captions for index in kept]
 
 
 def _conclude(cfg: DictConfig, plan: Plan, records: Sequence[Record], seconds: float) -> dict[str, Any]:

@@ -9,15 +9,17 @@ from torch.utils.data import Dataset
 
 from captioner.data.batch import CaptionBatch, EncodedSample, collate
 from captioner.data.loader import EpochOrder, ResumableLoader
-from captioner.data.torch_dataset import Draw
+from captioner.data.torch_dataset import SampleRequest
 from captioner.errors import ImageError
 
 
 class Numbers(Dataset[EncodedSample]):
     """A dataset whose pixels tell which sample of which epoch was asked for."""
 
-    def __getitem__(self, draw: Draw) -> EncodedSample:
-        return EncodedSample(torch.full((3, 2, 2), float(100 * draw.epoch + draw.index)), ((9,),), draw.index)
+    def __getitem__(self, request: SampleRequest) -> EncodedSample:
+        return EncodedSample(
+            torch.full((3, 2, 2), float(100 * request.epoch + request.index)), ((9,),), request.index
+        )
 
 
 def loader(order: EpochOrder, num_workers: int = 0) -> ResumableLoader:
@@ -30,7 +32,7 @@ def indices(batches: Sequence[CaptionBatch]) -> list[list[int]]:
 
 
 def epoch_of(order: EpochOrder, epoch: int, *, skip: int = 0) -> list[list[int]]:
-    return [[draw.index for draw in batch] for batch in order.batches(epoch, skip=skip)]
+    return [[request.index for request in batch] for batch in order.batches(epoch, skip=skip)]
 
 
 def test_the_order_depends_on_seed_and_epoch_alone() -> None:
@@ -42,7 +44,7 @@ def test_the_order_depends_on_seed_and_epoch_alone() -> None:
     assert epoch_of(again, 5) == first
     assert epoch_of(again, 6) != first
     assert epoch_of(EpochOrder(20, 4, seed=4), 5) != first
-    assert all(draw.epoch == 5 for batch in again.batches(5) for draw in batch)
+    assert all(request.epoch == 5 for batch in again.batches(5) for request in batch)
 
 
 @pytest.mark.parametrize("size", [1, 7, 8, 9])
@@ -95,10 +97,12 @@ def test_what_only_fills_up_validation_does_not_count(size: int, world_size: int
     orders = [
         EpochOrder(size, 3, shuffle=False, rank=rank, world_size=world_size) for rank in range(world_size)
     ]
-    counted = [draw.index for order in orders for batch in order.batches(0) for draw in batch if draw.counts]
+    counted = [
+        request.index for order in orders for batch in order.batches(0) for request in batch if request.counts
+    ]
     assert sorted(counted) == list(range(size))
     trained = [EpochOrder(size, 3, rank=rank, world_size=world_size) for rank in range(world_size)]
-    assert all(draw.counts for order in trained for batch in order.batches(0) for draw in batch)
+    assert all(request.counts for order in trained for batch in order.batches(0) for request in batch)
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -142,10 +146,10 @@ def test_length_is_that_of_a_whole_epoch() -> None:
 class Broken(Numbers):
     """A dataset with a photo that cannot be read."""
 
-    def __getitem__(self, draw: Draw) -> EncodedSample:
-        if draw.index == 5:
+    def __getitem__(self, request: SampleRequest) -> EncodedSample:
+        if request.index == 5:
             raise ImageError("/photos/5.jpg is a JPEG file that is cut short: copy it again")
-        return super().__getitem__(draw)
+        return super().__getitem__(request)
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

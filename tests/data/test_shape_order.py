@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from captioner.data.samples import CaptionSample, photo_of
+from captioner.data.samples import CaptionSample
 from captioner.data.shape_order import ShapeOrder
 from captioner.data.torch_dataset import input_sizes
 from captioner.image.decode import Photo, photo_size, read_photo
@@ -85,7 +85,7 @@ class Folder:
         return CaptionSample(str(index), ("a dog",), self.paths[index])
 
     def photo(self, index: int, *, min_size: tuple[int, int] | None = None) -> Photo:
-        return photo_of(self[index], min_size)
+        return read_photo(self.paths[index], min_size=min_size)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from captioner.data.samples import CaptionSample
-from captioner.data.torch_dataset import Draw, Photos, generator_of
+from captioner.data.torch_dataset import PhotoInputs, SampleRequest, sample_generator
 from captioner.image.augment import TrainingAugment
 from captioner.image.decode import Photo, read_photo
 from captioner.image.transforms import ImageTransform
@@ -47,9 +47,9 @@ def test_large_photos_are_decoded_at_a_reduced_scale(tmp_path: Path, fit: str, v
     augment = TrainingAugment(transform) if varied else None
     reduced, whole = Large(tmp_path / "a.jpg"), Large(tmp_path / "a.jpg", whole=True)
     for epoch in range(3):
-        draw = Draw(epoch, 0)
+        request = SampleRequest(epoch, 0)
         found, expected = (
-            Photos(dataset, transform, augment)(draw, generator_of(draw, seed=0))
+            PhotoInputs(dataset, transform, augment)(request, sample_generator(request, seed=0))
             for dataset in (reduced, whole)
         )
         # A grey level is 1/127.5; the whole photo is only shrunk by another kernel.
@@ -63,12 +63,12 @@ def test_large_photos_are_decoded_at_a_reduced_scale(tmp_path: Path, fit: str, v
 def test_no_crop_is_enlarged(tmp_path: Path, fit: str) -> None:
     transform = ImageTransform((48, 64), fit=fit, mean=GREY, std=GREY)  # type: ignore[arg-type]
     dataset, augment = Large(tmp_path / "a.jpg"), TrainingAugment(transform, scale=(0.04, 1.0))
-    photos = Photos(dataset, transform, augment)
+    photos = PhotoInputs(dataset, transform, augment)
     for epoch in range(20):
-        draw = Draw(epoch, 0)
-        photos(draw, generator_of(draw, seed=0))
+        request = SampleRequest(epoch, 0)
+        photos(request, sample_generator(request, seed=0))
         height, width = dataset.decoded[-1]
-        shares = augment.draw(generator_of(draw, seed=0)).shares
+        shares = augment.draw(sample_generator(request, seed=0)).shares
         for share, seen, needed in zip(
             shares, transform.seen_size(height, width), transform.size, strict=True
         ):

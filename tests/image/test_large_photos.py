@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from captioner.data.samples import CaptionSample, photo_of
-from captioner.data.torch_dataset import Draw, Encoded, Photos
+from captioner.data.samples import CaptionSample
+from captioner.data.torch_dataset import EncodedDataset, PhotoInputs, SampleRequest
 from captioner.errors import ImageError
 from captioner.image.decode import Photo, photo_size, read_photo
 from captioner.image.orientation import to_stored
@@ -83,7 +83,7 @@ class Folder:
         return CaptionSample(str(index), ("a dog",), self.paths[index])
 
     def photo(self, index: int, *, min_size: tuple[int, int] | None = None) -> Photo:
-        return photo_of(self[index], min_size)
+        return read_photo(self.paths[index], min_size=min_size)
 
 
 @pytest.mark.parametrize("fit", ["squash", "native"])
@@ -97,16 +97,16 @@ def test_a_photo_of_too_many_pixels_is_named_and_the_rest_goes_on(tmp_path: Path
         photo_size(dataset.paths[0])
     mean, std = BLACK_AND_WHITE
     transform = ImageTransform((32, 32), fit=fit, mean=mean, std=std, step=(8, 8))  # type: ignore[arg-type]
-    encoded = Encoded(
+    encoded = EncodedDataset(
         dataset,
-        Photos(dataset, transform, None),
+        PhotoInputs(dataset, transform, None),
         Tokenizer.train(["a dog"]),
         captions_per_image=None,
         max_tokens=9,
         seed=0,
         on_bad="skip",
     )
-    bad, good = encoded[Draw(0, 0)], encoded[Draw(0, 1)]
+    bad, good = encoded[SampleRequest(0, 0)], encoded[SampleRequest(0, 1)]
     assert bad.fault is not None
     assert "over the limit" in bad.fault
     assert good.fault is None

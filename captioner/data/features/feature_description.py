@@ -1,4 +1,4 @@
-"""What do stored features depend on? Encoder, variation and photos, described so that any change shows."""
+"""Description of everything that stored features depend on: encoder, augmentation and photos."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from captioner.models.encoders.encoder import ImageEncoder
 _PROBES = 8
 
 
-def fingerprint_of(description: dict[str, Any]) -> str:
-    """Twelve hexadecimal digits that tell descriptions apart."""
+def description_fingerprint(description: dict[str, Any]) -> str:
+    """Twelve hexadecimal digits that identify a description."""
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def describe_encoder(encoder: ImageEncoder) -> dict[str, Any]:
-    """What an encoder's features depend on, as JSON values: settings, layers, and a checksum of the weights."""
+    """Everything an encoder's features depend on, as JSON values: settings, layers, and a checksum of the weights."""
     weights = hashlib.sha256()
     for key, value in encoder.state_dict().items():
         weights.update(key.encode())
@@ -44,13 +44,13 @@ def describe_encoder(encoder: ImageEncoder) -> dict[str, Any]:
 def describe_images(
     dataset: CaptionDataset, *, augment: TrainingAugment | None, cache: Path | None = None
 ) -> str:
-    """A checksum of what a dataset shows: the bytes of all its files, and the pixels of a few photos.
+    """A checksum of a dataset's images: the bytes of all files, and the decoded pixels of a few photos.
 
-    Its files are the photos' own, or those that hold many: `stores` of datasets that have such.
+    The files are those of the photos, and the dataset's `stores`, if it has any: files that contain many photos.
 
     Args:
         dataset: The dataset.
-        augment: What varies the photos: with it, it matters which captions allow a photo to be mirrored.
+        augment: The augmentation. With it, the checksum depends on which captions allow a photo to be flipped.
         cache: As in `content_digest`.
     """
     digest = hashlib.sha256()
@@ -71,7 +71,7 @@ def describe_images(
 
 
 def describe_augment(augment: TrainingAugment) -> dict[str, Any]:
-    """What a variation depends on, as JSON values."""
+    """Everything an augmentation depends on, as JSON values."""
     return {
         "scale": list(augment.scale),
         "ratio": list(augment.ratio),

@@ -1,4 +1,4 @@
-"""How is an image's feature grid stored? As half floats, or as bytes with a scale for each token.
+"""Storage format of feature grids: half floats, or bytes with a scale for each token.
 
 Axis letters: `N` image tokens, `D` width of the features.
 """
@@ -14,41 +14,44 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from captioner.errors import UsageError
+from captioner.errors import UsageError, did_you_mean
 
-Kept = Literal["fp16", "int8"]
+StoredType = Literal["fp16", "int8"]
 Row = NDArray[np.void]
-READABLE, UNREADABLE = 1, 2  # 0 would be what an unwritten row holds
+READABLE, UNREADABLE = 1, 2  # 0 is an unwritten row
 
 
-def row_type(kept: Kept, tokens: int, dim: int) -> np.dtype[np.void]:
+def row_type(dtype: StoredType, tokens: int, dim: int) -> np.dtype[np.void]:
     """The NumPy type of one view of one image.
 
     Args:
-        kept: "fp16" keeps half floats; "int8" keeps each token in steps of 1/255 between its lowest and its highest
-            feature, which the bridge's layer norm per token suits.
+        dtype: "fp16" stores half floats; "int8" stores each token in steps of 1/255 between its lowest and its highest
+            feature, which matches the bridge's layer norm per token.
         tokens: `N`.
         dim: `D`.
 
     Raises:
-        UsageError: If `kept` is neither.
+        UsageError: If `dtype` is neither.
     """
-    if kept not in get_args(Kept):
-        raise UsageError(f"cache.dtype={kept} is not known; choose {' or '.join(get_args(Kept))}")
-    fields: list[Any] = [("features", "<f2" if kept == "fp16" else "u1", (tokens, dim))]
-    if kept == "int8":
+    known = get_args(StoredType)
+    if dtype not in known:
+        raise UsageError(
+            f"cache.dtype={dtype} is not known; choose {' or '.join(known)}{did_you_mean(dtype, known)}"
+        )
+    fields: list[Any] = [("features", "<f2" if dtype == "fp16" else "u1", (tokens, dim))]
+    if dtype == "int8":
         fields += [("low", "<f4", (tokens,)), ("step", "<f4", (tokens,))]
     return np.dtype([*fields, ("checksum", "<u4"), ("state", "<u4")], align=True)
 
 
 def pack(features: Tensor, row: Row) -> float:
-    """Put features float32 `[N, D]` into a row of `row_type`.
+    """Store features float32 `[N, D]` in a row of `row_type`.
 
     Returns:
-        What is lost: the root mean square of the difference over that of the features.
+        The rounding error: the root mean square of the difference, relative to that of the features.
 
     Raises:
-        UsageError: If the features are not finite, or beyond what half floats hold.
+        UsageError: If the features are not finite, or beyond the range of half floats.
     """
     exact = features.numpy()
     if row["features"].dtype == np.uint8:
@@ -59,14 +62,14 @@ def pack(features: Tensor, row: Row) -> float:
     else:
         with np.errstate(over="ignore"):
             row["features"] = exact
-    kept = _values(row)
-    if not np.isfinite(kept).all():
-        beyond = "are beyond 65504; take cache.dtype=int8" if np.isfinite(exact).all() else "are not finite"
-        raise UsageError(f"the encoder's features cannot be kept as half floats: some {beyond}")
+    stored = _values(row)
+    if not np.isfinite(stored).all():
+        beyond = "are beyond 65504; set cache.dtype=int8" if np.isfinite(exact).all() else "are not finite"
+        raise UsageError(f"the encoder's features cannot be stored as half floats: some {beyond}")
     row["checksum"], row["state"] = _checksum(row), READABLE
     scale = float(np.square(exact, dtype=np.float64).mean())
-    lost = float(np.square(kept - exact, dtype=np.float64).mean())
-    return math.sqrt(lost / scale) if scale else 0.0
+    error = float(np.square(stored - exact, dtype=np.float64).mean())
+    return math.sqrt(error / scale) if scale else 0.0
 
 
 def unpack(row: Row) -> Tensor | None:
@@ -85,7 +88,7 @@ def _values(row: Row) -> NDArray[np.float32]:
 
 
 def _checksum(row: Row) -> int:
-    """Adler-32 of everything kept: any one byte changed shows, at three times the speed of CRC-32."""
+    """Adler-32 of all stored values: detects any changed byte, at three times the speed of CRC-32."""
     checksum = 1
     for name in (row.dtype.names or ())[:-2]:
         checksum = zlib.adler32(row[name].tobytes(), checksum)

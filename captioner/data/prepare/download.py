@@ -1,7 +1,7 @@
-"""How is a large file downloaded so that it is whole? Goes on after a broken connection, and checks what has come.
+"""Download of large files, resumed after broken connections and verified.
 
-What is being downloaded is `NAME.part`; it becomes `NAME` when size and checksum are right. `downloads.json` beside it
-notes the checksum of every file, and a later run holds the file to it.
+A file is downloaded to `NAME.part`, which is renamed to `NAME` when size and checksum are right. `downloads.json` in
+the same folder records the checksum of every file, and later runs verify the file against it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from captioner.version import __version__
 
 MANIFEST = "downloads.json"
 
-_PIECE = 1 << 20
+_CHUNK = 1 << 20  # bytes
 _TIMEOUT = 30.0  # seconds without a byte
 _BROKEN = (http.client.HTTPException, ConnectionError, TimeoutError)
 
@@ -37,10 +37,10 @@ class Remote:
 
     Attributes:
         url: http or https.
-        name: What it is called here.
-        size: Its bytes, where they are published; None takes what the server says.
-        sha256: Its checksum, where that is published.
-        md5: An older checksum, where only that is published.
+        name: Its local name.
+        size: Its published size in bytes; None takes the server's.
+        sha256: Its published checksum, if any.
+        md5: Its published MD5 checksum, if there is no other.
     """
 
     url: str
@@ -51,67 +51,67 @@ class Remote:
 
 
 def fetch(remote: Remote, folder: Path, *, tries: int = 5, pause: float = 1.0) -> Path:
-    """Download a file, or go on where an earlier run stopped, or check one that is there.
+    """Download a file, resume an earlier download, or verify an existing file.
 
     Args:
         remote: What to download.
-        folder: Where it goes; made if need be.
-        tries: Attempts without a single byte before giving up.
+        folder: The folder of the file; created if missing.
+        tries: Failed attempts in a row, without any byte received, before giving up.
         pause: Seconds before the second attempt; doubled each time.
 
     Returns:
-        The whole file, checked.
+        The complete, verified file.
 
     Raises:
-        UsageError: There is no way to the server, it refuses, or the disk has no room.
-        DataError: The file is not what it should be.
+        UsageError: The server cannot be reached or refuses, or the disk has too little space.
+        DataError: The file differs from the published or recorded one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path, part = folder / remote.name, folder / f"{remote.name}.part"
     if path.exists():
-        _check(path, remote, _noted(folder).get(remote.name))
+        _verify(path, remote, _recorded(folder).get(remote.name))
         return path
     size = _download(remote, part, tries=tries, pause=pause)
     if part.stat().st_size != size:
         raise DataError(
             f"{part} has {part.stat().st_size:,} bytes instead of {size:,}; delete it and start again"
         )
-    note = {"url": remote.url, "size": size, "sha256": _digest(part, "sha256")}
+    record = {"url": remote.url, "size": size, "sha256": _digest(part, "sha256")}
     try:
-        _check(part, remote, note)
+        _verify(part, remote, record)
     except DataError:
-        part.unlink()  # whoever goes on from wrong bytes never arrives
+        part.unlink()  # a download cannot be resumed from wrong bytes
         raise
-    notes = {**_noted(folder), remote.name: note}
+    records = {**_recorded(folder), remote.name: record}
     part.replace(path)
-    text = json_text(notes, indent=2) + "\n"
+    text = json_text(records, indent=2) + "\n"
     replace_file(folder / MANIFEST, lambda name: Path(name).write_text(text, encoding="utf-8"))
     return path
 
 
-def _noted(folder: Path) -> dict[str, Any]:
-    """The notes of earlier runs by file."""
+def _recorded(folder: Path) -> dict[str, Any]:
+    """The records of earlier runs by file."""
     path = folder / MANIFEST
     try:
-        notes = json.loads(path.read_text(encoding="utf-8"))
+        records = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({error}); delete it, and files are checked anew") from error
-    return notes if isinstance(notes, dict) else {}
+        raise DataError(f"{path} cannot be read ({error}); delete it to record the files again") from error
+    return records if isinstance(records, dict) else {}
 
 
-def _check(path: Path, remote: Remote, note: Any) -> None:
-    """Raise `DataError` unless the file has the published size and checksum, or those that were noted."""
-    noted = note if isinstance(note, dict) else {}
-    remedy = "it is damaged, or not that file: delete it and start again"
-    size = remote.size if remote.size is not None else noted.get("size")
-    found = path.stat().st_size
-    if size is not None and found != size:
-        raise DataError(f"{path} has {found:,} bytes instead of {size:,}; {remedy}")
-    for kind, expected in (("sha256", remote.sha256 or noted.get("sha256")), ("md5", remote.md5)):
-        if expected is not None and (own := _digest(path, kind)) != expected:
-            raise DataError(f"{path} has the {kind} {own} instead of {expected}; {remedy}")
+def _verify(path: Path, remote: Remote, record: Any) -> None:
+    """Raise `DataError` unless the file has the published size and checksum, or the recorded ones."""
+    recorded = record if isinstance(record, dict) else {}
+    remedy = "it is damaged, or another file: delete it and start again"
+    size = remote.size if remote.size is not None else recorded.get("size")
+    actual = path.stat().st_size
+    if size is not None and actual != size:
+        raise DataError(f"{path} has {actual:,} bytes instead of {size:,}; {remedy}")
+    for kind, expected in (("sha256", remote.sha256 or recorded.get("sha256")), ("md5", remote.md5)):
+        if expected is not None and (digest := _digest(path, kind)) != expected:
+            raise DataError(f"{path} has the {kind} {digest} instead of {expected}; {remedy}")
 
 
 def _digest(path: Path, kind: str) -> str:
@@ -120,7 +120,7 @@ def _digest(path: Path, kind: str) -> str:
 
 
 def _download(remote: Remote, part: Path, *, tries: int, pause: float) -> int:
-    """Bring `part` to its full size, and tell that."""
+    """Download `part` to its full size, and return that size."""
     host = urllib.parse.urlsplit(remote.url).hostname
     failed = 0
     while True:
@@ -137,22 +137,22 @@ def _download(remote: Remote, part: Path, *, tries: int, pause: float) -> int:
             failed = 0 if have > before else failed + 1
             if failed >= tries:
                 raise UsageError(
-                    f"cannot reach {host} ({reason}): is there a network? Start again to go on from {have:,} "
+                    f"cannot reach {host} ({reason}); check the network and start again to resume at {have:,} "
                     f"bytes, or {_by_hand(remote, part)}"
                 ) from error
             time.sleep(pause * 2 ** max(0, failed - 1))
 
 
 def _by_hand(remote: Remote, part: Path) -> str:
-    return f"download {remote.url} elsewhere and put it at {part.with_suffix('')}"
+    return f"download {remote.url} on another machine and put it at {part.with_suffix('')}"
 
 
 def _attempt(remote: Remote, part: Path) -> int:
-    """One connection. Returns the full size when all has come."""
+    """Download over one connection. Returns the full size when complete."""
     have = part.stat().st_size if part.exists() else 0
     if remote.size is not None and have == remote.size:
         return have
-    tag = part.with_name(f"{part.name}.tag")  # of the very file that was begun
+    tag = part.with_name(f"{part.name}.tag")  # of the version whose download was begun
     headers = {"User-Agent": f"captioner/{__version__}", "Accept-Encoding": "identity"}
     known = tag.read_text() if have and tag.exists() else None
     if have:
@@ -165,23 +165,23 @@ def _attempt(remote: Remote, part: Path) -> int:
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
-        # Nothing is left to send, or what we have is longer than the file.
+        # The download is complete, or longer than the file.
         if _after_slash(error.headers) == have:
             return have
         part.unlink()
-        raise ConnectionError("what was downloaded is not the beginning of the file") from error
+        raise ConnectionError("the downloaded part is not the beginning of the file") from error
     with answer:
         start = _start(answer, have)
         total = _total(answer, start)
         if remote.size is not None and total is not None and total != remote.size:
             raise DataError(
                 f"{remote.url} has {total:,} bytes on the server, and {remote.size:,} are published: "
-                "the file has changed, or something else answers in its place"
+                "the file has changed, or the server sent another one"
             )
         full = total if total is not None else remote.size
         if full is not None and (free := shutil.disk_usage(part.parent).free) < full - start:
             raise UsageError(
-                f"{part.parent} has room for {free / 1e9:.1f} GB, and {remote.name} needs "
+                f"{part.parent} has {free / 1e9:.1f} GB free, and {remote.name} needs "
                 f"{(full - start) / 1e9:.1f} GB more; choose another root"
             )
         if etag := answer.headers.get("ETag"):
@@ -198,17 +198,17 @@ def _attempt(remote: Remote, part: Path) -> int:
 
 
 def _start(answer: Any, have: int) -> int:
-    """Where the bytes that come begin."""
+    """The offset of the received bytes."""
     if answer.status != 206:
-        return 0  # the server sends everything again
+        return 0  # the server sends the whole file
     first = (answer.headers.get("Content-Range") or "").removeprefix("bytes ").partition("-")[0]
     if first != str(have):
-        raise CaptionerError(f"the server sends bytes from {first!r} where those from {have} were asked for")
+        raise CaptionerError(f"the server sends bytes from {first!r}, but those from {have} were requested")
     return have
 
 
 def _total(answer: Any, start: int) -> int | None:
-    """The size of the whole file, where the server tells."""
+    """The size of the whole file, if the server states it."""
     if (total := _after_slash(answer.headers)) is not None:
         return total
     length = answer.headers.get("Content-Length")
@@ -225,6 +225,6 @@ def _copy(answer: Any, file: IO[bytes], name: str, start: int, full: int | None)
     with tqdm(
         total=full, initial=start, desc=name, unit="B", unit_scale=True, disable=None, leave=False
     ) as bar:
-        while piece := answer.read(_PIECE):
-            file.write(piece)
-            bar.update(len(piece))
+        while chunk := answer.read(_CHUNK):
+            file.write(chunk)
+            bar.update(len(chunk))

@@ -1,6 +1,6 @@
-"""How is an archive unpacked so that nothing leaves its folder? Zip and tar, again and again without harm.
+"""Safe, repeatable extraction of zip and tar archives.
 
-No member may climb out, be a link or a device, and what an earlier run has written whole is left as it is.
+No member may lead out of the folder, or be a link or a device. Complete files of an earlier run are left as they are.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from captioner.data.readers.photo_folder import check_photo_name
 from captioner.errors import DataError, UsageError
 
 Choose = Callable[[str], str | None]
-"""Where a member goes, below the folder; None leaves it out."""
+"""Maps a member's name to its path below the folder; None leaves it out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +38,23 @@ def unpack(archive: Path, folder: Path, *, choose: Choose = lambda name: name) -
 
     Args:
         archive: The file.
-        folder: Where its members go.
+        folder: The folder of the extracted members.
         choose: Renames members, or leaves them out.
 
     Returns:
-        How many files were written; those that were there, of the right size, are not written again.
+        The number of files written; existing files of the right size are not written again.
 
     Raises:
-        DataError: The archive is damaged, or a member would leave the folder, is a link or no file.
-        UsageError: The disk has no room.
+        DataError: The archive is damaged, or a member would leave the folder, is a link or not a regular file.
+        UsageError: The disk has too little space.
     """
     written = 0
     try:
-        with _Opened(archive) as (members, total):
+        with _OpenArchive(archive) as (members, total):
             free = shutil.disk_usage(folder if folder.exists() else archive.parent).free
             if total > free:
                 raise UsageError(
-                    f"{folder} has room for {free / 1e9:.1f} GB, and {archive.name} unpacks to {total / 1e9:.1f} GB; "
+                    f"{folder} has {free / 1e9:.1f} GB free, and {archive.name} unpacks to {total / 1e9:.1f} GB; "
                     "choose another root"
                 )
             with tqdm(
@@ -75,7 +75,7 @@ def unpack(archive: Path, folder: Path, *, choose: Choose = lambda name: name) -
     return written
 
 
-class _Opened:
+class _OpenArchive:
     """The members of an archive and their size, as a context."""
 
     def __init__(self, archive: Path) -> None:
@@ -87,13 +87,13 @@ class _Opened:
             infos = self.file.infolist()
             return self._zipped(self.file, infos), sum(info.file_size for info in infos)
         if self.archive.is_file():
-            _hold_to_checksum(self.archive)
+            _verify_gzip(self.archive)
         if not self.archive.is_file() or not tarfile.is_tarfile(self.archive):
             raise DataError(
-                f"{self.archive} is no zip or tar file; is it an error page? delete it and start again"
+                f"{self.archive} is not a zip or tar file, possibly an error page; delete it and start again"
             )
         self.file = tarfile.open(self.archive)
-        return self._tarred(self.file), 0  # a compressed one tells its size only when all is read
+        return self._tarred(self.file), 0  # the size of a compressed tar is known only at its end
 
     def __exit__(self, *error: object) -> None:
         self.file.close()
@@ -105,7 +105,7 @@ class _Opened:
                 continue
             if kind not in (0, stat.S_IFREG):
                 raise DataError(
-                    f"{self.archive}: {info.filename!r} is a link or no file; this archive is not used"
+                    f"{self.archive}: {info.filename!r} is a link or not a regular file; the archive is refused"
                 )
             yield _Member(info.filename, info.file_size, lambda info=info: file.open(info))  # type: ignore[misc]
 
@@ -116,13 +116,13 @@ class _Opened:
             stream = file.extractfile(info) if info.isreg() else None
             if stream is None:
                 raise DataError(
-                    f"{self.archive}: {info.name!r} is a link or no file; this archive is not used"
+                    f"{self.archive}: {info.name!r} is a link or not a regular file; the archive is refused"
                 )
             yield _Member(info.name, info.size, lambda stream=stream: stream)  # type: ignore[misc]
 
 
-def _hold_to_checksum(archive: Path) -> None:
-    """Read a gzip file to its end, where its checksum is: damage must be found before its first member is trusted."""
+def _verify_gzip(archive: Path) -> None:
+    """Read a gzip file to its end, where its checksum is, to detect damage before any member is used."""
     with archive.open("rb") as packed:
         if packed.read(2) != b"\x1f\x8b":
             return
@@ -133,7 +133,7 @@ def _hold_to_checksum(archive: Path) -> None:
 
 
 def _write(member: _Member, path: Path) -> bool:
-    """Write a member, unless it is there."""
+    """Write a member, unless it exists. Returns whether it was written."""
     if path.is_file() and not path.is_symlink() and path.stat().st_size == member.size:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""Which shards are meant, and what samples does one hold? WebDataset's tar files: local, by pattern, or from a pipe.
+"""WebDataset shards: file patterns and pipes, and the samples of a shard.
 
-A sample is a run of neighbouring members whose names agree up to the first point: `000012.jpg`, `000012.json`.
+A sample is a run of adjacent members whose names agree up to the first dot: `000012.jpg`, `000012.json`.
 
 Source: https://github.com/webdataset/webdataset, "The WebDataset Format".
 """
@@ -24,9 +24,9 @@ from captioner.errors import DataError
 from captioner.image.formats import PHOTO_SUFFIXES
 
 PIPE = "pipe:"
-"""A shard that begins so is what a shell command writes to its standard output."""
+"""Prefix of a shard that is the standard output of a shell command."""
 
-_PIECE = 1 << 20
+_CHUNK = 1 << 20  # bytes
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _PATTERN = re.compile(r"[*?\[]")
@@ -37,68 +37,68 @@ class ShardSample:
     """One sample of a shard.
 
     Attributes:
-        key: Its name within the shard, folders included, up to the first point.
-        files: The members' contents by what follows that point, in lower case; None where it was not wanted.
-        places: Where the contents are: offset and size in bytes.
-        archive: Which of the tars written one behind the other holds it, from 0.
+        key: Its name within the shard, folders included, up to the first dot.
+        files: The members' contents by suffix (what follows that dot), in lower case; None if not requested.
+        positions: Offset and size of the contents in bytes, by suffix.
+        archive: Index, among concatenated tars, of the one that contains it.
     """
 
     key: str
     files: Mapping[str, bytes | None]
-    places: Mapping[str, tuple[int, int]]
+    positions: Mapping[str, tuple[int, int]]
     archive: int = 0
 
     @property
     def photo(self) -> str | None:
-        """What follows the point in the photo's name, or None where there is no photo."""
+        """The suffix of the photo, or None without photo."""
         return next((suffix for suffix in self.files if f".{suffix}" in PHOTO_SUFFIXES), None)
 
 
 def is_shard(entry: str) -> bool:
-    """Whether an entry names shards: a pipe, or what ends in `.tar`."""
+    """Whether an entry names shards: a pipe, or a name that ends in `.tar`."""
     return entry.startswith(PIPE) or entry.lower().endswith(".tar")
 
 
 def find_shards(entries: str | Sequence[str], *, folder: Path = Path()) -> list[str]:
-    """The shards that entries name, in the order named.
+    """The shards that entries name, in the given order.
 
-    Each is a path, a pattern (`train-{0000..0099}.tar`, `{a,b}.tar`, `*.tar`), sorted by name, or `pipe:COMMAND`, whose
-    braces are expanded too.
+    Each entry is a path, a pattern (`train-{0000..0099}.tar`, `{a,b}.tar`, `*.tar`), whose matches are sorted by name,
+    or `pipe:COMMAND`, in which braces are expanded too.
 
     Args:
         entries: One or several.
-        folder: What paths are relative to.
+        folder: The folder that paths are relative to.
 
     Raises:
-        DataError: A path or pattern names no file, or one is a URL.
+        DataError: A path or pattern matches no file, or an entry is a URL.
     """
-    found: list[str] = []
+    shards: list[str] = []
     for entry in [entries] if isinstance(entries, str) else entries:
         for one in expand_braces(entry):
             if one.startswith(PIPE):
-                found.append(one)
+                shards.append(one)
                 continue
             if "://" in one:
-                raise DataError(f"{one} is no file; read it by 'pipe:curl -sfL {one}'")
+                raise DataError(f"{one} is a URL, not a file; read it by 'pipe:curl -sfL {one}'")
             path = folder / os.path.expanduser(one)
             if path.is_file():
-                found.append(str(path))
+                shards.append(str(path))
                 continue
             matches = sorted(glob.glob(str(path), recursive=True)) if _PATTERN.search(one) else []
             if not matches:
                 raise DataError(f"there is no shard {path}; check the folder and the pattern")
-            found += matches
-    if not found:
+            shards += matches
+    if not shards:
         raise DataError(
             "no shard is named; give a .tar file, a pattern such as train-{0000..0099}.tar, or pipe:COMMAND"
         )
-    return found
+    return shards
 
 
-def labels_of(shards: Sequence[str], *, folder: Path = Path()) -> list[str]:
-    """What each shard is called in the ids of its samples; no two alike.
+def shard_labels(shards: Sequence[str], *, folder: Path = Path()) -> list[str]:
+    """A unique label of each shard, for the ids of its samples.
 
-    That is its file's name without `.tar`, or where another has that too, its path from `folder`; a pipe's is the
+    The label is the file's name without `.tar`, or its path from `folder` where file names repeat; a pipe's is the
     command.
 
     Raises:
@@ -107,25 +107,27 @@ def labels_of(shards: Sequence[str], *, folder: Path = Path()) -> list[str]:
     twice = [shard for shard, times in Counter(shards).items() if times > 1]
     if twice:
         raise DataError(f"the shard {twice[0]} is named twice; its samples would count twice: name it once")
-    names = [shard if shard.startswith(PIPE) else _bare(os.path.basename(shard)) for shard in shards]
+    names = [
+        shard if shard.startswith(PIPE) else _without_suffix(os.path.basename(shard)) for shard in shards
+    ]
     times = Counter(names)
     return [
-        name if times[name] == 1 else _bare(os.path.relpath(shard, folder))
+        name if times[name] == 1 else _without_suffix(os.path.relpath(shard, folder))
         for name, shard in zip(names, shards, strict=True)
     ]
 
 
-def _bare(name: str) -> str:
+def _without_suffix(name: str) -> str:
     return name[:-4] if name.lower().endswith(".tar") else name
 
 
 def expand_braces(text: str) -> list[str]:
-    """All texts that `{1..3}`, `{001..100}` and `{a,b}` stand for; what is neither stays as it is."""
+    """All expansions of `{1..3}`, `{001..100}` and `{a,b}`; other braces stay as they are."""
     for braces in _BRACES.finditer(text):
         span = _RANGE.fullmatch(braces[1])
         if span:
             first, last = int(span[1]), int(span[2])
-            # As in a shell: leading zeros are kept, and the greater may come first.
+            # As in a shell: leading zeros are kept, and a range may descend.
             width = (
                 max(map(len, span.groups())) if any(len(n) > 1 and n[0] == "0" for n in span.groups()) else 0
             )
@@ -146,21 +148,21 @@ def read_samples(shard: str, *, wanted: Callable[[str], bool] = lambda suffix: T
 
     Args:
         shard: A path or a pipe.
-        wanted: Says of what follows the point in a member's name whether the content is to be read.
+        wanted: Whether the content of members with this suffix is read.
 
     Raises:
-        DataError: The shard cannot be read, is damaged, or holds two members of one name: names shard and member.
+        DataError: The shard cannot be read, is damaged, or contains a name twice; names shard and member.
     """
     with open_shard(shard) as stream:
         group: list[Member] = []
         try:
             for member in read_members(stream, shard, wanted=lambda name: wanted(split_name(name)[1])):
-                if group and _owner(member) != _owner(group[0]):
+                if group and _sample_key(member) != _sample_key(group[0]):
                     yield _sample(shard, group)
                     group = []
                 group.append(member)
         except DataError:
-            if group:  # what came before the damage is whole
+            if group:  # the sample before the damage is complete
                 yield _sample(shard, group)
             raise
         if group:
@@ -168,41 +170,41 @@ def read_samples(shard: str, *, wanted: Callable[[str], bool] = lambda suffix: T
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """A member's key and, in lower case, what follows the first point of its last part."""
+    """A member's key and suffix: its name up to and, in lower case, after the first dot of the last path component."""
     folder, slash, last = name.removeprefix("./").rpartition("/")
     key, _, suffix = last.partition(".")
     return folder + slash + key, suffix.lower()
 
 
-def _owner(member: Member) -> tuple[int, str]:
+def _sample_key(member: Member) -> tuple[int, str]:
     return member.archive, split_name(member.name)[0]
 
 
 def _sample(shard: str, members: Sequence[Member]) -> ShardSample:
     files: dict[str, bytes | None] = {}
-    places: dict[str, tuple[int, int]] = {}
+    positions: dict[str, tuple[int, int]] = {}
     for member in members:
         suffix = split_name(member.name)[1]
         if suffix in files:
             raise DataError(
-                f"{shard} holds the member {member.name!r} twice; make it again with names of their own"
+                f"{shard} contains the member {member.name!r} twice; create it again with unique names"
             )
         files[suffix] = member.content
-        places[suffix] = (member.offset, member.size)
-    archive, key = _owner(members[0])
-    return ShardSample(key, files, places, archive)
+        positions[suffix] = (member.offset, member.size)
+    archive, key = _sample_key(members[0])
+    return ShardSample(key, files, positions, archive)
 
 
 @contextlib.contextmanager
 def open_shard(shard: str) -> Iterator[IO[bytes]]:
-    """A shard's bytes: a file, or what a command writes.
+    """A shard's bytes: a file, or the output of a command.
 
     Raises:
         DataError: It cannot be opened, or the command fails.
     """
     if not shard.startswith(PIPE):
         try:
-            file = open(shard, "rb")  # noqa: SIM115  # errors of whoever reads are not ours
+            file = open(shard, "rb")  # noqa: SIM115  # errors inside the context are the caller's
         except OSError as error:
             raise DataError(f"cannot read the shard {shard}: {error.strerror}") from error
         with file:
@@ -212,10 +214,12 @@ def open_shard(shard: str) -> Iterator[IO[bytes]]:
     assert process.stdout is not None
     try:
         yield process.stdout
-        while process.stdout.read(_PIECE):  # what follows the tar's end, or the command would fail of it
+        while process.stdout.read(
+            _CHUNK
+        ):  # data after the end of the tar; unread, it would make the command fail
             pass
     except DataError as error:
-        # The command's own failure is the cause of what is missing.
+        # If the command failed, that is the cause of the missing data.
         process.stdout.close()
         if status := process.wait():
             raise DataError(f"{shard} failed with status {status}; {error}") from error

@@ -1,10 +1,10 @@
-"""In which order does training read shards, and where does it go on? A shuffled stream that knows its place.
+"""Shuffled, resumable stream of shards for training.
 
-The shards of an epoch are shuffled; the samples, end to end, are cut into one stretch for each process; each process
-reads its stretch from front to back through a shuffle buffer. All of it follows from seed, epoch and rank: a run that
-was stopped computes, without reading, which samples its buffer held, and reads those and what follows.
+The shards of an epoch are shuffled; their concatenated samples are divided into one contiguous range per process; each
+process reads its range sequentially through a shuffle buffer. The order depends on seed, epoch and rank alone: a
+resumed run computes, without reading, which samples its buffer contained, and reads these and the following ones.
 
-Photos stay encoded until a reading process decodes them: how many of those there are changes nothing.
+Photos stay encoded until a worker process decodes them; the number of workers does not change the samples.
 """
 
 from __future__ import annotations
@@ -18,49 +18,50 @@ from dataclasses import dataclass
 from torch.utils.data import Dataset
 
 from captioner.data.batch import EncodedSample
+from captioner.data.integrity.faults import OnBad
 from captioner.data.samples import CaptionDataset, CaptionSample
-from captioner.data.shards.shards import Shards, StoredSample
-from captioner.data.torch_dataset import Draw, Encoded, OnBad, Pictures
+from captioner.data.shards.shard_dataset import Shards, StoredSample
+from captioner.data.torch_dataset import EncodedDataset, ImageInputs, SampleRequest
 from captioner.errors import DataError, ImageError, UsageError
 from captioner.image.decode import Photo
 from captioner.image.photo_reader import NamedPhoto, decode_named
 from captioner.prefetch import buffered, in_batches
 from captioner.text.tokenizer import Tokenizer
 
-_AHEAD = 2  # batches that are read from disk while others are decoded
+_AHEAD = 2  # batches read in advance
 
 
 @dataclass(frozen=True, slots=True)
-class StreamedDraw:
-    """One sample of one epoch with its content: what a reading process decodes.
+class StreamedRequest:
+    """One sample of one epoch with its content, for a worker process to decode.
 
     Attributes:
-        draw: As of any dataset; its index is the sample's number in the unshuffled shards.
-        sample: None where it only makes this process's share as large as the others'.
+        request: As for any dataset; the index is the sample's number in the unshuffled shards.
+        sample: None for padding that gives every process the same number of samples.
     """
 
-    draw: Draw
+    request: SampleRequest
     sample: StoredSample | None
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class _Place:
-    """A sample in the order of reading: its number there, its shard, and its place within."""
+class _Position:
+    """A sample in the order of reading: its number in that order, its shard, and its index in the shard."""
 
     number: int
     shard: int
-    place: int
+    index: int
 
 
 class ShardOrder:
     """The batches of an epoch for one process. Each sample is in exactly one batch of one process.
 
     Args:
-        shards: What is read.
+        shards: The shards.
         batch_size: Samples per batch and process.
         seed: Seed of the order.
-        buffer: Samples among which the next is drawn; kept in memory, encoded.
-        rank: This process.
+        buffer: Size of the shuffle buffer, in samples, which stay encoded in memory.
+        rank: The rank of this process.
         world_size: Number of processes; all get the same number of batches of the same sizes.
 
     Raises:
@@ -90,80 +91,80 @@ class ShardOrder:
         most = -(-len(self.shards) // self.world_size)
         return -(-most // self.batch_size)
 
-    def batches(self, epoch: int, *, skip: int = 0) -> Iterator[list[StreamedDraw]]:
-        """The batches of `epoch` from number `skip` on. Raises DataError at what is damaged."""
+    def batches(self, epoch: int, *, skip: int = 0) -> Iterator[list[StreamedRequest]]:
+        """The batches of `epoch` from batch `skip` on. Raises DataError at a damaged shard or sample."""
         with closing(buffered(self._batches(epoch, skip), _AHEAD)) as ahead:
             yield from ahead
 
-    def _batches(self, epoch: int, skip: int) -> Iterator[list[StreamedDraw]]:
-        return in_batches(self._draws(epoch, skip * self.batch_size), self.batch_size)
+    def _batches(self, epoch: int, skip: int) -> Iterator[list[StreamedRequest]]:
+        return in_batches(self._requests(epoch, skip * self.batch_size), self.batch_size)
 
-    def _draws(self, epoch: int, skip: int) -> Iterator[StreamedDraw]:
-        shuffle = _Shuffle(self._places(epoch), self.buffer, f"{self.seed}-{epoch}-{self.rank}")
+    def _requests(self, epoch: int, skip: int) -> Iterator[StreamedRequest]:
+        shuffle = _ShuffleBuffer(self._positions(epoch), self.buffer, f"{self.seed}-{epoch}-{self.rank}")
         for _ in itertools.islice(shuffle, skip):
             pass
-        # What entered the buffer and did not leave it, then what has not entered yet.
-        to_come = itertools.islice(self._places(epoch), shuffle.entered, None)
-        reading = self._read(itertools.chain(sorted(shuffle.slots), to_come))
-        held: dict[int, StoredSample] = {}
-        for place in shuffle:
-            while place.number not in held:
+        # First the samples that are in the buffer, then those that have not entered it yet.
+        following = itertools.islice(self._positions(epoch), shuffle.entered, None)
+        reading = self._read(itertools.chain(sorted(shuffle.slots), following))
+        loaded: dict[int, StoredSample] = {}
+        for position in shuffle:
+            while position.number not in loaded:
                 number, sample = next(reading)
-                held[number] = sample
-            index = self.shards.starts[place.shard] + place.place
-            yield StreamedDraw(Draw(epoch, index), held.pop(place.number))
-        own = self._stretch()
+                loaded[number] = sample
+            index = self.shards.starts[position.shard] + position.index
+            yield StreamedRequest(SampleRequest(epoch, index), loaded.pop(position.number))
+        own = self._own_range()
         if len(own) < -(-len(self.shards) // self.world_size) and skip <= len(own):
-            yield StreamedDraw(Draw(epoch, 0, counts=False), None)
+            yield StreamedRequest(SampleRequest(epoch, 0, counts=False), None)
 
-    def _stretch(self) -> range:
-        """This process's share of the shuffled shards' samples, end to end."""
+    def _own_range(self) -> range:
+        """This process's range of the concatenated samples of the shuffled shards."""
         size = len(self.shards)
         return range(size * self.rank // self.world_size, size * (self.rank + 1) // self.world_size)
 
-    def _places(self, epoch: int) -> Iterator[_Place]:
+    def _positions(self, epoch: int) -> Iterator[_Position]:
         """This process's samples in the order of reading."""
         order = list(range(len(self.shards.names)))
         random.Random(f"{self.seed}-{epoch}").shuffle(order)
-        own = self._stretch()
+        own = self._own_range()
         start = 0
         for shard in order:
             count = self.shards.starts[shard + 1] - self.shards.starts[shard]
             for number in range(max(start, own.start), min(start + count, own.stop)):
-                yield _Place(number, shard, number - start)
+                yield _Position(number, shard, number - start)
             start += count
 
-    def _read(self, places: Iterator[_Place]) -> Iterator[tuple[int, StoredSample]]:
-        """The samples at places, which ascend; a shard is opened once, and where none is wanted not at all."""
-        for shard, wanted in itertools.groupby(places, key=lambda place: place.shard):
+    def _read(self, positions: Iterator[_Position]) -> Iterator[tuple[int, StoredSample]]:
+        """The samples at ascending positions; opens each shard at most once, and only shards with a position."""
+        for shard, wanted in itertools.groupby(positions, key=lambda position: position.shard):
             samples = enumerate(self.shards.read(shard))
-            for place in wanted:
-                for at, sample in samples:
-                    if at == place.place:
-                        yield place.number, sample
+            for position in wanted:
+                for index, sample in samples:
+                    if index == position.index:
+                        yield position.number, sample
                         break
 
 
-class _Shuffle:
-    """Lets items pass through a buffer, each leaving it at random.
+class _ShuffleBuffer:
+    """A buffer that items leave in random order.
 
     Attributes:
-        slots: What has entered and not left.
-        entered: How many have entered.
+        slots: The items in the buffer.
+        entered: The number of items that have entered.
     """
 
-    def __init__(self, items: Iterator[_Place], size: int, seed: str) -> None:
-        self.slots: list[_Place] = []
+    def __init__(self, items: Iterator[_Position], size: int, seed: str) -> None:
+        self.slots: list[_Position] = []
         self.entered = 0
         self._items = items
         self._size = size
         self._random = random.Random(seed)
         self._ended = False
 
-    def __iter__(self) -> _Shuffle:
+    def __iter__(self) -> _ShuffleBuffer:
         return self
 
-    def __next__(self) -> _Place:
+    def __next__(self) -> _Position:
         if not self._ended:
             for item in self._items:
                 self.entered += 1
@@ -180,21 +181,21 @@ class _Shuffle:
         return self.slots.pop()
 
 
-class Streamed(Dataset[EncodedSample]):
-    """Decodes what the order streams, as `Encoded` does for a dataset of random access.
+class StreamedDataset(Dataset[EncodedSample]):
+    """Decodes the streamed samples, as `EncodedDataset` does for a dataset with random access.
 
     Args:
-        pictures: Makes what the encoder is given of a dataset.
-        tokenizer: As of `Encoded`, and so are the others.
-        captions_per_image: How many captions are drawn; None for all.
-        max_tokens: Longer captions are cut.
-        seed: Decides what is drawn.
+        make_inputs: Makes the encoder's inputs from a dataset.
+        tokenizer: As in `EncodedDataset`, like the other arguments.
+        captions_per_image: The number of captions to sample; None for all.
+        max_tokens: Longer captions are truncated.
+        seed: Seed of all random choices.
         on_bad: "stop" at a photo that cannot be read, or "skip" it.
     """
 
     def __init__(
         self,
-        pictures: Callable[[CaptionDataset], Pictures],
+        make_inputs: Callable[[CaptionDataset], ImageInputs],
         tokenizer: Tokenizer,
         *,
         captions_per_image: int | None,
@@ -202,32 +203,32 @@ class Streamed(Dataset[EncodedSample]):
         seed: int,
         on_bad: OnBad,
     ) -> None:
-        self.pictures = pictures
+        self.make_inputs = make_inputs
         self.tokenizer = tokenizer
         self.captions_per_image = captions_per_image
         self.max_tokens = max_tokens
         self.seed = seed
         self.on_bad: OnBad = on_bad
 
-    def __getitem__(self, streamed: StreamedDraw) -> EncodedSample:
-        one = _One(streamed.sample)
-        pictures = self.pictures(one)
+    def __getitem__(self, streamed: StreamedRequest) -> EncodedSample:
+        dataset = _SingleSample(streamed.sample)
+        inputs = self.make_inputs(dataset)
         if streamed.sample is None:
-            return EncodedSample(pictures.blank(), (), streamed.draw.index)
-        encoded = Encoded(
-            one,
-            pictures,
+            return EncodedSample(inputs.blank(), (), streamed.request.index)
+        encoded = EncodedDataset(
+            dataset,
+            inputs,
             self.tokenizer,
             captions_per_image=self.captions_per_image,
             max_tokens=self.max_tokens,
             seed=self.seed,
             on_bad=self.on_bad,
         )
-        return encoded[streamed.draw]
+        return encoded[streamed.request]
 
 
-class _One:
-    """A dataset that has one sample, whatever it is asked for."""
+class _SingleSample:
+    """A dataset that gives the same sample for every index."""
 
     def __init__(self, sample: StoredSample | None) -> None:
         self.sample = sample
@@ -237,7 +238,7 @@ class _One:
 
     def __getitem__(self, index: int) -> CaptionSample:
         if self.sample is None:
-            raise DataError("a sample that only fills up has no captions")
+            raise DataError("padding has no captions")
         return CaptionSample(self.sample.id, self.sample.captions, None)
 
     def photo(self, index: int, *, min_size: tuple[int, int] | None = None) -> Photo:

@@ -1,9 +1,9 @@
-"""How does a dataset become tar shards? The same bytes on every machine, each shard complete or not there.
+"""Writer of tar shards: the same bytes on every machine, each shard complete or absent.
 
-What was left out of a shard is kept beside it, so that whoever goes on after a stop can tell of it.
+The error messages of samples left out are stored beside the shard, so that a resumed run can report them.
 
-A sample is `000000012.jpg`, the photo's file as it is, and `000000012.json` with its id and captions; pixels that have
-no file become PNG. Keys are numbers within the split.
+A sample is `000000012.jpg`, the unchanged file of the photo, and `000000012.json` with its id and captions; photos
+without file are stored as PNG. Keys are numbers within the split.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any
 from PIL import Image
 
 from captioner.data.samples import CaptionDataset
+from captioner.data.shards.shard_dataset import INDEX
 from captioner.data.shards.shard_files import read_samples
-from captioner.data.shards.shards import INDEX
 from captioner.errors import DataError, ImageError
 from captioner.files import json_text, replace_file
 from captioner.image.decode import read_photo
@@ -30,15 +30,15 @@ _SUFFIXES = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """A shard, and what could not be put into it.
+class WrittenShard:
+    """A shard, and the samples left out of it.
 
     Attributes:
-        name: The file.
-        samples: How many it holds.
-        size: In bytes.
-        md5: Of the file.
-        faults: Why each of the others was left out.
+        name: The file's name.
+        samples: The number of samples.
+        size: The file's size in bytes.
+        md5: The file's checksum.
+        faults: The error message of each sample left out.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Written:
 
 
 def shard_name(split: str, number: int) -> str:
-    """The file of a shard."""
+    """The file name of a shard."""
     return f"{split}-{number:06d}.tar"
 
 
@@ -62,21 +62,21 @@ def write_shard(
     per_shard: int,
     check: bool,
     on_bad: str,
-) -> Written:
-    """Write one shard, or find it written.
+) -> WrittenShard:
+    """Write one shard, unless it exists.
 
     Args:
         dataset: The split.
-        folder: Where the shard is written.
+        folder: The folder of the shard.
         split: First part of its name.
-        number: Which of the split's shards.
+        number: The shard's number within the split.
         per_shard: Samples of each shard but the last.
-        check: Decode every photo, so that no damaged one is kept.
+        check: Decode every photo, so that no damaged one is stored.
         on_bad: "stop" at a photo that cannot be read, or "skip" it.
 
     Raises:
         ImageError: A photo cannot be read, and `on_bad` is "stop".
-        OSError: The disk refuses.
+        OSError: Writing fails.
     """
     path = folder / shard_name(split, number)
     faults: list[str] = []
@@ -97,19 +97,19 @@ def write_shard(
                     record = {"id": sample.id, "captions": list(sample.captions)}
                     _add(tar, f"{index:09d}.{suffix}", photo)
                     _add(tar, f"{index:09d}.json", json_text(record).encode())
-            _keep_faults(path, faults)  # before the shard has its name: a shard that is there has its faults
+            _save_faults(path, faults)  # before the shard appears: an existing shard has its faults
 
         replace_file(path, write)
     else:
-        faults = _kept_faults(path)
+        faults = _load_faults(path)
     with path.open("rb") as file:
         md5 = hashlib.file_digest(file, "md5").hexdigest()
     samples = sum(1 for _ in read_samples(str(path), wanted=lambda suffix: False))
-    return Written(path.name, samples, path.stat().st_size, md5, tuple(faults))
+    return WrittenShard(path.name, samples, path.stat().st_size, md5, tuple(faults))
 
 
-def write_index(folder: Path, shards: list[Written]) -> None:
-    """Say beside the shards what each holds, in the form of webdataset's `wids`; other splits' entries stay."""
+def write_index(folder: Path, shards: list[WrittenShard]) -> None:
+    """Write the index of the shards in the format of webdataset's `wids`; entries of other splits stay."""
     path = folder / INDEX
     entries: dict[str, dict[str, Any]] = {}
     if path.exists():
@@ -148,7 +148,7 @@ def _fault_file(shard: Path) -> Path:
     return shard.with_suffix(".left-out.json")
 
 
-def _keep_faults(shard: Path, faults: list[str]) -> None:
+def _save_faults(shard: Path, faults: list[str]) -> None:
     path = _fault_file(shard)
     if not faults:
         path.unlink(missing_ok=True)
@@ -157,8 +157,8 @@ def _keep_faults(shard: Path, faults: list[str]) -> None:
     replace_file(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
 
 
-def _kept_faults(shard: Path) -> list[str]:
-    """What was left out of a shard that is there."""
+def _load_faults(shard: Path) -> list[str]:
+    """The error messages of the samples left out of an existing shard."""
     path = _fault_file(shard)
     if not path.exists():
         return []
@@ -181,11 +181,11 @@ def _photo(dataset: CaptionDataset, index: int, *, check: bool) -> tuple[bytes, 
         raise ImageError(f"cannot read {sample.path}: {error.strerror}") from error
     kind = sniff(content[:512])
     if check or kind not in _SUFFIXES:
-        read_photo(sample.path)  # says what is wrong with it
+        read_photo(sample.path)  # raises the photo's error
     return content, _SUFFIXES[kind]
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    info = tarfile.TarInfo(name)  # of no owner, no time: the bytes depend on the dataset alone
+    info = tarfile.TarInfo(name)  # without owner and time: the bytes depend on the dataset alone
     info.size = len(content)
     tar.addfile(info, io.BytesIO(content))

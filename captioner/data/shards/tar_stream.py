@@ -1,9 +1,9 @@
-"""What does a tar file hold, read from front to back? One member after the other, and every fault named.
+"""Sequential reader of tar files that reports every fault.
 
-Tars written one behind the other, as `cat a.tar b.tar` does, are read on.
+Concatenated tars, as `cat a.tar b.tar` makes them, are read to the end.
 
-Python's `tarfile` ends quietly where a header in the middle is cut short or damaged, and remembers every member; of it
-only the parsing of a header is used. Members are never written to disk.
+Python's `tarfile` ends silently at a truncated or damaged header and stores every member in memory; only its parsing of
+a header is used. Members are never written to disk.
 
 Source: POSIX.1-1988 (ustar) and POSIX.1-2001 (pax), with GNU long names.
 """
@@ -19,8 +19,8 @@ from typing import IO
 from captioner.errors import DataError
 
 BLOCK = 512
-_MOST_NAME = 65_536  # bytes of a long name or a pax header; more is an attack, not a name
-_PIECE = 1 << 20
+_MAX_NAME = 65_536  # bytes of a long name or a pax header; a longer one is an attack
+_CHUNK = 1 << 20  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,10 @@ class Member:
 
     Attributes:
         name: Its path within the tar, as written there.
-        offset: Where its content begins, in bytes from the start of the tar.
-        size: Bytes of its content.
-        content: The bytes, or None where they were not wanted.
-        archive: Which of the tars written one behind the other holds it, from 0.
+        offset: Start of its content, in bytes from the start of the tar.
+        size: Size of its content in bytes.
+        content: The bytes, or None if not requested.
+        archive: Index, among concatenated tars, of the one that contains it.
     """
 
     name: str
@@ -45,21 +45,21 @@ class Member:
 def read_members(
     stream: IO[bytes], tar: str, *, wanted: Callable[[str], bool] = lambda name: True
 ) -> Iterator[Member]:
-    """The regular files of a tar, in its order; folders and links are passed over.
+    """The regular files of a tar, in its order; folders and links are skipped.
 
     Args:
-        stream: At the start of the tar. What is not wanted is skipped by seeking where that is possible.
-        tar: What the tar is called in messages.
-        wanted: Says of a name whether its content is to be read.
+        stream: At the start of the tar. Other contents are skipped by seeking if the stream can seek.
+        tar: The tar's name, for messages.
+        wanted: Whether the content of the member with this name is read.
 
     Raises:
-        DataError: The tar is cut short or damaged: names it, the member, and the byte.
+        DataError: The tar is truncated or damaged; names it, the member, and the byte.
     """
     reader = _Reader(stream, tar)
-    name, size = None, None  # what an extended header says of the next member
-    while (header := reader.header(owed=name is not None or size is not None)) is not None:
+    name, size = None, None  # of the next member, from an extended header
+    while (header := reader.header(required=name is not None or size is not None)) is not None:
         if header.type in (tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE):
-            text = reader.content(header, most=_MOST_NAME)
+            text = reader.content(header, most=_MAX_NAME)
             if header.type == tarfile.GNUTYPE_LONGNAME:
                 name = _text(text.rstrip(b"\0"))
             else:
@@ -76,7 +76,7 @@ def read_members(
             header.size = size
         name, size = None, None
         if not header.isreg():
-            continue  # it has no content
+            continue  # no content
         offset = reader.at
         content = None
         if wanted(header.name):
@@ -87,7 +87,7 @@ def read_members(
 
 
 class _Reader:
-    """Reads blocks of a tar and knows where it stands."""
+    """Reads the blocks of a tar and counts the bytes read."""
 
     def __init__(self, stream: IO[bytes], tar: str) -> None:
         self.stream = stream
@@ -97,31 +97,31 @@ class _Reader:
         self.archive = 0
         self.end = os.fstat(stream.fileno()).st_size if stream.seekable() else None
 
-    def header(self, *, owed: bool = False) -> tarfile.TarInfo | None:
-        """The next header, or None at the end of the last archive; where one is owed, that is no place to end."""
+    def header(self, *, required: bool = False) -> tarfile.TarInfo | None:
+        """The next header, or None at the end of the last archive; an error if `required`, after an extended header."""
         block = self.stream.read(BLOCK)
         zeros = 0
         while len(block) == BLOCK and not block.strip(b"\0"):
             zeros += 1
             self.at += BLOCK
             block = self.stream.read(BLOCK)
-        if zeros and not block.strip(b"\0") and not owed:
+        if zeros and not block.strip(b"\0") and not required:
             return None
         after = f"after member {self.last!r}" if self.last else "at its start"
-        if zeros == 1 or (zeros and owed):  # an archive ends with two
+        if zeros == 1 or (zeros and required):  # an archive ends with two
             raise DataError(
-                f"{self.tar} is damaged {after}: zeros stand for a header at byte {self.at - zeros * BLOCK:,}; "
+                f"{self.tar} is damaged {after}: zeros in place of a header at byte {self.at - zeros * BLOCK:,}; "
                 "copy it again"
             )
         if len(block) < BLOCK:
-            what = "is empty (0 bytes)" if not block and self.at == 0 else f"is cut short {after}"
+            what = "is empty (0 bytes)" if not block and self.at == 0 else f"is truncated {after}"
             raise DataError(f"{self.tar} {what} (byte {self.at + len(block):,}); copy it again")
         try:
             header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         except tarfile.TarError as error:
             if self.at == 0:
                 packed = block.startswith(b"\x1f\x8b")
-                remedy = "read it by 'pipe:gzip -dc FILE'" if packed else "copy or make it again"
+                remedy = "read it by 'pipe:gzip -dc FILE'" if packed else "copy or create it again"
                 kind = "compressed by gzip" if packed else "not a tar file"
                 raise DataError(f"{self.tar} is {kind}; {remedy}") from error
             raise DataError(
@@ -136,38 +136,40 @@ class _Reader:
     def content(self, header: tarfile.TarInfo, *, most: int | None = None) -> bytes:
         """The content that follows a header."""
         if most is not None and header.size > most:
-            raise DataError(f"{self.tar}: the name of a member has {header.size:,} bytes; make the tar again")
+            raise DataError(
+                f"{self.tar}: the name of a member has {header.size:,} bytes; create the tar again"
+            )
         length = self._padded(header)
-        content = self._all(length, header)
+        content = self._read(length, header)
         return content[: header.size]
 
     def skip(self, header: tarfile.TarInfo) -> None:
-        """Pass over the content that follows a header."""
+        """Skip the content that follows a header."""
         length = self._padded(header)
         if self.end is not None:
             if self.at + header.size > self.end:
-                raise self._cut(header)
+                raise self._truncated(header)
             self.stream.seek(length, os.SEEK_CUR)
             self.at += length
             return
         while length:
-            length -= len(self._all(min(length, _PIECE), header))
+            length -= len(self._read(min(length, _CHUNK), header))
 
     def _padded(self, header: tarfile.TarInfo) -> int:
         return -(-header.size // BLOCK) * BLOCK
 
-    def _all(self, length: int, header: tarfile.TarInfo) -> bytes:
-        # A size in the header may be a lie: no more is asked for than the file can hold.
+    def _read(self, length: int, header: tarfile.TarInfo) -> bytes:
+        # The size in the header may be wrong: never request more than the rest of the file.
         if self.end is not None and self.at + header.size > self.end:
-            raise self._cut(header)
+            raise self._truncated(header)
         content = self.stream.read(length)
         self.at += len(content)
         if len(content) < length:
-            raise self._cut(header)
+            raise self._truncated(header)
         return content
 
-    def _cut(self, header: tarfile.TarInfo) -> DataError:
-        return DataError(f"{self.tar} is cut short within member {header.name!r}; copy it again")
+    def _truncated(self, header: tarfile.TarInfo) -> DataError:
+        return DataError(f"{self.tar} is truncated within member {header.name!r}; copy it again")
 
 
 def _text(name: bytes) -> str:
@@ -175,11 +177,11 @@ def _text(name: bytes) -> str:
 
 
 def _pax(content: bytes) -> dict[bytes, bytes]:
-    """The records of a pax header, each `LENGTH KEY=VALUE` and a line end; what is malformed ends them."""
+    """The records of a pax header, each `LENGTH KEY=VALUE` and a line end, up to the first malformed one."""
     records: dict[bytes, bytes] = {}
     while content:
-        length, blank, _ = content.partition(b" ")
-        if not (blank and length.isdigit() and len(length) + 1 < int(length) <= len(content)):
+        length, space, _ = content.partition(b" ")
+        if not (space and length.isdigit() and len(length) + 1 < int(length) <= len(content)):
             break
         key, _, value = content[len(length) + 1 : int(length) - 1].partition(b"=")
         records[key] = value

@@ -1,5 +1,3 @@
-"""Are stored features those of the right encoder, photo and view, and is everything else refused?"""
-
 from __future__ import annotations
 
 import dataclasses
@@ -17,14 +15,14 @@ from PIL import Image
 from captioner.data.features.feature_cache import FeatureCache, StoredFeatures
 from captioner.data.features.feature_writer import write_features
 from captioner.data.samples import CaptionSample
-from captioner.data.shards.shards import Shards
-from captioner.data.torch_dataset import Draw, Photos, generator_of
+from captioner.data.shards.shard_dataset import Shards
+from captioner.data.torch_dataset import PhotoInputs, SampleRequest, sample_generator
 from captioner.errors import CaptionerError, DataError, ImageError, UsageError
 from captioner.image.augment import TrainingAugment
 from captioner.image.decode import Photo, read_photo
 from captioner.image.transforms import ImageTransform
 from captioner.models.encoders.encoder import ImageEncoder
-from tests.data.shards.test_shards import foreign
+from tests.data.shards.scene_shards import foreign
 
 GREY = (0.5, 0.5, 0.5)
 TRANSFORM = ImageTransform((32, 32), fit="squash", mean=GREY, std=GREY)
@@ -32,7 +30,7 @@ AUGMENT = TrainingAugment(TRANSFORM)
 
 
 class Folder:
-    """Photos of noise in a folder; the captions of odd ones speak of the left."""
+    """Photos of noise in a folder; captions of odd indices mention the left."""
 
     def __init__(self, folder: Path, size: int = 5) -> None:
         folder.mkdir(exist_ok=True)
@@ -66,7 +64,7 @@ def dataset(tmp_path: Path) -> Folder:
 def stored(
     dataset: Any, folder: Path, *, augment: TrainingAugment | None = AUGMENT, **settings: Any
 ) -> StoredFeatures:
-    """Two images a shard, so that there are several."""
+    """Stored features with two images per shard, so that there are several shards."""
     own = settings.pop("encoder", None) or encoder()
     transform = settings.pop("transform", TRANSFORM)
     cache = FeatureCache(own, folder=folder, **{"views": 2, **settings})
@@ -76,7 +74,7 @@ def stored(
 
 
 def write(features: StoredFeatures, augment: TrainingAugment | None = AUGMENT, **settings: Any) -> None:
-    photos = Photos(features.dataset, TRANSFORM, augment)
+    photos = PhotoInputs(features.dataset, TRANSFORM, augment)
     write_features(features, photos, encoder(), device=torch.device("cpu"), **settings)
 
 
@@ -84,17 +82,19 @@ def write(features: StoredFeatures, augment: TrainingAugment | None = AUGMENT, *
 def test_an_epoch_reads_the_features_of_its_view(dataset: Folder, tmp_path: Path, num_workers: int) -> None:
     features = stored(dataset, tmp_path)
     write(features, num_workers=num_workers)
-    photos = Photos(dataset, TRANSFORM, AUGMENT)
+    photos = PhotoInputs(dataset, TRANSFORM, AUGMENT)
     model = encoder().eval()
     for epoch in (0, 1, 2, 7):
         for index in (4, 0, 3):
-            # What training from photos would show in the epoch of that view, and what the encoder makes of it.
-            shown = Draw(epoch % 2, index)
+            # The input of training from photos in the epoch of that view, encoded.
+            view = SampleRequest(epoch % 2, index)
             with torch.no_grad():
-                expected = model(photos(shown, generator_of(shown, seed=0))[None]).features[0]
-            found = features(Draw(epoch, index), torch.Generator())
+                expected = model(photos(view, sample_generator(view, seed=0))[None]).features[0]
+            found = features(SampleRequest(epoch, index), torch.Generator())
             torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
-    assert not torch.equal(features(Draw(0, 1), torch.Generator()), features(Draw(1, 1), torch.Generator()))
+    assert not torch.equal(
+        features(SampleRequest(0, 1), torch.Generator()), features(SampleRequest(1, 1), torch.Generator())
+    )
 
 
 def test_without_augmentation_there_is_one_plain_view(dataset: Folder, tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_without_augmentation_there_is_one_plain_view(dataset: Folder, tmp_path:
     with torch.no_grad():
         expected = encoder().eval()(TRANSFORM(dataset.photo(3))[0][None]).features[0]
     for epoch in (0, 5):
-        found = features(Draw(epoch, 3), torch.Generator())
+        found = features(SampleRequest(epoch, 3), torch.Generator())
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
@@ -147,7 +147,7 @@ def test_other_photos_lead_to_another_folder(dataset: Folder, tmp_path: Path) ->
     plain = stored(dataset, tmp_path, augment=None).folder
     french = dataclasses.replace(AUGMENT, sides=["chien"])
     assert stored(dataset, tmp_path, augment=french).folder != before
-    dataset.words[0] = "a dog on the right"  # which view may be mirrored matters only where views are
+    dataset.words[0] = "a dog on the right"  # flips depend on captions only with augmentation
     assert stored(dataset, tmp_path).folder != before
     assert stored(dataset, tmp_path, augment=None).folder == plain
     Image.new("RGB", (40, 40)).save(dataset.paths[2])
@@ -160,7 +160,7 @@ def test_a_photo_edited_to_the_same_size_leads_to_another_folder(tmp_path: Path)
     for path in dataset.paths:
         os.utime(path, (1, 1))
     before = stored(dataset, tmp_path, augment=None).folder
-    path = dataset.paths[1]  # none of the few whose pixels are looked at
+    path = dataset.paths[1]  # not one of the few whose pixels are part of the checksum
     content = bytearray(path.read_bytes())
     content[-20] ^= 1
     path.write_bytes(content)
@@ -177,12 +177,14 @@ def test_a_copy_of_the_photos_leads_to_the_same_folder(dataset: Folder, tmp_path
     assert stored(Folder(tmp_path / "copy"), tmp_path).folder == before
 
 
-def test_what_one_file_holds_for_many_photos_is_looked_at_too(tmp_path: Path) -> None:
+def test_files_of_many_photos_are_part_of_the_checksum(tmp_path: Path) -> None:
     photos = {f"{key:02d}": {"caption": "a dog"} for key in range(30)}
     foreign(tmp_path / "a.tar", photos)
     before = stored(Shards("a.tar", root=tmp_path), tmp_path, augment=None).folder
     content = bytearray((tmp_path / "a.tar").read_bytes())
-    at = content.index(b"IEND", content.index(b"01.png")) + 4  # the checksum of the end, which nobody reads
+    at = (
+        content.index(b"IEND", content.index(b"01.png")) + 4
+    )  # the checksum of the end, which decoders ignore
     content[at] ^= 1
     (tmp_path / "a.tar").write_bytes(content)
     assert stored(Shards("a.tar", root=tmp_path), tmp_path, augment=None).folder != before
@@ -192,9 +194,7 @@ def test_a_folder_with_other_features_is_refused(dataset: Folder, tmp_path: Path
     file = stored(dataset, tmp_path).folder / "description.json"
     description = json.loads(file.read_text())
     file.write_text(json.dumps({**description, "views": 9}))
-    with pytest.raises(
-        DataError, match=r"holds features of other settings \(views differ\); delete the folder"
-    ):
+    with pytest.raises(DataError, match=r"other settings \(views differ\)"):
         stored(dataset, tmp_path)
     file.write_text("{")
     with pytest.raises(DataError, match=r"description.json is damaged .*; delete the folder"):
@@ -207,17 +207,15 @@ def test_damage_is_noticed(dataset: Folder, tmp_path: Path) -> None:
     path = features.path(0)
     whole = path.read_bytes()
     path.write_bytes(whole[:600] + bytes([whole[600] ^ 64]) + whole[601:])
-    with pytest.raises(
-        DataError, match=r"00000.npy is damaged at image 0; delete it, and the next run writes"
-    ):
-        features(Draw(0, 0), torch.Generator())
+    with pytest.raises(DataError, match=r"00000.npy is damaged at image 0; delete it"):
+        features(SampleRequest(0, 0), torch.Generator())
     for content in (whole[: len(whole) // 2], b"", b"nonsense"):
         path.write_bytes(content)
-        with pytest.raises(DataError, match=r"00000.npy cannot be read .*; delete it, and the next run"):
-            stored(dataset, tmp_path)(Draw(0, 0), torch.Generator())
+        with pytest.raises(DataError, match=r"00000.npy cannot be read .*; delete it"):
+            stored(dataset, tmp_path)(SampleRequest(0, 0), torch.Generator())
     np.save(path, np.zeros(3))
-    with pytest.raises(DataError, match=r"00000.npy holds other features than its folder says"):
-        stored(dataset, tmp_path)(Draw(0, 0), torch.Generator())
+    with pytest.raises(DataError, match=r"00000.npy .*other features"):
+        stored(dataset, tmp_path)(SampleRequest(0, 0), torch.Generator())
     path.unlink()
     again = stored(dataset, tmp_path)
     write(again)
@@ -231,45 +229,44 @@ def test_a_photo_that_cannot_be_read_is_named(dataset: Folder, tmp_path: Path) -
             write(stored(dataset, tmp_path), num_workers=num_workers)
 
 
-def test_the_error_of_eight_bits_is_told(
+def test_the_rounding_error_of_int8_is_reported(
     dataset: Folder, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     write(stored(dataset, tmp_path, dtype="int8"))
-    said = capfd.readouterr().err
-    assert "features of 5 images x 2 views, 4 kB, go to" in said
-    assert "rounding error" in said
+    output = capfd.readouterr().err
+    assert "5 images x 2 views, 4 kB" in output
+    assert "rounding error" in output
     write(stored(dataset, tmp_path, dtype="int8"))
-    assert capfd.readouterr().err == "", "what is complete needs no word"
+    assert capfd.readouterr().err == ""
 
 
-def test_old_caches_are_told(dataset: Folder, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_caches_of_other_settings_are_reported(
+    dataset: Folder, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     old, new = stored(dataset, tmp_path, views=3), stored(dataset, tmp_path)
     write(old)
     write(new)
     capfd.readouterr()
-    FeatureCache(encoder(), folder=tmp_path).tell_others("own", keep=new.folder)
-    said = capfd.readouterr().err
-    assert str(old.folder) in said
-    assert str(new.folder) not in said
-    assert "delete what no run needs" in said
-    FeatureCache(encoder(), folder=tmp_path).tell_others("another", keep=new.folder)
+    FeatureCache(encoder(), folder=tmp_path).report_other_settings("own", keep=new.folder)
+    output = capfd.readouterr().err
+    assert str(old.folder) in output
+    assert str(new.folder) not in output
+    FeatureCache(encoder(), folder=tmp_path).report_other_settings("another", keep=new.folder)
     assert capfd.readouterr().err == ""
 
 
-def test_too_little_room_is_told_beforehand(
+def test_too_little_disk_space_is_reported_beforehand(
     dataset: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     features = stored(dataset, tmp_path)
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(CaptionerError, match=r"needs \d+ kB, and 1 kB are free; make room, choose another"):
+    with pytest.raises(CaptionerError, match=r"needs \d+ kB, and 1 kB are free"):
         write(features)
     assert list(features.missing()) == [0, 1, 2]
 
 
-def test_a_disk_that_fills_up_is_told(
-    dataset: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_reported(dataset: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(file: Any, rows: Any, *, allow_pickle: bool) -> None:
         file.write(b"half of it")
         raise OSError(28, "No space left on device")
@@ -288,5 +285,5 @@ def test_wrong_settings_are_named(tmp_path: Path) -> None:
         FeatureCache(encoder(trainable="all"), folder=tmp_path)
     with pytest.raises(UsageError, match=r"cache.views=0 must be at least 1"):
         FeatureCache(encoder(), folder=tmp_path, views=0)
-    with pytest.raises(UsageError, match=r"cache.dtype=int4 is not known"):
+    with pytest.raises(UsageError, match=r"cache.dtype=int4 is not known.+did you mean int8"):
         FeatureCache(encoder(), folder=tmp_path, dtype="int4")  # type: ignore[arg-type]

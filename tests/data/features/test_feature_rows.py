@@ -1,5 +1,3 @@
-"""Is what is read back what was stored, up to the rounding that was promised?"""
-
 from __future__ import annotations
 
 import numpy as np
@@ -9,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from captioner.data.features.feature_rows import READABLE, Kept, Row, pack, row_type, unpack
+from captioner.data.features.feature_rows import READABLE, Row, StoredType, pack, row_type, unpack
 from captioner.errors import UsageError
 
 features = arrays.arrays(np.float32, (3, 5), elements=st.floats(-1000, 1000, width=32))
 
 
-def packed(values: np.ndarray, kept: Kept) -> tuple[Row, float]:
-    row = np.zeros((), row_type(kept, *values.shape))
+def packed(values: np.ndarray, dtype: StoredType) -> tuple[Row, float]:
+    row = np.zeros((), row_type(dtype, *values.shape))
     return row, pack(torch.from_numpy(values), row)
 
 
@@ -38,42 +36,42 @@ def test_bytes_are_kept_to_half_a_step_of_their_token(values: np.ndarray) -> Non
     assert (np.abs(found.numpy() - values) <= 0.501 * step[:, None] + 1e-6 * np.abs(values).max()).all()
 
 
-def test_the_error_told_is_the_error_made() -> None:
+def test_the_returned_error_is_the_actual_one() -> None:
     values = np.random.default_rng(0).gamma(0.3, size=(49, 1280)).astype(np.float32)
-    for kept, most in (("fp16", 0.0005), ("int8", 0.03)):
-        row, lost = packed(values, kept)  # type: ignore[arg-type]
+    for dtype, most in (("fp16", 0.0005), ("int8", 0.03)):
+        row, error = packed(values, dtype)  # type: ignore[arg-type]
         found = unpack(row)
         assert found is not None
-        assert lost == pytest.approx(
+        assert error == pytest.approx(
             np.linalg.norm(found.numpy() - values) / np.linalg.norm(values), rel=1e-3
         )
-        assert 0 < lost < most
+        assert 0 < error < most
 
 
-@pytest.mark.parametrize("kept", ["fp16", "int8"])
-def test_tokens_of_one_value_lose_nothing(kept: Kept) -> None:
+@pytest.mark.parametrize("dtype", ["fp16", "int8"])
+def test_constant_tokens_are_exact(dtype: StoredType) -> None:
     values = np.array([[0, 0], [0.5, 0.5], [-3, -3]], np.float32)
-    row, lost = packed(values, kept)
+    row, error = packed(values, dtype)
     found = unpack(row)
     assert found is not None
     assert np.array_equal(found.numpy(), values)
-    assert lost == 0
+    assert error == 0
 
 
-@pytest.mark.parametrize("kept", ["fp16", "int8"])
-def test_a_flipped_bit_is_noticed(kept: Kept) -> None:
-    row, _ = packed(np.random.default_rng(1).normal(size=(4, 6)).astype(np.float32), kept)
+@pytest.mark.parametrize("dtype", ["fp16", "int8"])
+def test_a_flipped_bit_is_detected(dtype: StoredType) -> None:
+    row, _ = packed(np.random.default_rng(1).normal(size=(4, 6)).astype(np.float32), dtype)
     raw = row.reshape(1).view(np.uint8)
-    for place in range(raw.size - 8):  # up to checksum and state
-        raw[place] ^= 16
-        assert unpack(row) is None, place
-        raw[place] ^= 16
+    for byte in range(raw.size - 8):  # up to checksum and state
+        raw[byte] ^= 16
+        assert unpack(row) is None, byte
+        raw[byte] ^= 16
     assert unpack(row) is not None
 
 
-def test_what_half_floats_cannot_hold_is_refused() -> None:
+def test_features_beyond_half_floats_are_refused() -> None:
     values = np.array([[1.0, 70000.0]], np.float32)
-    with pytest.raises(UsageError, match=r"some are beyond 65504; take cache.dtype=int8"):
+    with pytest.raises(UsageError, match=r"some are beyond 65504; set cache.dtype=int8"):
         packed(values, "fp16")
     row, _ = packed(values, "int8")
     assert unpack(row) is not None

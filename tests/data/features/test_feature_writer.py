@@ -1,4 +1,4 @@
-"""Do several processes write one cache together, also when one of them is killed?"""
+"""Several processes that write one cache, one of which is killed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from captioner.data.torch_dataset import Draw
+from captioner.data.torch_dataset import SampleRequest
 from tests.data.features.test_feature_cache import Folder, stored, write
 
 ROOT = Path(__file__).parents[3]
@@ -18,25 +18,25 @@ SCRIPT = """
 import sys, time
 from pathlib import Path
 import torch
-from captioner.data.features import feature_writer
-from captioner.data.torch_dataset import Photos
+from captioner.data.features.feature_writer import write_features
+from captioner.data.torch_dataset import PhotoInputs
 from tests.data.features.test_feature_cache import AUGMENT, TRANSFORM, Folder, encoder, stored
 
-class Slow(Photos):
-    def __call__(self, draw, generator):
+class Slow(PhotoInputs):
+    def __call__(self, request, generator):
         time.sleep(float(sys.argv[3]))
-        return super().__call__(draw, generator)
+        return super().__call__(request, generator)
+
+def report_shards(event, arguments):
+    if event == "os.rename" and str(arguments[1]).endswith(".npy"):
+        print(Path(arguments[1]).name, flush=True)
 
 features = stored(Folder(Path(sys.argv[1]), 12), Path(sys.argv[2]))
-keep = feature_writer._keep
-def told(path, rows):
-    keep(path, rows)
-    print(path.name, flush=True)
-feature_writer._keep = told
+sys.addaudithook(report_shards)
 print("ready", flush=True)
 sys.stdin.readline()
 slow = Slow(features.dataset, TRANSFORM, AUGMENT)
-feature_writer.write_features(features, slow, encoder(), device=torch.device("cpu"), show=False)
+write_features(features, slow, encoder(), device=torch.device("cpu"), show=False)
 """
 
 
@@ -61,7 +61,7 @@ def lines(process: subprocess.Popen[str]) -> list[str]:
     return out.split()
 
 
-def test_processes_share_the_work_and_outlive_one_that_is_killed(tmp_path: Path) -> None:
+def test_processes_share_the_work_and_survive_a_kill(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     dataset = Folder(photos, 12)
     alone = stored(dataset, tmp_path / "alone")
@@ -73,7 +73,7 @@ def test_processes_share_the_work_and_outlive_one_that_is_killed(tmp_path: Path)
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
     go(doomed)
-    # Its first shard is under way, under a lock; a half-written file lies there as after a kill while writing.
+    # It writes its first shard, under a lock; a partial file is left as by a kill during writing.
     deadline = time.monotonic() + 120
     while not (features.folder / "00000.lock").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -81,7 +81,7 @@ def test_processes_share_the_work_and_outlive_one_that_is_killed(tmp_path: Path)
     go(other)
     while not features.path(1).exists() and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert not features.path(0).exists(), "what another process writes is left to it"
+    assert not features.path(0).exists(), "claimed by another process"
     doomed.send_signal(signal.SIGKILL)
     assert lines(doomed) == []
     # Shard 0 comes last: it was free only after the kill. No shard is written twice.
@@ -94,7 +94,7 @@ def test_processes_share_the_work_and_outlive_one_that_is_killed(tmp_path: Path)
         assert features.path(shard).read_bytes() == alone.path(shard).read_bytes()
 
 
-def test_writing_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_writing_continues_with_the_missing_shards(tmp_path: Path) -> None:
     features = stored(Folder(tmp_path / "photos"), tmp_path)
     write(features)
     kept = features.path(0).stat()
@@ -102,4 +102,4 @@ def test_writing_goes_on_where_it_stopped(tmp_path: Path) -> None:
     write(features)
     assert list(features.missing()) == []
     assert features.path(0).stat() == kept
-    assert features(Draw(0, 3), torch.Generator()).shape == features.like.features.shape[1:]
+    assert features(SampleRequest(0, 3), torch.Generator()).shape == features.like.features.shape[1:]

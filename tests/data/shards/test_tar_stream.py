@@ -1,4 +1,4 @@
-"""Are all members read, and every fault named? Held to Python's `tarfile`, which wrote the tars."""
+"""Reader of tars, compared with Python's `tarfile`, which writes them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def read(path: Path) -> list[Member]:
 
 
 class Piped(io.BytesIO):
-    """A stream that cannot go back."""
+    """A stream that cannot seek."""
 
     def seekable(self) -> bool:
         return False
@@ -58,7 +58,7 @@ def test_reads_what_tarfile_wrote(
     assert all(m.content is None for m in piped)
 
 
-def test_reads_what_tar_wrote_and_passes_over_folders_and_links(tmp_path: Path) -> None:
+def test_reads_what_tar_wrote_and_skips_folders_and_links(tmp_path: Path) -> None:
     (tmp_path / "d" / ("x" * 90)).mkdir(parents=True)
     long = tmp_path / "d" / ("x" * 90) / ("y" * 120 + ".txt")
     long.write_text("long")
@@ -94,16 +94,16 @@ def tar(tmp_path: Path) -> Path:
     ("length", "message"),
     [
         (0, "x.tar is empty (0 bytes)"),
-        (100, "x.tar is cut short at its start (byte 100)"),
-        (BLOCK, "x.tar is cut short within member 'a.jpg'"),
-        (BLOCK + 600, "x.tar is cut short within member 'a.jpg'"),
-        (3 * BLOCK, "x.tar is cut short after member 'a.jpg' (byte 1,536)"),
-        (3 * BLOCK + 7, "x.tar is cut short after member 'a.jpg'"),
-        (4 * BLOCK + 1, "x.tar is cut short within member 'b.jpg'"),
-        (6 * BLOCK, "x.tar is cut short after member 'b.jpg'"),
+        (100, "x.tar is truncated at its start (byte 100)"),
+        (BLOCK, "x.tar is truncated within member 'a.jpg'"),
+        (BLOCK + 600, "x.tar is truncated within member 'a.jpg'"),
+        (3 * BLOCK, "x.tar is truncated after member 'a.jpg' (byte 1,536)"),
+        (3 * BLOCK + 7, "x.tar is truncated after member 'a.jpg'"),
+        (4 * BLOCK + 1, "x.tar is truncated within member 'b.jpg'"),
+        (6 * BLOCK, "x.tar is truncated after member 'b.jpg'"),
     ],
 )
-def test_a_tar_cut_short_is_named_with_its_member(
+def test_a_truncated_tar_is_named_with_its_member(
     tar: Path, length: int, message: str, wanted: bool, piped: bool
 ) -> None:
     tar.write_bytes(tar.read_bytes()[:length])
@@ -122,7 +122,7 @@ def test_a_damaged_header_is_named_with_the_member_before(tar: Path) -> None:
 
 @pytest.mark.parametrize("piped", [False, True])
 @pytest.mark.parametrize("wanted", [False, True])
-def test_tars_one_behind_the_other_are_read_on(tar: Path, wanted: bool, piped: bool) -> None:
+def test_concatenated_tars_are_read_to_the_end(tar: Path, wanted: bool, piped: bool) -> None:
     one = tar.read_bytes()
     tar.write_bytes(one + one + bytes(3 * BLOCK) + one)
     stream = Piped(tar.read_bytes()) if piped else tar.open("rb")
@@ -137,8 +137,8 @@ def test_tars_one_behind_the_other_are_read_on(tar: Path, wanted: bool, piped: b
 @pytest.mark.parametrize(
     ("zeros", "message"),
     [
-        ((0, 1), "x.tar is damaged at its start: zeros stand for a header at byte 0"),
-        ((3, 4), "x.tar is damaged after member 'a.jpg': zeros stand for a header at byte 1,536"),
+        ((0, 1), "x.tar is damaged at its start: zeros in place of a header at byte 0"),
+        ((3, 4), "x.tar is damaged after member 'a.jpg': zeros in place of a header at byte 1,536"),
         ((3, 5), "x.tar is damaged after member 'a.jpg': no member begins at byte 2,560"),
     ],
 )
@@ -157,14 +157,14 @@ def test_a_long_name_without_its_member_is_damage(tmp_path: Path) -> None:
     path = write(tmp_path / "x.tar", [("n" * 200, b"")], tarfile.GNU_FORMAT)
     content = path.read_bytes()
     path.write_bytes(content[: 2 * BLOCK] + bytes(4 * BLOCK) + content)
-    with pytest.raises(DataError, match="zeros stand for a header at byte 1,024"):
+    with pytest.raises(DataError, match="zeros in place of a header at byte 1,024"):
         read(path)
 
 
-def test_what_follows_the_end_and_is_no_tar_is_damage(tar: Path) -> None:
+def test_other_data_after_the_end_is_damage(tar: Path) -> None:
     for junk, message in (
         (b"junk" * 200, "no member begins at byte"),
-        (b"junk", "is cut short after member"),
+        (b"junk", "is truncated after member"),
     ):
         path = tar.with_name("junk.tar")
         path.write_bytes(tar.read_bytes() + junk)
@@ -172,13 +172,13 @@ def test_what_follows_the_end_and_is_no_tar_is_damage(tar: Path) -> None:
             read(path)
 
 
-def test_a_size_that_lies_is_not_believed(tar: Path) -> None:
+def test_a_false_size_is_refused(tar: Path) -> None:
     info = tarfile.TarInfo("b.jpg")
     info.size = 8**11 - 1  # 8 GB, which must not be asked for
     content = bytearray(tar.read_bytes())
     content[3 * BLOCK : 4 * BLOCK] = info.tobuf(tarfile.USTAR_FORMAT)
     tar.write_bytes(content)
-    with pytest.raises(DataError, match=r"cut short within member 'b\.jpg'"):
+    with pytest.raises(DataError, match=r"truncated within member 'b\.jpg'"):
         read(tar)
 
 
@@ -189,7 +189,7 @@ def test_a_size_that_lies_is_not_believed(tar: Path) -> None:
         (b"<html>" * 200, "not a tar file"),
     ],
 )
-def test_what_is_no_tar_is_told(tar: Path, content: bytes, message: str) -> None:
+def test_other_files_are_refused(tar: Path, content: bytes, message: str) -> None:
     tar.write_bytes(content)
     with pytest.raises(DataError, match=message):
         read(tar)

@@ -1,7 +1,7 @@
-"""How are image–caption pairs read from WebDataset tar shards? `Shards`, without an index of the whole set in memory.
+"""Data set of WebDataset tar shards, `Shards`, without an index of all samples in memory.
 
-Kept are the shards' names and how many samples each holds. Training streams them (see `shard_stream`);
-whoever asks for one sample, as validation does, gets it from the few shards that were asked for last.
+It stores the shards' names and numbers of samples. Training streams the shards (see `shard_stream`); random access, as
+in validation, caches the captions of the few shards used last.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from captioner.data.integrity.faults import Faults, OnBad
 from captioner.data.integrity.reading_report import ReadingReport
 from captioner.data.readers.photo_folder import check_inside
 from captioner.data.samples import CaptionSample
-from captioner.data.shards.shard_files import PIPE, ShardSample, find_shards, labels_of, read_samples
+from captioner.data.shards.shard_files import PIPE, ShardSample, find_shards, read_samples, shard_labels
 from captioner.errors import DataError, ImageError, UsageError
 from captioner.image.decode import Photo
 from captioner.image.photo_reader import NamedPhoto, decode_named
 
 INDEX = "index.json"
-"""Beside the shards: how many samples each holds, in the form of webdataset's `wids`."""
+"""The file beside the shards with the number of samples of each, in the format of webdataset's `wids`."""
 
-ID_REMEDY = "give every sample an id of its own in its JSON, or none: then it goes by shard and key"
+ID_REMEDY = "give every sample a unique id in its JSON, or none to use shard and key"
 
-_KEPT = 4  # shards whose captions are kept for whoever asks for single samples
+_MAX_CACHED = 4  # shards whose captions are cached for random access
 _CAPTIONS = ("json", "txt")
 
 
@@ -40,30 +40,30 @@ class StoredSample:
 
     Attributes:
         name: Shard and member, for messages.
-        id: From its JSON, or else its shard and key: keys often begin anew in every shard.
+        id: From its JSON, or else its shard and key: keys often repeat in every shard.
         captions: As written.
-        photo: The photo's file, or None where it was not read or there is none.
-        place: Where the photo lies in the shard: offset and size in bytes; None where there is none.
-        fault: What is wrong with it, or None.
-        blank: Captions left out because they hold nothing but white space.
+        photo: The photo's encoded file, or None if it was not read or does not exist.
+        position: Offset and size of the photo in the shard, in bytes; None without photo.
+        fault: Its error message, or None.
+        blank: The number of captions left out because they contain only white space.
     """
 
     name: str
     id: str
     captions: tuple[str, ...]
     photo: bytes | None
-    place: tuple[int, int] | None
+    position: tuple[int, int] | None
     fault: str | None
     blank: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """What the captions of a shard are: how many, how many blank ones beside, and how many samples have none."""
+class _CaptionCounts:
+    """The numbers of a shard's captions, of its blank captions, and of its samples without caption."""
 
     captions: int
     blank: int
-    bare: int
+    uncaptioned: int
 
 
 class Shards:
@@ -71,19 +71,19 @@ class Shards:
 
     Args:
         shards: Paths, patterns with braces or `*`, or `pipe:COMMAND`; one or several.
-        root: What paths are relative to.
+        root: The folder that paths are relative to.
         on_bad: "stop" at a damaged shard or sample, or "skip" what cannot be read.
-        allow_outside: Read shards outside `root` too. What a pipe reads is for its command to say.
+        allow_outside: Whether shards outside `root` may be read. Pipes are not restricted.
 
     Attributes:
         names: The shards.
-        stores: Those that are files.
-        starts: Number of each shard's first sample, and the number of all at the end.
+        stores: The shards that are files.
+        starts: Index of each shard's first sample, and finally the number of all samples.
         on_bad: As given.
-        report: What is wrong, as far as it is known: nobody reads all captions before they are asked for.
+        report: The counts known so far: captions are read only on request.
 
     Raises:
-        DataError: A shard is missing, outside `root`, or damaged where `on_bad` is "stop"; or there is no sample.
+        DataError: A shard is missing, outside `root`, or damaged with `on_bad` "stop"; or there is no sample.
         UsageError: `on_bad` is neither.
     """
 
@@ -103,15 +103,15 @@ class Shards:
         if not allow_outside:
             for path in (*self.stores, *{store.parent / INDEX for store in self.stores}):
                 check_inside(path, "a shard", folder)
-        self._labels = labels_of(self.names, folder=folder)
+        self._labels = shard_labels(self.names, folder=folder)
         counts = [self._count(name) for name in self.names]
         self.starts = [0, *itertools.accumulate(counts)]
         if not len(self):
             raise DataError(
-                f"the {len(self.names)} shards from {self.names[0]} on hold no sample; make them again"
+                f"the {len(self.names)} shards from {self.names[0]} on contain no sample; create them again"
             )
-        self._kept: OrderedDict[int, list[StoredSample]] = OrderedDict()
-        self._looked: dict[int, _Found] = {}
+        self._cache: OrderedDict[int, list[StoredSample]] = OrderedDict()
+        self._counts: dict[int, _CaptionCounts] = {}
 
     def __len__(self) -> int:
         return self.starts[-1]
@@ -122,15 +122,15 @@ class Shards:
 
     @property
     def report(self) -> ReadingReport:
-        """What was wrong when the shards were counted, and the captions of those that were asked for samples so far."""
-        found = self._looked.values()
+        """The faults found while counting, and the captions of the shards that were read so far."""
+        counts = self._counts.values()
         return ReadingReport(
             images=len(self),
-            captions=sum(one.captions for one in found) if len(found) == len(self.names) else None,
+            captions=sum(each.captions for each in counts) if len(counts) == len(self.names) else None,
             missing_images=0,
             dropped_captions=0,
-            empty_captions=sum(one.blank for one in found),
-            uncaptioned_images=sum(one.bare for one in found),
+            empty_captions=sum(each.blank for each in counts),
+            uncaptioned_images=sum(each.uncaptioned for each in counts),
             faults=self._faults.count,
             messages=tuple(self._faults.messages),
         )
@@ -140,40 +140,40 @@ class Shards:
 
         Raises:
             ImageError: Names shard and member.
-            UsageError: The shard is a pipe, which cannot be asked for one photo.
+            UsageError: The shard is a pipe, which has no random access.
         """
         sample = self._sample(index)
         shard = self.names[self.shard_of(index)]
         if shard.startswith(PIPE):
             raise UsageError(
-                f"{shard} is read from front to back alone; name files for validation and evaluation"
+                f"{shard} can only be read sequentially; name files for validation and evaluation"
             )
-        if sample.fault is not None or sample.place is None:
+        if sample.fault is not None or sample.position is None:
             raise ImageError(sample.fault or f"{sample.name} has no photo")
         with open(shard, "rb") as file:
-            content = os.pread(file.fileno(), sample.place[1], sample.place[0])
+            content = os.pread(file.fileno(), sample.position[1], sample.position[0])
         return decode_named(NamedPhoto(sample.name, content), min_size)
 
     def shard_of(self, index: int) -> int:
-        """The number of the shard that holds a sample. Raises IndexError outside `[0, len)`."""
+        """The number of the shard that contains a sample. Raises IndexError outside `[0, len)`."""
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} is outside the {len(self)} images")
         return bisect.bisect_right(self.starts, index) - 1
 
     def read(self, shard: int, *, photos: bool = True) -> Iterator[StoredSample]:
-        """The samples of a shard, as many as were counted; with `on_bad="skip"` what is damaged has a fault.
+        """The samples of a shard, as many as were counted; with `on_bad="skip"` damaged ones have a fault.
 
         Raises:
-            DataError: The shard is damaged, or holds another number of samples than was counted.
+            DataError: The shard is damaged, or contains another number of samples than was counted.
         """
         name = self.names[shard]
         count = self.starts[shard + 1] - self.starts[shard]
         done, seen = 0, set[str]()
-        fault = f"{name} holds {{}} samples, and {count} were counted; make its index again"
+        fault = f"{name} contains {{}} samples, and {count} were counted; create its index again"
         try:
             for sample in read_samples(name, wanted=lambda suffix: photos or suffix in _CAPTIONS):
                 if done < count:
-                    yield self._stored(shard, sample, seen)
+                    yield self._stored_sample(shard, sample, seen)
                 done += 1
             if done != count:
                 raise DataError(fault.format(done))
@@ -185,19 +185,19 @@ class Shards:
 
     def _sample(self, index: int) -> StoredSample:
         shard = self.shard_of(index)
-        if shard not in self._kept:
-            while len(self._kept) >= _KEPT:
-                self._kept.popitem(last=False)
-            samples = self._kept[shard] = list(self.read(shard, photos=False))
-            self._looked[shard] = _Found(
+        if shard not in self._cache:
+            while len(self._cache) >= _MAX_CACHED:
+                self._cache.popitem(last=False)
+            samples = self._cache[shard] = list(self.read(shard, photos=False))
+            self._counts[shard] = _CaptionCounts(
                 captions=sum(len(sample.captions) for sample in samples),
                 blank=sum(sample.blank for sample in samples),
-                bare=sum(not sample.captions and sample.fault is None for sample in samples),
+                uncaptioned=sum(not sample.captions and sample.fault is None for sample in samples),
             )
-        self._kept.move_to_end(shard)
-        return self._kept[shard][index - self.starts[shard]]
+        self._cache.move_to_end(shard)
+        return self._cache[shard][index - self.starts[shard]]
 
-    def _stored(self, shard: int, sample: ShardSample, seen: set[str]) -> StoredSample:
+    def _stored_sample(self, shard: int, sample: ShardSample, seen: set[str]) -> StoredSample:
         suffix = sample.photo
         where = f"{self.names[shard]}::{sample.key}"
         name = where + (f".{suffix}" if suffix else "")
@@ -210,7 +210,7 @@ class Shards:
             if self.on_bad == "stop":
                 raise
             fault = str(error)
-        # Further tars of one pipe are told apart too.
+        # The tars of one pipe are distinguished too.
         label = self._labels[shard] + (f"+{sample.archive}" if sample.archive else "")
         identity = f"{label}/{sample.key}" if own is None else own
         if identity in seen:
@@ -220,8 +220,8 @@ class Shards:
         seen.add(identity)
         photo = sample.files[suffix] if suffix else None
         captions = tuple(text for text in texts if text.strip())
-        place = sample.places.get(suffix or "")
-        return StoredSample(name, identity, captions, photo, place, fault, len(texts) - len(captions))
+        position = sample.positions.get(suffix or "")
+        return StoredSample(name, identity, captions, photo, position, fault, len(texts) - len(captions))
 
     def _count(self, shard: str) -> int:
         counted = _from_index(shard)
@@ -250,7 +250,7 @@ def _captions(where: str, sample: ShardSample) -> tuple[str | None, tuple[str, .
         try:
             record = json.loads(content)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{where}.json is not JSON: {error}; make the shard again") from error
+            raise DataError(f"{where}.json is not JSON: {error}; create the shard again") from error
         found = record.get("captions", record.get("caption")) if isinstance(record, dict) else None
         texts = [found] if isinstance(found, str) else found
         if isinstance(texts, list) and all(isinstance(text, str) for text in texts):
@@ -266,7 +266,7 @@ def _captions(where: str, sample: ShardSample) -> tuple[str | None, tuple[str, .
     try:
         decoded = text.decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
-        raise DataError(f"{where}.txt is not UTF-8: {error}; make the shard again") from error
+        raise DataError(f"{where}.txt is not UTF-8: {error}; create the shard again") from error
     return None, (decoded,)
 
 
@@ -274,7 +274,7 @@ _indexes: dict[Path, dict[str, dict[str, Any]]] = {}
 
 
 def _from_index(shard: str) -> int | None:
-    """How many samples the index beside a shard says it holds; None where there is none, or the shard has changed."""
+    """The number of samples of a shard by the index beside it; None without index, or if the shard has changed."""
     path = Path(shard)
     if shard.startswith(PIPE) or not (path.parent / INDEX).is_file():
         return None
@@ -285,7 +285,7 @@ def _from_index(shard: str) -> int | None:
             entries = _indexes[path.parent] = {entry["url"]: entry for entry in listed}
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
-                f"{path.parent / INDEX} is damaged ({error}); delete it, and the shards are counted"
+                f"{path.parent / INDEX} is damaged ({error}); delete it to count the shards"
             ) from error
     entry = entries.get(path.name)
     if entry is None or entry.get("filesize") != path.stat().st_size:
