@@ -300,10 +300,10 @@ def test_when_no_photo_can_be_read_the_page_is_empty_and_the_status_1(
             ["overlay=bmp"],
             "overlay=bmp is unknown; choose from html, png, words, gif, webp, svg, pdf, npz, or null",
         ),
-        (["explain=psychic"], "explain=psychic is no method; choose from attention"),
+        (["explain=psychic"], "explain=psychic is unknown; choose from attention"),
         (
             ["explain=attention:layer9"],
-            "explain=attention:layer9: the decoder has no layer 9; it has 1 layers of 2",
+            "explain=attention:layer9: layer 9 is out of range; the decoder has 1 layers of 2",
         ),
         (["explain=rollout"], "explain=rollout needs an encoder"),
         (["explain="], "explain names no method"),
@@ -333,12 +333,12 @@ def test_wrong_usage_is_refused_in_one_sentence(
 def test_a_method_that_the_encoder_cannot_support_is_left_out(
     photos: Path, tiny_model: Path, command: Command
 ) -> None:
-    asked = ("images=photos", "output_dir=out", "explain=rollout,attention,attention:layer9", "max_length=6")
+    asked = ("images=photos", "output_dir=out", "explain=rollout,attention,attention:best", "max_length=6")
     done = command("predict", f"model={tiny_model}", *asked)
-    rollout, layer = (line for line in done.err.splitlines() if line.startswith("warning: "))
-    assert rollout.startswith("warning: explain=rollout needs an encoder whose self-attention")
-    assert rollout.endswith("; without it, explaining goes on by attention")
-    assert layer.startswith("warning: explain=attention:layer9: the decoder has no layer 9")
+    rollout, best = (line for line in done.err.splitlines() if line.startswith("warning: "))
+    assert rollout.startswith("warning: explain=rollout ")
+    assert rollout.endswith("using attention")
+    assert best.startswith("warning: explain=attention:best")
     assert '"title":"Attention"' in Path("out/index.html").read_text(encoding="utf-8")
     assert lines(Path("out/captions.jsonl"))
 

@@ -1,4 +1,4 @@
-"""Where did the decoder look when it wrote a word? Its own cross-attention, as it was used.
+"""Cross-attention of the decoder as an explanation: all layers and heads, or chosen ones.
 
 Axis letters: `B` images, `L` tokens, `H` heads, `N` image tokens.
 """
@@ -12,16 +12,17 @@ from captioner.caption import Unit
 from captioner.errors import UsageError
 from captioner.explain.teacher_forcing import CaptionedBatch
 from captioner.models.captioner import Captioner
+from captioner.models.image_tokens import ImageTokens
 
 
 class Attention:
-    """Cross-attention of all layers and heads, or of those chosen, as their mean or their maximum.
+    """Mean or maximum of the cross-attention over all layers and heads, or over the chosen ones.
 
     Args:
-        layer: Counted from 1; None takes all layers.
-        head: Counted from 1; None takes all heads.
-        maximum: The maximum over what is left instead of the mean.
-        name: As the user spelt it.
+        layer: Decoder layer, from 1; None takes all layers.
+        head: Attention head, from 1; None takes all heads.
+        maximum: Take the maximum instead of the mean.
+        name: Name as the user wrote it.
     """
 
     unit: Unit = "attention"
@@ -41,25 +42,19 @@ class Attention:
         self.maximum = maximum
 
     def check(self, captioner: Captioner) -> None:
-        """Refuse a layer or head that the decoder does not have.
+        """Check that the decoder has the chosen layer and head.
 
         Raises:
-            UsageError: If so.
+            UsageError: If not.
         """
         if self.layer is None and self.head is None:
             return
-        with torch.no_grad():
-            weight = next(captioner.parameters())
-            memory = captioner.encode(weight.new_zeros(1, 3, *captioner.encoder.image_size))
-            begin = torch.zeros(1, 1, 1, dtype=torch.int64, device=weight.device)
-            weights = captioner.decoder(begin, memory.features, need_weights=True).cross_attention
-        assert weights is not None
-        layers, heads = weights.shape[3:5]
-        for what, chosen, there in (("layer", self.layer, layers), ("head", self.head, heads)):
-            if chosen is not None and not 1 <= chosen <= there:
+        layers, heads = layers_and_heads(captioner)
+        for what, chosen, count in (("layer", self.layer, layers), ("head", self.head, heads)):
+            if chosen is not None and not 1 <= chosen <= count:
                 raise UsageError(
-                    f"explain={self.name}: the decoder has no {what} {chosen}; "
-                    f"it has {layers} layers of {heads} heads, counted from 1"
+                    f"explain={self.name}: {what} {chosen} is out of range; the decoder has {layers} layers of {heads} "
+                    "heads, counted from 1"
                 )
 
     def __call__(self, batch: CaptionedBatch) -> Tensor:
@@ -69,11 +64,27 @@ class Attention:
             weights = weights[:, :, self.layer - 1 : self.layer]
         if self.head is not None:
             weights = weights[:, :, :, self.head - 1 : self.head]
-        together = weights.amax(dim=(2, 3)) if self.maximum else weights.mean(dim=(2, 3))
-        return on_grid(together, batch.memory.grid)
+        reduced = weights.amax(dim=(2, 3)) if self.maximum else weights.mean(dim=(2, 3))
+        return on_grid(reduced, batch.memory.grid)
 
 
 def on_grid(values: Tensor, grid: tuple[int, int]) -> Tensor:
-    """The part `[..., rows, cols]` of `[..., N]` that has a place: the last rows * cols image tokens."""
+    """The last `rows * cols` image tokens of `[..., N]` on their grid: `[..., rows, cols]`."""
     rows, cols = grid
     return values[..., values.shape[-1] - rows * cols :].reshape(*values.shape[:-1], rows, cols)
+
+
+@torch.no_grad()
+def layers_and_heads(captioner: Captioner) -> tuple[int, int]:
+    """Number of layers and heads of the decoder's cross-attention.
+
+    Found by one decoder step on blank image tokens, which every decoder can compute; the encoder does not run.
+    """
+    encoder, weight = captioner.encoder, next(captioner.parameters())
+    rows, cols = encoder.grid
+    blank = weight.new_zeros(1, encoder.num_prefix + rows * cols, encoder.dim)
+    memory = captioner.encode(ImageTokens(blank, encoder.grid, encoder.num_prefix))
+    begin = torch.zeros(1, 1, 1, dtype=torch.int64, device=weight.device)
+    weights = captioner.decoder(begin, memory.features, need_weights=True).cross_attention
+    assert weights is not None
+    return weights.shape[3], weights.shape[4]

@@ -1,14 +1,14 @@
-"""Which of the attention mattered for a word? Attention weighted by its gradient (Chefer, Gur & Wolf 2021).
+"""Attention weighted by its gradient (Chefer, Gur & Wolf 2021).
 
 "Generic Attention-model Explainability for Interpreting Bi-Modal and Encoder-Decoder Transformers": in each layer
-Ā = mean over heads of (∇A ⊙ A)⁺, with the gradient of the word's log-probability, and relevance is gathered from the
-first layer to the last:
+Ā = mean over heads of (∇A ⊙ A)⁺, with the gradient of the word's log-probability. Relevance accumulates from the first
+layer to the last:
 
     self-attention     R_ss ← R_ss + Ā R_ss,  R_si ← R_si + Ā R_si      (equations 6, 7)
     cross-attention    R_si ← R_si + R̄_ssᵀ Ā R̄_ii                       (equation 10)
 
-for words s and image tokens i, where R̄ is R with what it holds beyond the identity normalised by rows (equations
-8, 9). The word's map is its own row of R_si.
+for words s and image tokens i, where R̄ is R with the rows of R − I normalised to sum 1 (equations 8, 9). The word's map
+is its own row of R_si.
 
 Axis letters: `W` words explained, `B` images, `L` tokens, `H` heads, `N` image tokens.
 """
@@ -22,49 +22,49 @@ import torch
 from torch import Tensor
 
 from captioner.caption import Unit
-from captioner.errors import UsageError
 from captioner.explain.attention import on_grid
 from captioner.explain.gradients import token_gradients
 from captioner.explain.self_attention import (
+    check_image_layers,
     encoder_weights,
     global_weights,
     has_attention,
     image_layers,
-    is_readable,
     weights_of,
 )
 from captioner.explain.teacher_forcing import CaptionedBatch, full_precision, token_logprobs
+from captioner.explain.unsupported import UnsupportedMethodError
 from captioner.models.captioner import Captioner
 from captioner.models.decoders.decoder_stack import DecoderStack
 from captioner.models.decoders.transformer import TransformerDecoder
 
 
 class GradientAttention:
-    """Attention of the decoder, of image layers and, where it can be read, of the encoder, weighted by its gradient.
+    """Gradient-weighted attention of the decoder, the image layers and, where it can be recorded, the encoder.
 
-    Relevance that comes to class and register tokens is not on the map.
+    Relevance of class and register tokens is not on the map.
     """
 
     name = "gradient_attention"
     unit: Unit = "relevance"
-    cost = "an encoder pass, and a backward pass a token"
+    cost = "an encoder pass, and a backward pass per token"
 
     def check(self, captioner: Captioner) -> None:
-        """Refuse decoders that are no Transformers, and image layers without weights.
+        """Check that the decoder is a Transformer and that the image layers have weights; any encoder will do.
 
         Raises:
-            UsageError: If so.
+            UnsupportedMethodError: If not.
         """
         if _stack(captioner) is None:
-            raise UsageError(
+            raise UnsupportedMethodError(
                 "explain=gradient_attention needs a Transformer decoder; with this one take attention, grad_cam, "
                 "integrated_gradients or occlusion"
             )
-        is_readable(captioner)  # which refuses image layers that cannot be read; any encoder will do
+        check_image_layers(captioner, self.name)
 
     def __call__(self, batch: CaptionedBatch) -> Tensor:
-        """Maps `[B, L, rows, cols]`, nowhere negative; without a unit, comparable within a caption."""
-        # One image after the other: the gradients of all words with respect to all weights are held at once.
+        """Maps `[B, L, rows, cols]`, non-negative; no unit, comparable within a caption."""
+        # One image at a time: the gradients of all words with respect to all weights are in memory at once.
         maps = [self._relevance(batch, b) for b in range(len(batch.images))]
         return on_grid(torch.stack(maps), batch.memory.grid)
 
@@ -72,7 +72,7 @@ class GradientAttention:
         """Relevance `[W, N]` of the image tokens for each token of image b's caption."""
         captioner = batch.captioner
         layers = _stack(captioner)
-        assert layers is not None, "check refuses other decoders"
+        assert layers is not None, "checked by check()"
         model = captioner.encoder.model
         with full_precision(batch.images.device, gradients=True):
             with encoder_weights(model) as in_encoder:
@@ -103,7 +103,7 @@ class GradientAttention:
             return gather_relevance(
                 weighted[: len(image)],
                 weighted[len(image) : len(image) + len(own)],
-                # What fell on a sentinel came from no image token.
+                # Attention on a sentinel belongs to no image token.
                 [w[..., -N:] for w in weighted[len(image) + len(own) :]],
                 self_attention_first=layers.self_attention_first,
             )
@@ -116,13 +116,14 @@ def gather_relevance(
     *,
     self_attention_first: bool = False,
 ) -> Tensor:
-    """Relevance `[W, N]` of the image tokens for each word, from the first layer to the last.
+    """Relevance `[W, N]` of the image tokens for each word, accumulated from the first layer to the last.
 
     Args:
-        image: Ā of the self-attention of image tokens, `[W, N, N]` a layer; later ones may have fewer, the last.
-        own: Ā of the self-attention of words, `[W, L, L]` a decoder layer, with `W = L`.
-        cross: Ā of the cross-attention, `[W, L, N]` a decoder layer.
-        self_attention_first: Whether all self-attention of words comes before all cross-attention.
+        image: Ā of the self-attention of image tokens, `[W, N, N]` per layer; later layers may have fewer tokens: the
+            last ones.
+        own: Ā of the decoder's self-attention, `[W, L, L]` per layer, with `W = L`.
+        cross: Ā of the cross-attention, `[W, L, N]` per layer.
+        self_attention_first: Whether all self-attention of the decoder precedes all cross-attention.
     """
     L = cross[0].shape[1]
     among_image = _identity(cross[0], image[0].shape[-1] if image else cross[0].shape[-1])
@@ -139,7 +140,7 @@ def gather_relevance(
             among_words = among_words + weights @ among_words
         for _, weights in group:
             to_image = to_image + _normalised(among_words).transpose(1, 2) @ weights @ among_image
-    return to_image.diagonal(dim1=0, dim2=1).T  # word w's own row w: [W, L, N] -> [W, N]
+    return to_image.diagonal(dim1=0, dim2=1).T  # row w of word w: [W, L, N] -> [W, N]
 
 
 def _identity(like: Tensor, size: int) -> Tensor:
@@ -147,7 +148,7 @@ def _identity(like: Tensor, size: int) -> Tensor:
 
 
 def _normalised(relevance: Tensor) -> Tensor:
-    """What is beyond the identity, with rows that sum to 1, and the identity."""
+    """R − I with rows that sum to 1, plus I."""
     identity = _identity(relevance, relevance.shape[-1])[:, -relevance.shape[1] :]
     beyond = relevance - identity
     total = beyond.sum(dim=-1, keepdim=True)

@@ -1,4 +1,4 @@
-"""How does the log-probability of each word change with what the model computed? One batched backward pass.
+"""Gradients of each token's log-probability with respect to activations, by one batched backward pass.
 
 Axis letters: `B` captions, `L` tokens.
 """
@@ -14,15 +14,15 @@ from torch import Tensor
 def token_gradients(logprobs: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
     """Gradient of every token's log-probability, all tokens in one batched backward pass.
 
-    Rows of a batch do not meet in a model in evaluation mode, so that their gradients can be taken together. No
-    `.grad` is written.
+    In evaluation mode the rows of a batch are independent, so their gradients can be computed together. No `.grad` is
+    written.
 
     Args:
         logprobs: `[B, L]`.
         inputs: Tensors `[B, ...]` from which `logprobs` was computed.
 
     Returns:
-        For each input the gradients `[L, B, ...]`.
+        Gradients `[L, B, ...]`, one tensor per input.
     """
     each = torch.eye(logprobs.shape[1], dtype=logprobs.dtype, device=logprobs.device)
     return list(torch.autograd.grad(logprobs.sum(dim=0), inputs, each, is_grads_batched=True))

@@ -1,9 +1,9 @@
-"""Which cells of the encoder's grid speak for a word? Grad-CAM and integrated gradients on the grid's features.
+"""Grad-CAM and integrated gradients on the features of the encoder's grid.
 
 Sources: Selvaraju et al. 2017 (Grad-CAM); Sundararajan et al. 2017 (integrated gradients).
 
-captum has both, and the tests hold these to it. They are written out since captum takes one word at a time and encodes
-the photo for each: here it is encoded once, and Grad-CAM goes back for all words of a caption in one batched pass.
+The tests compare both with captum's. captum takes one word at a time and encodes the photo for each; here the photo is
+encoded once, and Grad-CAM runs one batched backward pass for all words of a caption.
 
 Axis letters: `B` images, `W` words explained, `N` image tokens, `D` width of the encoder's features.
 """
@@ -26,26 +26,26 @@ from captioner.models.image_tokens import ImageTokens
 
 
 class GradCam:
-    """Grad-CAM: where the channels that speak for a word are active.
+    """Grad-CAM: activation of the channels whose gradient increases the word's log-probability.
 
     map = ReLU(Σ_d α_d features_d), with α_d the mean over the grid of the gradient of log P(word).
 
-    A decoder that attends may use a channel here and not there: the mean over the grid cannot tell. Weighting each
-    cell by its own gradient would not help: behind the features stands a layer norm, and the gradient of what does not
-    depend on their length is orthogonal to them.
+    A decoder with attention may use a channel in one cell and not in another, which the mean over the grid hides.
+    Weighting each cell by its own gradient would not help: a layer norm follows the features, its output does not
+    depend on their length, and so their gradient is orthogonal to them.
     """
 
     name = "grad_cam"
     unit: Unit = "relevance"
-    cost = "an encoder pass, and a backward pass through the decoder a token"
+    cost = "a backward pass through the decoder per token"
 
     def check(self, captioner: Captioner) -> None:
-        """Every model has a grid."""
+        """Accept every model: all have a grid."""
 
     def __call__(self, batch: CaptionedBatch) -> Tensor:
-        """Maps `[B, L, rows, cols]`, nowhere negative; without a unit, comparable within a caption."""
+        """Maps `[B, L, rows, cols]`, non-negative; no unit, comparable within a caption."""
+        tokens = batch.image_tokens
         with full_precision(batch.images.device, gradients=True):
-            tokens = batch.image_tokens
             first = tokens.num_prefix
             maps = []
             for b in range(len(batch.images)):
@@ -57,59 +57,59 @@ class GradCam:
 
 
 class IntegratedGradients:
-    """How much of a word's log-probability, over that for a blank image, comes from each cell.
+    """Integrated gradients: each cell's part in the difference of a word's log-probability to that for a blank image.
 
-    The features go in a straight line from those of an image of the mean colour (what padding is) to those of the
-    photo; the gradient is integrated on the way and summed over a cell's channels. All cells together, with class and
-    register tokens, which are not on the map, give the whole difference of the log-probabilities. Pixels would take
-    `steps` backward passes through the encoder for each word.
+    The gradient is integrated along the straight line from the features of an image of the mean colour (the colour of
+    padding) to those of the photo, and summed over a cell's channels. The sum over all cells and over class and
+    register tokens, which are not on the map, is the whole difference. On pixels this would take `steps` backward
+    passes through the encoder per word.
 
     Args:
-        steps: Points of the Gauss-Legendre rule. With 24 the sum was right to 1 % on trained models, with 32 to 0.1 %.
-        name: As the user spelt it.
+        steps: Points of the Gauss-Legendre rule. On trained models the sum was right to 1 % with 24, to 0.1 % with 32.
+        name: Name as the user wrote it.
 
     Raises:
-        UsageError: If there is no step.
+        UsageError: If `steps` is below 1.
     """
 
     unit: Unit = "nats"
-    cost = "an encoder pass, and a backward pass through the decoder a token and step"
+    cost = "an encoder pass, and a backward pass through the decoder per token and step"
 
     def __init__(self, steps: int = 24, *, name: str = "integrated_gradients") -> None:
         if steps < 1:
-            raise UsageError(f"explain={name}: there must be at least 1 step")
+            raise UsageError(f"explain={name}: the number of steps must be at least 1")
         self.steps = steps
         self.name = name
 
     def check(self, captioner: Captioner) -> None:
-        """Every model has a grid."""
+        """Accept every model: all have a grid."""
 
     def __call__(self, batch: CaptionedBatch) -> Tensor:
-        """Maps `[B, L, rows, cols]` in nats; negative where a cell speaks against the word."""
+        """Maps `[B, L, rows, cols]` in nats; negative where a cell lowers the word's log-probability."""
         return on_grid(self.attribute(batch), batch.memory.grid)
 
     def attribute(self, batch: CaptionedBatch) -> Tensor:
         """Contributions `[B, L, N]` in nats of all image tokens, prefix tokens included."""
         places, shares = np.polynomial.legendre.leggauss(self.steps)
+        tokens = batch.image_tokens
         with full_precision(batch.images.device, gradients=True):
-            tokens = batch.image_tokens
             with torch.no_grad():
                 blank = batch.captioner.encoder(torch.zeros_like(batch.images[:1])).features  # [1, N, D]
             at = torch.as_tensor((places + 1) / 2, dtype=blank.dtype, device=blank.device)[:, None, None]
             share = torch.as_tensor(shares / 2, dtype=blank.dtype, device=blank.device)
-            found = []
+            per_image = []
             for b in range(len(batch.images)):
                 difference = tokens.features[b] - blank[0]
                 features = (blank + at * difference).requires_grad_()  # [steps, N, D]
                 logprobs = _logprobs(batch, b, tokens, features).sum(dim=0)  # [W]
-                # The steps fill a batch already: all words at once took half as long again.
+                # The steps already fill a batch: one batched pass over all words took 1.5 times as long.
                 words = []
                 for logprob in logprobs.unbind():
                     (gradient,) = torch.autograd.grad(logprob, features, retain_graph=True)
                     mean = (share @ gradient.flatten(1)).view_as(difference)  # [N, D]
                     words.append((mean * difference).sum(dim=-1))
-                found.append(torch.stack(words))
-            return torch.stack(found)
+                per_image.append(torch.stack(words))
+            return torch.stack(per_image)
 
 
 def _logprobs(batch: CaptionedBatch, b: int, tokens: ImageTokens, features: Tensor) -> Tensor:

@@ -1,14 +1,14 @@
-"""Which ways are there to say where a word comes from, and how are they called on a command line?
+"""Explanation methods by name, as a command line spells them.
 
 explain=attention                    cross-attention, mean over layers and heads (the default)
 explain=attention:max                its maximum over layers and heads
 explain=attention:layer2             one layer, counted from 1; also head5, layer2.head5, layer2.max
-explain=attention:best               the head that points best, as the model's card says
+explain=attention:best               the head with the best pointing score, from the model's card
 explain=rollout                      attention rollout (ViTs)
 explain=gradient_attention           attention weighted by its gradient
 explain=grad_cam                     Grad-CAM on the encoder's grid
 explain=integrated_gradients         on the encoder's grid; integrated_gradients:32 takes 32 steps
-explain=occlusion                    patches covered in turn; occlusion:7x7 names rows and columns of patches
+explain=occlusion                    patches covered in turn; occlusion:7x7 sets rows and columns of patches
 explain=attention,occlusion          several
 explain=all                          one of each that the model supports
 """
@@ -22,27 +22,24 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from captioner.caption import Unit
-from captioner.errors import UsageError
+from captioner.errors import UsageError, did_you_mean
 from captioner.explain.attention import Attention
 from captioner.explain.gradient_attention import GradientAttention
 from captioner.explain.grid_gradients import GradCam, IntegratedGradients
 from captioner.explain.occlusion import Occlusion
 from captioner.explain.rollout import Rollout
 from captioner.explain.teacher_forcing import CaptionedBatch
+from captioner.explain.unsupported import UnsupportedMethodError
 from captioner.models.captioner import Captioner
 
 
-class NotForThisModelError(UsageError):
-    """A method that there is, and that this model cannot have."""
-
-
 class Method(Protocol):
-    """A way to say which part of the photo a word comes from.
+    """Explanation method: maps that say which part of a photo each token of its caption comes from.
 
     Attributes:
-        name: As the user asks for it.
-        unit: What the values of its maps are.
-        cost: What it computes for one image beside captioning it, in words.
+        name: Name as the user asks for it.
+        unit: Unit of its maps' values.
+        cost: What it computes for one image beyond captioning it, in words.
     """
 
     @property
@@ -53,15 +50,16 @@ class Method(Protocol):
     def cost(self) -> str: ...  # noqa: D102
 
     def check(self, captioner: Captioner) -> None:
-        """Refuse a model that the method cannot explain.
+        """Check that the method can explain a model, before anything is computed.
 
         Raises:
-            UsageError: If so, naming what can.
+            UnsupportedMethodError: If the model lacks what the method needs; the message names methods that work.
+            UsageError: If a choice is wrong, such as a layer out of range.
         """
         ...
 
     def __call__(self, batch: CaptionedBatch) -> Tensor:
-        """Maps float32 `[B, L, rows, cols]` of each token; what stands at padding is to be ignored."""
+        """Maps float32 `[B, L, rows, cols]` of each token; undefined at padding."""
         ...
 
 
@@ -80,24 +78,23 @@ def _attention(choice: str, name: str, card: Mapping[str, Any]) -> Method:
             maximum = part == "max"
         else:
             raise UsageError(
-                f"explain={name} is not understood; after attention: may stand layerN, headM and max, joined by "
-                "points as in attention:layer2.head5, or best"
+                f"explain={name}: expected attention:layerN, headM, max or best; layerN, headM and max can be joined "
+                "by points, as in attention:layer2.head5"
             )
     return Attention(layer, head, maximum=maximum, name=name)
 
 
 def _best_head(card: Mapping[str, Any]) -> tuple[int, int]:
-    found = card.get("best_head")
-    if found is None:
-        raise NotForThisModelError(
-            "explain=attention:best needs to know which head points best, and this model's card does not say; "
-            "captioner.evaluate with grounding=true finds it, and keep_best_head=true writes it there; or take "
-            "explain=attention:layerN.headM"
+    best = card.get("best_head")
+    if best is None:
+        raise UnsupportedMethodError(
+            "explain=attention:best: this model's card has no best_head; captioner.evaluate with grounding=true "
+            "keep_best_head=true finds it and writes it there; or take explain=attention:layerN.headM"
         )
-    layer, head = (found.get("layer"), found.get("head")) if isinstance(found, Mapping) else (None, None)
+    layer, head = (best.get("layer"), best.get("head")) if isinstance(best, Mapping) else (None, None)
     if not isinstance(layer, int) or not isinstance(head, int):
         raise UsageError(
-            f"explain=attention:best: best_head={found!r} in the model's card must be a layer and a head"
+            f"explain=attention:best: best_head={best!r} in the model's card must hold a layer and a head"
         )
     return layer, head
 
@@ -106,7 +103,7 @@ def _occlusion(choice: str, name: str, _: Mapping[str, Any]) -> Method:
     sides = re.fullmatch("([0-9]{1,3})x([0-9]{1,3})", choice)
     if not sides:
         raise UsageError(
-            f"explain={name} is not understood; after occlusion: may stand rows and columns, as in occlusion:7x7"
+            f"explain={name}: expected rows and columns of patches after the colon, as in occlusion:7x7"
         )
     return Occlusion((int(sides[1]), int(sides[2])), name=name)
 
@@ -114,14 +111,14 @@ def _occlusion(choice: str, name: str, _: Mapping[str, Any]) -> Method:
 def _integrated_gradients(choice: str, name: str, _: Mapping[str, Any]) -> Method:
     if not re.fullmatch("[0-9]{1,4}", choice):
         raise UsageError(
-            f"explain={name} is not understood; after integrated_gradients: may stand a number of steps"
+            f"explain={name}: expected a number of steps after the colon, as in integrated_gradients:32"
         )
     return IntegratedGradients(int(choice), name=name)
 
 
 def _no_choice(_: str, name: str, __: Mapping[str, Any]) -> Method:
     plain = name.partition(":")[0]
-    raise UsageError(f"explain={name} is not understood; {plain} has no choices: say explain={plain}")
+    raise UsageError(f"explain={name}: {plain} takes nothing after a colon; use explain={plain}")
 
 
 METHODS: Mapping[str, tuple[Callable[[], Method], Callable[[str, str, Mapping[str, Any]], Method]]] = {
@@ -132,22 +129,26 @@ METHODS: Mapping[str, tuple[Callable[[], Method], Callable[[str, str, Mapping[st
     "integrated_gradients": (IntegratedGradients, _integrated_gradients),
     "occlusion": (Occlusion, _occlusion),
 }
-"""By the name of a method: how it is made, and how it is made from what stands after a colon."""
+"""By name: the constructor, and the constructor from the choice after a colon, the full name and the card."""
 
 
 def make_method(name: str, *, card: Mapping[str, Any] | None = None) -> Method:
-    """The method that a user calls `name`.
+    """The method called `name`.
 
     Args:
-        name: One of `METHODS`, perhaps with a choice after a colon; see the head of this file.
-        card: The model's training card, which `attention:best` reads.
+        name: A key of `METHODS`, with a choice after a colon or without; see the module's docstring.
+        card: The model's training card, which `attention:best` needs.
 
     Raises:
+        UnsupportedMethodError: If `attention:best` is asked for and the card has no best head.
         UsageError: If there is no such method or choice.
     """
     plain, colon, choice = name.partition(":")
     if plain not in METHODS:
-        raise UsageError(f"explain={name} is no method; choose from {', '.join(METHODS)}, or all")
+        raise UsageError(
+            f"explain={name} is unknown; choose from {', '.join(METHODS)}, or all"
+            f"{did_you_mean(plain, [*METHODS, 'all'])}"
+        )
     make, make_chosen = METHODS[plain]
     return make_chosen(choice, name, card or {}) if colon else make()
 
@@ -159,56 +160,51 @@ def make_methods(
     card: Mapping[str, Any] | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> tuple[Method, ...]:
-    """The methods that a user asks for, each held against the model.
+    """The methods that a user asks for, each checked against the model.
 
     Args:
-        explain: Names, in one text with commas or apart, or methods. "all" stands for one of each that the model
-            supports. What is named twice is computed once.
+        explain: Names, separated by commas or in a list, or methods. "all" stands for one of each that the model
+            supports. A name given twice is computed once.
         captioner: The model to explain.
         card: Its training card.
-        warn: Told of each method that the model does not support, where another remains to go on with. None: such a
-            method is refused.
+        warn: Called with a message for each method that the model does not support, if another one remains. None: such
+            a method is an error.
 
     Raises:
-        UsageError: If there is no such method, the model does not support it, or none is named.
+        UnsupportedMethodError: If the model supports none of the methods, or not one of them and `warn` is None.
+        UsageError: If there is no such method or choice, or none is named.
     """
     asked = [explain] if isinstance(explain, str) or not isinstance(explain, Iterable) else list(explain)
     methods: dict[str, Method] = {}
-    refused: list[NotForThisModelError] = []
+    unsupported: list[UnsupportedMethodError] = []
     for item in asked:
         for part in item.split(",") if isinstance(item, str) else (item,):
-            if part == "all":
-                methods.update((method.name, method) for method in _supported(captioner))
+            if isinstance(part, str) and part.strip() == "all":
+                for method in _supported(captioner):
+                    methods.setdefault(method.name, method)
                 continue
             try:
                 method = make_method(part.strip(), card=card) if isinstance(part, str) else part
-                _check(method, captioner)
-            except NotForThisModelError as error:
-                refused.append(error)
+                method.check(captioner)
+            except UnsupportedMethodError as error:
+                unsupported.append(error)
                 continue
             methods.setdefault(method.name, method)
-    if refused and (warn is None or not methods):
-        raise refused[0]
-    for one in refused:
+    if unsupported and (warn is None or not methods):
+        raise unsupported[0]
+    for one in unsupported:
         assert warn is not None
-        warn(f"{one}; without it, explaining goes on by {', '.join(methods)}")
+        warn(f"{one}; skipped; using {', '.join(methods)}")
     if not methods:
         raise UsageError(f"explain names no method; choose from {', '.join(METHODS)}, or all")
     return tuple(methods.values())
-
-
-def _check(method: Method, captioner: Captioner) -> None:
-    try:
-        method.check(captioner)
-    except UsageError as error:
-        raise NotForThisModelError(str(error)) from error
 
 
 def _supported(captioner: Captioner) -> Iterable[Method]:
     for make, _ in METHODS.values():
         method = make()
         try:
-            _check(method, captioner)
-        except NotForThisModelError:
+            method.check(captioner)
+        except UnsupportedMethodError:
             continue
         yield method

@@ -1,9 +1,8 @@
-"""What if a part of the photo were not there? Occlusion (Zeiler & Fergus 2014), a causal map.
+"""Occlusion (Zeiler & Fergus 2014): the drop of each word's log-probability when a patch of the photo is covered.
 
-Each patch in turn is covered with the mean colour, which is also what padding is; the photo is encoded again and the
-caption is teacher-forced. The map says by how much each word's log-probability drops: all words in one pass, many
-patches in one batch. captum's `Occlusion`, to which the tests hold it, explains one word at a time and would encode
-every covered photo again for each.
+Each patch in turn is covered with the mean colour, which is also that of padding; the photo is encoded again and the
+caption is teacher-forced: all words in one pass, many patches in one batch. captum's `Occlusion`, with which the tests
+compare it, explains one word at a time and encodes every covered photo again for each.
 
 Axis letters: `B` images, `P` patches, `L` tokens.
 """
@@ -20,24 +19,24 @@ from captioner.image.geometry import Box, cell_edges
 from captioner.models.captioner import Captioner, Memory
 
 AT_ONCE = 16
-"""Covered images encoded together: more take memory and no less time."""
-_FINEST = 12
+"""Covered images encoded together; more need memory and save no time."""
+_MAX_SIDE = 12
 
 
 class Occlusion:
-    """Patches as the geometry lays them, so that a map comes back to what was covered.
+    """Occlusion of patches that coincide with the cells of the map.
 
     Args:
-        grid: Rows and columns of patches. None takes the encoder's grid, made coarser by a whole number where it has
-            more than 12 rows or columns.
-        name: As the user spelt it.
+        grid: Rows and columns of patches. None takes the encoder's grid, divided by a whole number where it has more
+            than 12 rows or columns.
+        name: Name as the user wrote it.
 
     Raises:
-        UsageError: If there is no patch.
+        UsageError: If rows or columns are below 1.
     """
 
     unit: Unit = "nats"
-    cost = "an encoder pass and a decoder pass a patch"
+    cost = "an encoder pass and a decoder pass per patch"
 
     def __init__(self, grid: tuple[int, int] | None = None, *, name: str = "occlusion") -> None:
         if grid is not None and min(grid) < 1:
@@ -46,16 +45,16 @@ class Occlusion:
         self.name = name
 
     def check(self, captioner: Captioner) -> None:
-        """Refuse patches smaller than a pixel.
+        """Check that no patch is smaller than a pixel.
 
         Raises:
-            UsageError: If so.
+            UsageError: If one is.
         """
         sides = captioner.encoder.image_size
         if self.grid is not None and (self.grid[0] > sides[0] or self.grid[1] > sides[1]):
             raise UsageError(
-                f"explain={self.name}: the model sees {sides[0]} x {sides[1]} pixels, fewer than there would be "
-                "patches; take fewer, such as 7x7"
+                f"explain={self.name}: there are more patches than the {sides[0]} x {sides[1]} pixels of the model's "
+                "input; take fewer, such as 7x7"
             )
 
     def __call__(self, batch: CaptionedBatch) -> Tensor:
@@ -64,9 +63,10 @@ class Occlusion:
         H, W = batch.images.shape[-2:]
         covers = patches(grid, (H, W), batch.memory.cells).to(batch.images.device)  # [P, H, W]
         encode = batch.captioner.encode
+        memory = batch.full_memory
         with full_precision(batch.images.device):
             images = batch.images.clone()
-            before = _logprobs(batch, batch.full_memory, batch.tokens)
+            before = _logprobs(batch, memory, batch.tokens)
             maps = []
             for image, tokens, of_caption in zip(images, batch.tokens, before, strict=True):
                 after = torch.cat(
@@ -93,9 +93,7 @@ def _logprobs(batch: CaptionedBatch, memory: Memory, tokens: Tensor) -> Tensor:
 
 
 def patches(grid: tuple[int, int], size: tuple[int, int], cells: Box | None) -> Tensor:
-    """Which pixels of an input of `size` lie in each of the patches: bool `[rows * cols, H, W]`, row by row.
-
-    Each pixel lies in exactly one.
+    """Masks of the patches, row by row: bool `[rows * cols, H, W]`; each pixel lies in exactly one.
 
     Args:
         grid: Rows and columns of patches.
@@ -113,5 +111,5 @@ def patches(grid: tuple[int, int], size: tuple[int, int], cells: Box | None) -> 
 
 
 def _coarse(grid: tuple[int, int]) -> tuple[int, int]:
-    factor = -(-max(grid) // _FINEST)
+    factor = -(-max(grid) // _MAX_SIDE)
     return -(-grid[0] // factor), -(-grid[1] // factor)

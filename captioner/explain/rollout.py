@@ -1,9 +1,9 @@
-"""Which patches fed the tokens that the decoder looked at? Attention rollout (Abnar & Zuidema 2020).
+"""Attention rollout (Abnar & Zuidema 2020): cross-attention carried back through the encoder's self-attention.
 
-In a ViT a token of the last layer has gathered from all others. Each layer keeps half of a token (the residual) and
-takes half from where its heads look on average, A' = (A + I) / 2; the product over layers says how much of each input
-patch is in each final token, and the decoder's cross-attention is brought through it. What the decoder took from class
-and register tokens thereby comes back to the patches these had looked at.
+A token of a ViT's last layer is a mixture of all input tokens. Each layer keeps half of a token (the residual) and
+takes half from the tokens it attends to, averaged over heads: A' = (A + I) / 2. The product over layers gives the share
+of each input patch in each final token; multiplied by the decoder's cross-attention it also returns attention on class
+and register tokens to patches.
 
 Axis letters: `B` images, `L` tokens, `H` heads, `N` image tokens, `M` tokens within the encoder.
 """
@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from captioner.caption import Unit
-from captioner.errors import UsageError
 from captioner.explain.attention import on_grid
 from captioner.explain.self_attention import (
+    check_image_layers,
     encoder_weights,
     global_weights,
     image_layers,
@@ -26,29 +26,30 @@ from captioner.explain.self_attention import (
     weights_of,
 )
 from captioner.explain.teacher_forcing import CaptionedBatch, full_precision
+from captioner.explain.unsupported import UnsupportedMethodError
 from captioner.models.captioner import Captioner
 
 
 class Rollout:
-    """Cross-attention, mean over layers and heads, brought back through the self-attention of the image tokens."""
+    """Rollout of the cross-attention's mean over layers and heads through the self-attention of the image tokens."""
 
     name = "rollout"
     unit: Unit = "attention"
     cost = "one encoder pass without fused attention"
 
     def check(self, captioner: Captioner) -> None:
-        """Refuse encoders without attention that can be read.
+        """Check that the attention weights of encoder and image layers can be recorded.
 
         Raises:
-            UsageError: If so.
+            UnsupportedMethodError: If not.
         """
-        if is_readable(captioner):
-            return
-        raise UsageError(
-            f"explain=rollout needs an encoder whose self-attention runs over all tokens in every layer and can be "
-            f"read, such as ViT, DeiT, DINOv2, SigLIP or BEiT; {captioner.encoder.name} has none: take attention, "
-            "grad_cam, integrated_gradients or occlusion"
-        )
+        check_image_layers(captioner, self.name)
+        if not is_readable(captioner):
+            raise UnsupportedMethodError(
+                "explain=rollout needs an encoder whose self-attention runs over all tokens in every layer, such as "
+                f"ViT, DeiT, DINOv2, SigLIP or BEiT, unlike {captioner.encoder.name}; take attention, grad_cam, "
+                "integrated_gradients or occlusion"
+            )
 
     def __call__(self, batch: CaptionedBatch) -> Tensor:
         """Maps `[B, L, rows, cols]`: shares of attention."""
@@ -59,22 +60,23 @@ class Rollout:
                 tokens = captioner.encoder(batch.images)
             with weights_of(image_layers(captioner)) as in_bridge:
                 captioner.bridge(tokens)
-            mixing = roll_out([*global_weights(in_encoder, tokens, model), *in_bridge])  # [B, N, M]
-            cross = batch.forced.attention[:, 0].mean(dim=(2, 3))  # [B, L, N], with a sentinel's in front
-            return on_grid(cross[..., -mixing.shape[1] :] @ mixing, batch.memory.grid)
+            mixture = roll_out([*global_weights(in_encoder, tokens, model), *in_bridge])  # [B, N, M]
+            # [B, L, N]; a sentinel, which is no image token, comes first and is dropped.
+            cross = batch.forced.attention[:, 0].mean(dim=(2, 3))
+            return on_grid(cross[..., -mixture.shape[1] :] @ mixture, batch.memory.grid)
 
 
 def roll_out(weights: Sequence[Tensor]) -> Tensor:
-    """How much of each input token is in each output token: `[B, N, M]`, rows sum to 1.
+    """Share of each input token in each output token: `[B, N, M]`, rows sum to 1.
 
     Args:
-        weights: Self-attention `[B, H, N, N]` of each layer, from the first to the last. Later layers may have fewer
-            tokens, the last ones.
+        weights: Self-attention `[B, H, N, N]` of each layer, first to last. Later layers may have fewer tokens: the
+            last ones.
     """
     M = weights[0].shape[-1]
     rolled = torch.eye(M, device=weights[0].device)
     for layer in weights:
         N = layer.shape[-1]
-        kept = (layer.float().mean(dim=1) + torch.eye(N, device=layer.device)) / 2
-        rolled = kept @ rolled[..., -N:, :]
+        mixed = (layer.float().mean(dim=1) + torch.eye(N, device=layer.device)) / 2
+        rolled = mixed @ rolled[..., -N:, :]
     return rolled

@@ -1,7 +1,7 @@
-"""What did the decoder think of every word of a caption it chose? One pass over the winners, all words at once.
+"""Teacher-forced pass over chosen captions, which returns attention weights, logits and log-probabilities.
 
-A search carries no attention. Its winning captions go once more through the decoder with `need_weights=True`; the
-weights are those that produced the caption, and the log-probabilities equal the search's.
+A search computes no attention weights. Its best captions go through the decoder once more with `need_weights=True`, all
+tokens at once: the weights are those that produced the caption, and the log-probabilities equal the search's.
 
 Axis letters: `B` images, `K` captions per image, `L` tokens, `H` heads, `N` image tokens, `V` vocabulary.
 """
@@ -24,17 +24,17 @@ from captioner.models.decoders.transformer import TransformerDecoder
 from captioner.models.image_tokens import ImageTokens
 
 Others = Sequence[tuple[TransformerDecoder | LstmDecoder, Tensor]]
-"""The further models of an ensemble: their decoders, each with its own memory `[B, N, D]` of the images."""
+"""The other models of an ensemble: their decoders, each with its own memory `[B, N, D]` of the images."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TeacherForced:
-    """What the second pass gives.
+    """Output of the teacher-forced pass.
 
     Attributes:
-        token_logprobs: `[B, K, L]` nats of the hypotheses' tokens; 0 where padded.
-        attention: `[B, K, L, layers, H, N]`: the cross-attention with which each token was predicted.
-        logits: `[B, K, L, V]` in the place of each token. Of an ensemble, its averaged log-probabilities.
+        token_logprobs: `[B, K, L]`, nats; 0 at padding.
+        attention: `[B, K, L, layers, H, N]`: the cross-attention that predicted each token.
+        logits: `[B, K, L, V]` at the position of each token; the averaged log-probabilities for an ensemble.
     """
 
     token_logprobs: Tensor
@@ -67,7 +67,10 @@ class CaptionedBatch:
 
     @cached_property
     def image_tokens(self) -> ImageTokens:
-        """The encoder's output for `images` in full precision, without a gradient; computed once where not given."""
+        """The encoder's output for `images` in full precision, without a gradient; computed once where not given.
+
+        To be read outside `full_precision(gradients=True)`, whose attention kernels round differently.
+        """
         with full_precision(self.images.device):
             if self.encoded is None:
                 tokens: ImageTokens = self.captioner.encoder(self.images.clone())
@@ -97,19 +100,19 @@ def teacher_force(
     """Run the captions `tokens` `[B, K, L]` (EOS-terminated, padded) through the decoder with weights.
 
     Args:
-        captioner: The model whose weights are read.
-        memory: What it made of the images.
+        captioner: The model whose attention weights are returned.
+        memory: Its encoded images.
         tokens: The captions.
-        special: The ids that are no words.
-        others: The further models of an ensemble, which judge the tokens with it.
-        average: Of an ensemble, as in `EnsembleDecoder`.
+        special: Ids of the special tokens.
+        others: The other models of an ensemble, whose logits are averaged with its own.
+        average: How they are averaged, as in `EnsembleDecoder`.
     """
     inputs = _inputs(tokens, special)
     output = captioner.decoder(inputs, memory.features, need_weights=True)
     logits = output.logits.float()
     if others:
-        each = [decoder(inputs, features).logits for decoder, features in others]
-        logits = averaged_logprobs([logits, *each], average=average)
+        further = [decoder(inputs, features).logits for decoder, features in others]
+        logits = averaged_logprobs([logits, *further], average=average)
     return TeacherForced(_of_tokens(logits, tokens, special), output.cross_attention.float(), logits)
 
 
@@ -121,21 +124,21 @@ def token_logprobs(captioner: Captioner, features: Tensor, tokens: Tensor, speci
 
 @contextmanager
 def full_precision(device: torch.device, *, gradients: bool = False) -> Iterator[None]:
-    """Compute as the weights are stored, with or without gradients, whatever the caller has set.
+    """Compute in the weights' own precision, with or without gradients, regardless of the caller's autocast and modes.
 
-    A drop of a log-probability by a hundredth would drown in the rounding of bf16.
+    Differences of log-probabilities of a hundredth are smaller than the rounding of bfloat16.
     """
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.set_grad_enabled(gradients))
         stack.enter_context(torch.autocast(device.type, enabled=False))
-        if gradients:  # a fused kernel's backward pass takes one word at a time
+        if gradients:  # fused kernels have no batched backward pass
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         yield
 
 
 def _inputs(tokens: Tensor, special: SpecialTokens) -> Tensor:
-    """What the decoder has read before each token: BOS and the tokens before."""
+    """Decoder inputs `[B, K, L]`: BOS and the tokens shifted right."""
     return torch.cat([torch.full_like(tokens[:, :, :1], special.begin), tokens[:, :, :-1]], dim=2)
 
 

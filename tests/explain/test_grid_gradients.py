@@ -76,5 +76,5 @@ def test_integrated_gradients_are_the_mean_gradient_on_the_way(cnn: Captioner) -
 
 
 def test_there_must_be_a_step() -> None:
-    with pytest.raises(UsageError, match="explain=integrated_gradients: there must be at least 1 step"):
+    with pytest.raises(UsageError, match=r"explain=integrated_gradients: .*at least 1"):
         IntegratedGradients(0)

@@ -86,7 +86,7 @@ def test_a_fine_grid_is_made_coarser(
 
 def test_patches_are_at_least_a_pixel(cnn: Captioner) -> None:
     Occlusion((32, 48)).check(cnn)
-    with pytest.raises(UsageError, match="explain=occlusion:7x49: the model sees 32 x 48 pixels"):
+    with pytest.raises(UsageError, match=r"explain=occlusion:7x49: .*32 x 48 pixels"):
         Occlusion((7, 49), name="occlusion:7x49").check(cnn)
-    with pytest.raises(UsageError, match="explain=occlusion: rows and columns of patches must be at least 1"):
+    with pytest.raises(UsageError, match=r"explain=occlusion: .* at least 1"):
         Occlusion((0, 3))
