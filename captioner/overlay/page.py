@@ -12,10 +12,12 @@ import html
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from captioner.errors import UsageError
 from captioner.overlay.colour import AGAINST, COLOURS, FOR, OPACITY, UNSEEN, UNSEEN_LINE, UNSEEN_STEP, Scale
@@ -26,42 +28,81 @@ SCRIPTS = ("view", "maps", "paint", "pane", "facts", "download", "viewer", "opti
 """The viewer's parts, in the order in which they need each other; the last is for a written page only."""
 
 
-def write_page(path: Path, entries: Iterable[PageEntry], *, title: str, scale: Scale = "caption") -> int:
-    """Write the page. It appears under its name only when it is complete.
+class PageWriter:
+    """Writes a page entry by entry; a context manager. The page appears under its name only when it is complete.
 
     Args:
         path: The HTML file.
-        entries: The photos; taken one at a time.
         title: Heading of the page.
         scale: What the lightest colour stands for at first; the reader can change it.
 
-    Returns:
-        The number of photos written.
+    Attributes:
+        count: The number of photos written so far.
 
     Raises:
         UsageError: The file cannot be written.
     """
-    head, tail = asset("page.html").split("{{entries}}")
-    values = _values(title)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    count = 0
-    choices: dict[str, dict[str, Any]] = {}
-    try:
-        # Names from disk may hold bytes that are no text; they become question marks.
-        with unfinished.open("w", encoding="utf-8", errors="replace", newline="\n") as page:
-            page.write(_fill(head, values))
-            for count, entry in enumerate(entries, start=1):
-                data = entry_data(entry)
-                merge_choices(choices, data["methods"])
-                page.write(_section(entry, data, count))
-            settings = script_json(viewer_settings(scale, list(choices.values())))
-            page.write(_fill(tail, values | {"settings": settings}))
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise UsageError(f"cannot write the page {path}: {error.strerror}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return count
+
+    def __init__(self, path: Path, *, title: str, scale: Scale = "caption") -> None:
+        self.path = path
+        self.scale = scale
+        self.count = 0
+        self._values = _values(title)
+        self._head, self._tail = asset("page.html").split("{{entries}}")
+        self._unfinished = path.with_name(f".{path.name}.unfinished")
+        self._choices: dict[str, dict[str, Any]] = {}
+
+    def __enter__(self) -> Self:
+        with self._naming_the_page():
+            # Names from disk may hold bytes that are not text; they become question marks.
+            self._file = self._unfinished.open("w", encoding="utf-8", errors="replace", newline="\n")
+            self._file.write(_fill(self._head, self._values))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            with self._naming_the_page(), self._file:
+                if kind is None:
+                    settings = script_json(viewer_settings(self.scale, list(self._choices.values())))
+                    self._file.write(_fill(self._tail, self._values | {"settings": settings}))
+            if kind is None:
+                with self._naming_the_page():
+                    os.replace(self._unfinished, self.path)
+        finally:
+            self._unfinished.unlink(missing_ok=True)
+
+    def add(self, entry: PageEntry) -> None:
+        """Write the entry of one photo."""
+        self.count += 1
+        data = entry_data(entry)
+        merge_choices(self._choices, data["methods"])
+        section = _section(entry, data, self.count)
+        with self._naming_the_page():
+            self._file.write(section)
+
+    @contextmanager
+    def _naming_the_page(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UsageError(f"cannot write the page {self.path}: {error.strerror}") from error
+
+
+def write_page(path: Path, entries: Iterable[PageEntry], *, title: str, scale: Scale = "caption") -> int:
+    """Write all entries of a page by `PageWriter`, taken one at a time.
+
+    Returns:
+        The number of photos written.
+    """
+    with PageWriter(path, title=title, scale=scale) as page:
+        for entry in entries:
+            page.add(entry)
+    return page.count
 
 
 def viewer_settings(
