@@ -1,64 +1,47 @@
-"""How is a photo captioned, and a caption explained, in a few lines? `load(path).caption(images) -> list[Caption]`."""
+"""Captioning pipeline: photos in, captions with words and maps out. `load(path).caption(images) -> list[Caption]`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from captioner import bundle as bundles
+from captioner.build import as_list
 from captioner.caption import Caption
-from captioner.captioning.describe import describe, describe_given
-from captioner.decoding import EnsembleSearch, Search, make_search
-from captioner.errors import ImageError, UsageError
+from captioner.captioning.engine import CaptioningEngine
+from captioner.captioning.records import CaptionRecord, CaptionResult
+from captioner.captioning.stream import Batches, caption_stream, record_stream
+from captioner.decoding import Search, make_search
+from captioner.errors import UsageError
 from captioner.explain.methods import Method, make_methods
 from captioner.image.decode import Photo, read_photo
-from captioner.image.photo_reader import PhotoReader, Ready, Source, Unreadable
-from captioner.image.transforms import same_size
+from captioner.image.photo_reader import PhotoReader, Source
 from captioner.models.acceleration import check_precision
-from captioner.prefetch import in_batches, read_ahead
+from captioner.prefetch import BusyClock, in_batches
 
 Explain = str | Method | Sequence[str | Method]
 """How captions are explained: names as in `captioner.explain.methods`, one or several, or methods."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Captioned:
-    """What became of one photo: its caption, or why it could not be read.
-
-    Attributes:
-        index: Position among the photos given.
-        photo: The decoded photo, or None.
-        caption: The caption, or None.
-        error: Why there is none, or None.
-    """
-
-    index: int
-    photo: Photo | None
-    caption: Caption | None
-    error: ImageError | None
-
-
 class CaptionPipeline:
-    """A trained model, ready to caption photos.
+    """A trained model, or an ensemble, ready to caption photos.
 
     Args:
         model: What `bundle.load` gives.
         device: Where it computes.
-        ensemble: Further models that decide on each word with it. Explanations are those of `model`.
+        ensemble: Further models that choose each word together with it. Explanations are those of `model`.
         average: How they are averaged: `logprobs` or `probs`.
         precision: "fp32", or "bf16" to encode and search in bfloat16; captions are explained in float32.
 
     Attributes:
         card: The model's training card.
-        transforms: What a photo goes through for each model, the ensemble's after the model's own.
+        engine: What encodes, searches and explains.
+        transforms: The transform of each model, the ensemble's after the model's own.
 
     Raises:
         UsageError: If the models' tokenizers differ, or the hardware has no bfloat16.
@@ -80,13 +63,18 @@ class CaptionPipeline:
                     f"the first ({model.tokenizer.vocab_size}); join models that were trained with one tokenizer"
                 )
         self.model = model
-        self.ensemble = tuple(ensemble)
-        self.average = average
         self.device = torch.device(device)
         check_precision(precision, self.device)
-        self.bf16 = precision == "bf16"
         self.card: dict[str, Any] = model.card
         self.transforms = tuple(one.transform for one in (model, *ensemble))
+        self.engine = CaptioningEngine(
+            model.captioner,
+            model.tokenizer,
+            ensemble=[other.captioner for other in ensemble],
+            average=average,
+            device=self.device,
+            bf16=precision == "bf16",
+        )
 
     def caption(
         self,
@@ -112,15 +100,16 @@ class CaptionPipeline:
                 ["attention", "occlusion"]; see `captioner.explain.methods`. The first gives `Word.map`.
 
         Returns:
-            One `Caption` for each photo, in order.
+            One caption for each photo, in order.
 
         Raises:
-            ImageError: If a photo cannot be read; `stream` goes on instead.
-            UsageError: If there is no such method, or the model does not support it.
+            ImageError: If a photo cannot be read.
+            UsageError: If a number is out of range, or a method is unknown or does not support the model.
         """
         if isinstance(images, str | Path | bytes | Image.Image | np.ndarray | Photo):
             images = [images]
-        search = search or make_search(beam_size, max_length=max_length, length_penalty=length_penalty)
+        if search is None:
+            search = make_search(beam_size, max_length=max_length, length_penalty=length_penalty)
         captions = []
         for result in self.stream(images, search=search, batch_size=batch_size, explain=explain):
             if result.error is not None:
@@ -130,7 +119,7 @@ class CaptionPipeline:
         return captions
 
     def explain(self, image: Source, text: str, *, explain: Explain = "attention") -> Caption:
-        """Explain a caption of your own: what the model makes of each of its words on this photo.
+        """Explain a given caption: the model's log-probability and map of each of its words on this photo.
 
         Args:
             image: One photo; see `Source`.
@@ -138,25 +127,32 @@ class CaptionPipeline:
             explain: As in `caption`.
 
         Returns:
-            The caption with the model's log-probabilities and maps. Its score is its log-probability.
+            The caption with the log-probabilities and maps of `model`, without the ensemble. Its score is its
+            log-probability.
 
         Raises:
             ImageError: If the photo cannot be read.
-            UsageError: If the caption has no words, too many, or words that the model does not know, or a method
-                cannot be had.
+            UsageError: If the caption has no words, too many, or words that the model does not know, or a method is
+                unknown or does not support the model.
         """
-        methods = make_methods(explain, self.model.captioner, card=self.card)
+        methods = self.methods(explain)
         photo = image if isinstance(image, Photo) else read_photo(image)
         pixels, geometry = self.model.transform(photo)
-        (caption,) = describe_given(
-            self.model.captioner,
-            self.images_of([pixels]),
-            [geometry],
-            [text],
-            tokenizer=self.model.tokenizer,
-            methods=methods,
-        )
+        images = self.engine.stack([[pixels]])[0]
+        (caption,) = self.engine.explain(images, [geometry], [text], methods=methods)
         return caption
+
+    def methods(self, explain: Explain, *, warn: Callable[[str], None] | None = None) -> tuple[Method, ...]:
+        """The explanation methods of these names, checked against the model.
+
+        Args:
+            explain: As in `caption`.
+            warn: As in `captioner.explain.methods.make_methods`.
+
+        Raises:
+            UsageError: If a method is unknown or does not support the model.
+        """
+        return make_methods(explain, self.model.captioner, card=self.card, warn=warn)
 
     def stream(
         self,
@@ -166,8 +162,9 @@ class CaptionPipeline:
         batch_size: int = 16,
         explain: Explain = "attention",
         readers: int = 0,
-    ) -> Iterator[Captioned]:
-        """Caption photos one batch after the other, in the order given; a bad photo is an entry, not an end.
+        warn: Callable[[str], None] | None = None,
+    ) -> Iterator[CaptionResult]:
+        """Caption photos one batch after the other, in the order given; a photo that cannot be read is a result too.
 
         Args:
             images: Taken as they are needed.
@@ -175,77 +172,45 @@ class CaptionPipeline:
             batch_size: Photos encoded and decoded at once.
             explain: As in `caption`.
             readers: Threads that read the next two batches meanwhile; 0 reads in this one.
+            warn: As in `methods`.
 
         Raises:
-            UsageError: If `batch_size` is below 1, or a method of `explain` cannot be had.
+            UsageError: If `batch_size` is below 1, or a method is unknown or does not support the model.
         """
         if not isinstance(batch_size, int) or batch_size < 1:
             raise UsageError(f"batch_size={batch_size} must be a whole number of at least 1")
-        methods = make_methods(explain, self.model.captioner, card=self.card)
-        return self._stream(in_batches(enumerate(images), batch_size), search, methods, readers)
+        return self.caption_batches(
+            in_batches(enumerate(images), batch_size),
+            search=search,
+            methods=self.methods(explain, warn=warn),
+            readers=readers,
+        )
 
-    def _stream(
-        self,
-        batches: Iterable[Sequence[tuple[int, Source]]],
-        search: Search,
-        methods: Sequence[Method],
-        readers: int,
-    ) -> Iterator[Captioned]:
-        with closing(read_ahead(batches, PhotoReader(self.transforms), readers=readers)) as all_ready:
-            for ready in all_ready:
-                photos = [one for one in ready if isinstance(one, Ready)]
-                captions = iter(self._by_size(photos, search, methods))
-                for one in ready:
-                    if isinstance(one, Unreadable):
-                        yield Captioned(one.index, None, None, one.error)
-                    else:
-                        yield Captioned(one.index, one.photo, next(captions), None)
+    def caption_batches(
+        self, batches: Batches, *, search: Search, methods: Sequence[Method], readers: int = 0
+    ) -> Iterator[CaptionResult]:
+        """Caption batches of numbered photos, with methods that `methods` returned; else as `stream`."""
+        reader = PhotoReader(self.transforms)
+        return caption_stream(self.engine, reader, batches, search=search, methods=methods, readers=readers)
 
-    def images_of(self, pixels: Sequence[Tensor]) -> Tensor:
-        """A batch `[B, 3, rows, cols]` on the device from the pixels `[3, rows, cols]` of each photo."""
-        return torch.stack(list(pixels)).to(self.device, memory_format=torch.channels_last)
+    def records(
+        self, batches: Batches, *, search: Search, readers: int = 0, busy: BusyClock | None = None
+    ) -> Iterator[list[CaptionRecord]]:
+        """Caption batches of numbered photos without words and maps, as fast as they can be read.
 
-    def computing(self) -> AbstractContextManager[None]:
-        """Where images are encoded and captions searched: the number format that was asked for."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
-
-    def joined(self, search: Search, memories: Sequence[Tensor]) -> Search:
-        """The search over all models.
+        Large JPEGs are decoded at a reduced scale, at twice the model's input or more, as in training.
 
         Args:
-            search: For the model alone.
-            memories: `[B, N, D]` of each model of the ensemble; each saw the photos through its own transform.
+            batches: Taken as they are needed.
+            search: How captions are chosen.
+            readers: Threads that read ahead.
+            busy: Counts the time in which a model computes.
+
+        Yields:
+            The records of a batch, in order.
         """
-        if not self.ensemble:
-            return search
-        decoders = [model.captioner.decoder for model in self.ensemble]
-        return EnsembleSearch(search, list(zip(decoders, memories, strict=True)), average=self.average)
-
-    def _by_size(self, photos: Sequence[Ready], search: Search, methods: Sequence[Method]) -> list[Caption]:
-        """Photos in their own shapes come in several batches."""
-        found: dict[int, Caption] = {}
-        for places in same_size([photo.inputs for photo in photos]):
-            captions = self._described([photos[place] for place in places], search, methods)
-            found |= zip(places, captions, strict=True)
-        return [found[place] for place in range(len(photos))]
-
-    def _described(self, photos: Sequence[Ready], search: Search, methods: Sequence[Method]) -> list[Caption]:
-        with torch.no_grad(), self.computing():
-            memories = [
-                model.captioner.encode(self.images_of([photo.inputs[k] for photo in photos])).features
-                for k, model in enumerate(self.ensemble, start=1)
-            ]
-        return describe(
-            self.model.captioner,
-            self.images_of([photo.inputs[0] for photo in photos]),
-            [photo.geometry for photo in photos],
-            tokenizer=self.model.tokenizer,
-            search=search.for_images([photo.index for photo in photos]),
-            methods=methods,
-            others=[(one.captioner.decoder, own) for one, own in zip(self.ensemble, memories, strict=True)],
-            average=self.average,
-            bf16=self.bf16,
-        )
+        reader = PhotoReader(self.transforms, reduced=True)
+        return record_stream(self.engine, reader, batches, search=search, readers=readers, busy=busy)
 
 
 def load(
@@ -262,14 +227,14 @@ def load(
     Args:
         path: A `model.safetensors` that `captioner.train` wrote.
         device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps".
-        ensemble: Further model files of the same vocabulary, which decide on each word with it.
+        ensemble: Further model files of the same vocabulary, which choose each word together with it.
         average: How they are averaged: "logprobs" or "probs".
         precision: "fp32", or "bf16" to encode and search in bfloat16; captions are explained in float32.
         compile: Compile a Transformer's step at the first batch, which takes a minute: for thousands of captions.
 
     Raises:
         ModelFileError: If a file cannot be used.
-        UsageError: If the device is not there, it has no bfloat16, the step cannot be compiled, or the models'
+        UsageError: If the device is not available, it has no bfloat16, the step cannot be compiled, or the models'
             vocabularies differ.
     """
     chosen = choose_device(device)
@@ -282,14 +247,53 @@ def load(
     return CaptionPipeline(model, device=chosen, ensemble=others, average=average, precision=precision)
 
 
-def choose_device(name: str) -> torch.device:
-    """The device called `name`; "auto" is a GPU where there is one.
+def load_with_search(
+    settings: Mapping[str, Any], *, process: int | None = None
+) -> tuple[CaptionPipeline, Search]:
+    """The pipeline and the search of the settings that predict.yaml and evaluate.yaml share.
+
+    Args:
+        settings: `model`, `device`, `ensemble`, `average`, `precision`, `compile`; `beam_size`, `max_length`,
+            `length_penalty` and the groups `decoding` and `constraints`.
+        process: As in `choose_device`.
 
     Raises:
-        UsageError: If it is not there.
+        UsageError: As `load` and `make_search`.
+    """
+    pipeline = load(
+        settings["model"],
+        device=str(choose_device(settings["device"], process=process)),
+        ensemble=as_list(settings["ensemble"]),
+        average=settings["average"],
+        precision=settings["precision"],
+        compile=settings["compile"],
+    )
+    search = make_search(
+        settings["beam_size"],
+        max_length=settings["max_length"],
+        length_penalty=settings["length_penalty"],
+        tokenizer=pipeline.model.tokenizer,
+        **settings["decoding"],
+        **settings["constraints"],
+    )
+    return pipeline, search
+
+
+def choose_device(name: str, *, process: int | None = None) -> torch.device:
+    """The device of a name; "auto" is a GPU where there is one.
+
+    Args:
+        name: As in `load`.
+        process: The number of this process among those of the machine, from 0: "auto" gives each its own GPU where
+            there are several. None: one process alone.
+
+    Raises:
+        UsageError: If it is not available.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        return torch.device("cuda" if process is None else f"cuda:{process % torch.cuda.device_count()}")
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).item()  # it must also compute: "meta" does not

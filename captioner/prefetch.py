@@ -1,6 +1,6 @@
-"""How do reading, computing and writing overlap? Ordered reading in threads, buffers between stages, a busy clock.
+"""Overlap of reading, computing and writing: ordered reading in threads, buffered stages, a clock of busy time.
 
-Threads, not processes: Pillow and torch let go of Python's lock while they decode and resize, and nothing is copied.
+Threads, not processes: Pillow and torch release Python's lock while they decode and resize, and nothing is copied.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 _AHEAD = 2  # batches that are read while one computes
-_POLL = 0.1  # seconds until a stage notices that nobody wants more
+_POLL = 0.1  # seconds until a stage notices that its consumer has stopped
 
 
 def in_batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """The items, `size` at a time, taken as they are needed."""
+    """The items in lists of `size`, the last perhaps shorter, taken as they are needed."""
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
@@ -34,25 +34,25 @@ def in_batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 def read_ahead(
     batches: Iterable[Sequence[Item]], read: Callable[[Item], Made], *, readers: int
 ) -> Generator[list[Made], None, None]:
-    """Read the items of each batch in threads, two batches ahead of whoever takes them; order is kept.
+    """Read the items of each batch in threads, two batches ahead of the consumer, in order.
 
     Args:
-        batches: Taken as they are needed, so that memory stays flat.
+        batches: Taken as they are needed, so that memory stays constant.
         read: Reads one item; safe in threads. What it raises is raised in the item's place.
-        readers: Threads; 0 reads in this one, nothing ahead.
+        readers: Number of threads; 0 reads in this one, without reading ahead.
     """
     if not readers:
         for batch in batches:
             yield [read(item) for item in batch]
         return
     threads = torch.get_num_threads()
-    # A photo is too small to share among threads: each reader computes alone.
+    # A photo is too small to split over threads: each reader computes with one.
     with ThreadPoolExecutor(readers, "read", initializer=torch.set_num_threads, initargs=(1,)) as pool:
         waiting: deque[list[Future[Made]]] = deque()
         try:
             for batch in batches:
                 waiting.append([pool.submit(read, item) for item in batch])
-                torch.set_num_threads(threads)  # what readers take is also what later threads would get
+                torch.set_num_threads(threads)  # a reader's setting is also the default of later threads
                 if len(waiting) > _AHEAD:
                     yield [future.result() for future in waiting.popleft()]
             while waiting:
@@ -63,7 +63,7 @@ def read_ahead(
 
 
 def buffered(items: Iterable[Item], size: int = 1) -> Generator[Item, None, None]:
-    """Let a thread of its own make the items, up to `size` more than were taken; what it raises is raised here."""
+    """Produce items in a background thread, up to `size` ahead of the consumer; its exceptions are raised here."""
     ready: Queue[tuple[Item | None, BaseException | None]] = Queue(size)
     stopped = threading.Event()
 
@@ -105,11 +105,11 @@ def buffered(items: Iterable[Item], size: int = 1) -> Generator[Item, None, None
         thread.join()
 
 
-class Busy:
-    """How long was at least one of several stages at work?
+class BusyClock:
+    """The time in which at least one of several threads works.
 
     Attributes:
-        seconds: In all, up to the last stage that ended.
+        seconds: The sum, up to the last moment at which no thread worked.
     """
 
     def __init__(self) -> None:
@@ -120,7 +120,7 @@ class Busy:
 
     @contextlib.contextmanager
     def __call__(self) -> Iterator[None]:
-        """A stretch of work."""
+        """Count the time within this context."""
         with self._lock:
             if self._active == 0:
                 self._since = time.monotonic()

@@ -1,4 +1,4 @@
-"""How are photos captioned on a cluster that runs Ray? `CaptionBatches`, a class for Ray Data's `map_batches`.
+"""Captioning on a Ray cluster: `CaptionBatches`, a class for Ray Data's `map_batches`.
 
     import ray
     from captioner.ray import CaptionBatches
@@ -10,7 +10,7 @@
     )
     captions.drop_columns(["bytes"]).write_json("captions")
 
-Ray itself is not imported here: the class is given columns of a batch and gives columns back.
+Ray itself is not imported here: the class takes the columns of a batch and returns columns.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from captioner.bulk.tell import tell
 from captioner.decoding import make_search
 from captioner.pipeline import load
 
@@ -28,19 +27,21 @@ Columns = dict[str, NDArray[Any]]
 
 
 class CaptionBatches:
-    """Adds columns `caption`, `score` (nats) and `error` to batches of encoded photos; a bad photo is no end.
+    """Adds columns `caption`, `score` (nats) and `error` to batches of encoded photos.
+
+    Unreadable photos do not stop the batch: their `caption` is empty and `error` says why.
 
     Args:
         model: A model file that every worker can read.
-        column: Holds the bytes of the photos' files.
+        column: The column of the encoded photos' bytes.
         beam_size: 1 is greedy decoding.
         max_length: Longest caption in tokens.
         device: As in `captioner.load`.
-        readers: Threads that decode.
+        readers: Threads that decode photos.
 
     Raises:
         ModelFileError: If the file cannot be used.
-        UsageError: If a number is out of range, or the device is not there.
+        UsageError: If a number is out of range, or the device is not available.
     """
 
     def __init__(
@@ -59,16 +60,14 @@ class CaptionBatches:
         self.readers = readers
 
     def __call__(self, batch: Columns) -> Columns:
-        """The batch's columns and those of its captions; where a photo cannot be read, `caption` is empty."""
+        """The batch's columns and those of its captions."""
         photos = [(index, bytes(content)) for index, content in enumerate(batch[self.column])]
-        told = [
-            one
-            for of_batch in tell(self.pipeline, [photos], search=self.search, readers=self.readers)
-            for one in of_batch
-        ]
+        (records,) = self.pipeline.records([photos], search=self.search, readers=self.readers)
         return {
             **batch,
-            "caption": np.array([one.text or "" for one in told], dtype=object),
-            "score": np.array([one.score for one in told], dtype=np.float32),
-            "error": np.array(["" if one.error is None else str(one.error) for one in told], dtype=object),
+            "caption": np.array([record.text or "" for record in records], dtype=object),
+            "score": np.array([record.score for record in records], dtype=np.float32),
+            "error": np.array(
+                ["" if record.error is None else str(record.error) for record in records], dtype=object
+            ),
         }

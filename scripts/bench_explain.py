@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from captioner import bundle as bundles
-from captioner.captioning.describe import describe
+from captioner.captioning.engine import CaptioningEngine
 from captioner.decoding import make_search
 from captioner.decoding.hypotheses import special_tokens
 from captioner.explain.methods import METHODS, make_methods
@@ -54,6 +54,7 @@ def measure(path: str, options: argparse.Namespace) -> None:
     images = torch.stack([image for image, _ in inputs]).contiguous(memory_format=torch.channels_last)
     geometries = [geometry for _, geometry in inputs]
     search, special = make_search(3, max_length=30), special_tokens(tokenizer)
+    engine = CaptioningEngine(captioner, tokenizer)
 
     @torch.no_grad()
     def caption() -> torch.Tensor:
@@ -66,7 +67,7 @@ def measure(path: str, options: argparse.Namespace) -> None:
         return teacher_force(captioner, memory, tokens[:, :1], special)
 
     def caption_and_maps() -> object:
-        return describe(captioner, images, geometries, tokenizer=tokenizer, search=search)
+        return engine.caption([images], geometries, search=search)
 
     tokens = caption()
     tokens = tokens[:, :, : int((tokens[:, 0] != special.pad).sum(dim=-1).max())]

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from captioner import bundle as bundles
 from captioner.bundle import Bundle, build_captioner, load, save
-from captioner.captioning.describe import describe
+from captioner.captioning.engine import CaptioningEngine
 from captioner.decoding import make_search
 from captioner.errors import CaptionerError, ModelFileError, UsageError
 from captioner.files import replace_file
@@ -50,9 +50,8 @@ def rewritten(path: Path, to: Path, **metadata: str | None) -> Path:
 
 def captions(model: Bundle) -> list[tuple[str, float]]:
     images = 3 * torch.randn(6, 3, 32, 48, generator=torch.Generator().manual_seed(0))
-    found = describe(
-        model.captioner, images, [PHOTO] * 6, tokenizer=model.tokenizer, search=make_search(3, max_length=9)
-    )
+    engine = CaptioningEngine(model.captioner, model.tokenizer)
+    found = engine.caption([images], [PHOTO] * 6, search=make_search(3, max_length=9))
     return [(caption.text, caption.logprob) for caption in found]
 
 

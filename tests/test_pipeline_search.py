@@ -71,7 +71,7 @@ def test_a_word_has_the_probability_it_has_among_its_alternatives(
 ) -> None:
     ensemble = [other_model(random_model)] if average else []
     pipeline = CaptionPipeline(random_model, ensemble=ensemble, average=average or "logprobs")
-    pipeline.bf16 = precision == "bf16"  # this processor need not be quick at it
+    pipeline.engine.bf16 = precision == "bf16"  # this processor need not be quick at it
     captions = pipeline.caption(pictures(8), beam_size=2, max_length=9)
     found = 0
     for caption in captions:
@@ -101,7 +101,5 @@ def test_what_an_ensemble_thinks_of_a_word_is_not_what_its_first_model_thinks(ra
 
 def test_models_of_other_vocabularies_are_not_joined(random_model: Bundle) -> None:
     other = replace(random_model, tokenizer=Tokenizer.train(["some other words"]))
-    with pytest.raises(
-        UsageError, match=r"model 2 of the ensemble has another vocabulary \(7 tokens\) than the first"
-    ):
+    with pytest.raises(UsageError, match=r"model 2 of the ensemble .* vocabulary \(7 tokens\)"):
         CaptionPipeline(random_model, ensemble=[other])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from captioner.prefetch import Busy, buffered, in_batches, read_ahead
+from captioner.prefetch import BusyClock, buffered, in_batches, read_ahead
 
 
 def test_batches_hold_everything_in_order() -> None:
@@ -105,7 +105,7 @@ def test_closing_a_buffer_ends_its_thread_and_what_it_runs() -> None:
 
 
 def test_busy_counts_stages_beside_each_other_once() -> None:
-    busy = Busy()
+    busy = BusyClock()
     start = threading.Barrier(2)
 
     def work() -> None:

@@ -1,1 +1,1 @@
-"""How are very many photos captioned? In parts, by many processes, with restarts."""
+"""Bulk captioning: very many photos in parts, by several processes, with restarts."""

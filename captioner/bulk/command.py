@@ -1,4 +1,4 @@
-"""What does `captioner.predict bulk=true` do? Chooses this process's parts, captions them, sums up."""
+"""The command `captioner.predict bulk=true`: choose this process's parts, caption them, report."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
-from omegaconf import DictConfig
 
 from captioner.build import as_list
 from captioner.bulk.parts import Parts
@@ -25,8 +22,16 @@ from captioner.pipeline import CaptionPipeline
 from captioner.version import __version__
 
 
-def caption_in_bulk(cfg: DictConfig, images: Sequence[str], pipeline: CaptionPipeline, search: Search) -> int:
-    """Caption this process's share of `images` into `output_dir`, going on where an earlier start stopped.
+def caption_in_bulk(
+    settings: Mapping[str, Any], images: Sequence[str], pipeline: CaptionPipeline, search: Search
+) -> int:
+    """Caption this process's share of `images` into `output_dir`, continuing an earlier start.
+
+    Args:
+        settings: The settings of predict.yaml.
+        images: Photos, folders, lists or shards, as the user named them.
+        pipeline: The model.
+        search: How captions are chosen.
 
     Returns:
         1 if a photo could not be read, else 0.
@@ -35,42 +40,44 @@ def caption_in_bulk(cfg: DictConfig, images: Sequence[str], pipeline: CaptionPip
         UsageError: A setting is out of range, or the folder holds another run.
     """
     for name in ("batch_size", "part_size"):
-        if not isinstance(cfg[name], int) or cfg[name] < 1:
-            raise UsageError(f"{name}={cfg[name]} must be a whole number of at least 1")
-    share = share_of(cfg.shard, os.environ)
+        if not isinstance(settings[name], int) or settings[name] < 1:
+            raise UsageError(f"{name}={settings[name]} must be a whole number of at least 1")
+    share = share_of(settings["shard"], os.environ)
     if share.count > 1 and "-" in images:
-        raise UsageError("images=- is read by one process alone; give the processes of a run a list file")
+        raise UsageError("images=- is read by one process alone; name a list file for the processes of a run")
     shards = find_shards(images) if names_shards(images) else None
     if shards is None:
-        work = parts_of_photos(iter_photos(images, stdin=sys.stdin), cfg.part_size)
+        work = parts_of_photos(iter_photos(images, stdin=sys.stdin), settings["part_size"])
     else:
         work = parts_of_shards(shards)
-    own = _Own(work, share)
-    settings = {
+    own = _OwnParts(work, share)
+    fixed = {
         "version": __version__,
-        "model": _digest([cfg.model, *as_list(cfg.ensemble)]),
-        "average": cfg.average,
+        "model": _digest([settings["model"], *as_list(settings["ensemble"])]),
+        "average": settings["average"],
         "search": search.spec(),
-        "batch_size": cfg.batch_size,
-        "part_size": cfg.part_size if shards is None else None,
+        "batch_size": settings["batch_size"],
+        "part_size": settings["part_size"] if shards is None else None,
         "shards": None if shards is None else hashlib.sha256("\n".join(shards).encode()).hexdigest(),
     }
-    parts = Parts(output_folder(cfg.output_dir), settings, share)
+    parts = Parts(output_folder(settings["output_dir"]), fixed, share)
     progress = caption_parts(
-        pipeline, own, parts, search=search, batch_size=cfg.batch_size, readers=cfg.readers
+        pipeline,
+        own,
+        parts,
+        search=search,
+        batch_size=settings["batch_size"],
+        readers=settings["readers"],
     )
-    return _conclude(progress, parts.complete(own.total), parts.folder, share)
+    return _report(progress, parts.complete(own.total), parts.folder, share)
 
 
-def device_of(name: str, environment: Mapping[str, str]) -> str:
-    """The device of this process: under torchrun each of a machine takes a GPU of its own, where there are several."""
-    if name == "auto" and "LOCAL_RANK" in environment and torch.cuda.is_available():
-        return f"cuda:{int(environment['LOCAL_RANK']) % torch.cuda.device_count()}"
-    return name
+class _OwnParts:
+    """The parts of a share.
 
-
-class _Own:
-    """The parts of a share; all are counted on the way past."""
+    Attributes:
+        total: The number of parts of all shares so far.
+    """
 
     def __init__(self, parts: Iterable[Part], share: Share) -> None:
         self.parts = parts
@@ -84,7 +91,8 @@ class _Own:
                 yield part
 
 
-def _conclude(progress: Progress, manifest: dict[str, Any] | None, folder: Path, share: Share) -> int:
+def _report(progress: Progress, manifest: dict[str, Any] | None, folder: Path, share: Share) -> int:
+    """Print what was done; the exit status."""
     done = progress.captioned + progress.bad
     of = "" if share.count == 1 else f" (process {share.index} of {share.count})"
     print(
@@ -93,7 +101,7 @@ def _conclude(progress: Progress, manifest: dict[str, Any] | None, folder: Path,
         file=sys.stderr,
     )
     if manifest is None:
-        print(f"{folder} has parts of other processes to come", file=sys.stderr)
+        print(f"{folder}: parts of other processes are missing", file=sys.stderr)
     else:
         print(
             f"complete: {manifest['photos']:,} photos in {manifest['parts']:,} parts, {manifest['errors']:,} of them "
@@ -104,7 +112,7 @@ def _conclude(progress: Progress, manifest: dict[str, Any] | None, folder: Path,
 
 
 def _digest(paths: Sequence[str]) -> str:
-    """SHA-256 of model files: a run never mixes two models."""
+    """SHA-256 of the model files: the captions of a run are those of one model."""
     digest = hashlib.sha256()
     for path in paths:
         with open(path, "rb") as file:

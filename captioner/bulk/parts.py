@@ -1,13 +1,13 @@
-"""What has been captioned already? Files of parts that appear complete or not at all, and a journal of them.
+"""Part files of a bulk run: parts that appear complete or not at all, and a journal of them.
 
     parts/00000012.jsonl              a line for each photo: its caption, or why there is none
     parts/.00000012.jsonl.unfinished  a part that is being written, under a lock that ends with its process
     journal/0-of-4.jsonl              a line for each part that this process finished
     run.json                          what must not change between two starts of one run
-    manifest.json                     all parts, once every one is there
+    manifest.json                     all parts, once every one is finished
 
-A process may be killed at any moment. Complete batches of an unfinished part are kept, the rest of it is captioned
-again, so that its bytes are those of a run that was never stopped.
+A process may be killed at any moment. The complete batches of an unfinished part are kept and the rest is captioned
+again, so that its bytes are those of an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class PartSummary:
     Attributes:
         part: Its file, below `parts/`.
         photos: Lines of the file.
-        errors: How many of them say why there is no caption.
+        errors: How many of them hold an error instead of a caption.
         names: SHA-256 of the photos' names.
         sha256: Of the file.
     """
@@ -46,15 +46,15 @@ class PartSummary:
 
 
 class Parts:
-    """The parts of a run, as they lie in its folder.
+    """The parts in the folder of a run.
 
     Args:
         folder: The run's.
-        settings: What the captions depend on; a folder of other settings is refused.
+        settings: What the captions depend on; a folder with other settings is refused.
         share: This process among those of the run.
 
     Attributes:
-        finished: What is known of finished parts, by file name.
+        finished: The summaries of finished parts, by file name.
 
     Raises:
         UsageError: If the folder holds a run of other settings, or a journal that cannot be read.
@@ -71,7 +71,7 @@ class Parts:
             self.finished |= {summary.part: summary for summary in _read_journal(journal)}
 
     def begin(self, number: int, batch_size: int) -> OpenPart | PartSummary:
-        """The part to be written, or what is known of it if it is finished.
+        """Open a part for writing, or return its summary if it is finished.
 
         Raises:
             UsageError: If another process is writing it.
@@ -94,12 +94,12 @@ class Parts:
             journal.seek(0, os.SEEK_END)
             if journal.tell():
                 journal.seek(-1, os.SEEK_END)
-                if journal.read(1) != b"\n":  # a line that a kill cut short
+                if journal.read(1) != b"\n":  # a kill cut the last line short
                     journal.write(b"\n")
             journal.write(json_text(asdict(summary)).encode() + b"\n")
 
     def complete(self, count: int) -> dict[str, Any] | None:
-        """What manifest.json says, if all `count` parts are there; it is written by whoever finds them so."""
+        """Write manifest.json if all `count` parts are finished, and return its content; else None."""
         for journal in sorted((self.folder / "journal").glob("*.jsonl")):
             self.finished |= {summary.part: summary for summary in _read_journal(journal)}
         names = [f"{number:08d}.jsonl" for number in range(count)]
@@ -130,8 +130,8 @@ class Parts:
         if kept != json.loads(text):
             other = sorted(key for key in {*kept, *settings} if kept.get(key) != settings.get(key))
             raise UsageError(
-                f"output_dir={self.folder} holds a run of other settings ({', '.join(other)} differ); choose another, "
-                "or the settings of its run.json"
+                f"output_dir={self.folder} holds a run with other settings ({', '.join(other)} differ); choose another "
+                "folder, or the settings of its run.json"
             )
 
 
@@ -139,11 +139,11 @@ class OpenPart:
     """A part that is being written.
 
     Args:
-        path: Under which it appears when it is complete.
-        batch_size: Photos of a batch; whole batches that an earlier process wrote are kept.
+        path: Where it appears when it is complete.
+        batch_size: Photos of a batch; complete batches of an earlier process are kept.
 
     Attributes:
-        kept: Names of the photos that are captioned already.
+        kept: The names of the photos that are captioned already.
 
     Raises:
         UsageError: If another process is writing it.
@@ -157,7 +157,7 @@ class OpenPart:
         if not lock_file(self.file):
             self.file.close()
             raise UsageError(
-                f"another process writes {path}; give each its own shard=i/n, or wait until it has ended"
+                f"another process writes {path}; give each process its own shard=i/n, or wait until that one has ended"
             )
         self.file.seek(0)
         whole = list(itertools.takewhile(_is_whole, self.file))
@@ -174,31 +174,31 @@ class OpenPart:
         self.file.flush()
 
     def finish(self) -> PartSummary:
-        """Force the part to disk and let it appear under its name.
+        """Flush the part to disk and rename it to its final name.
 
         Raises:
-            CaptionerError: The disk refuses.
+            CaptionerError: It cannot be written.
         """
         try:
             os.fsync(self.file.fileno())
             os.replace(self.file.name, self.path)
         except OSError as error:
             raise CaptionerError(
-                f"cannot write {self.path}: {error.strerror}; what is complete stays"
+                f"cannot write {self.path}: {error.strerror}; complete parts are kept"
             ) from error
         self.file.close()
         return self._tally.summary(self.path.name)
 
 
 class _Tally:
-    """Counts lines as they are written, so that none need be kept."""
+    """Counts and checksums of the lines of a part, taken as they are written."""
 
     def __init__(self) -> None:
         self.photos = self.errors = self.size = 0
         self.names, self.content = hashlib.sha256(), hashlib.sha256()
 
     def add(self, line: bytes) -> str:
-        """Count a line; its photo's name."""
+        """Count a line; returns its photo's name."""
         record = json.loads(line)
         self.photos += 1
         self.errors += "error" in record
@@ -209,12 +209,12 @@ class _Tally:
         return name
 
     def summary(self, part: str) -> PartSummary:
-        """What was counted."""
+        """The summary of the lines so far."""
         return PartSummary(part, self.photos, self.errors, self.names.hexdigest(), self.content.hexdigest())
 
 
 def names_digest(names: Iterable[str]) -> str:
-    """SHA-256 of photos' names, as `PartSummary` has it."""
+    """SHA-256 of photos' names, as in `PartSummary.names`."""
     digest = hashlib.sha256()
     for name in names:
         digest.update(_as_bytes(name))
@@ -222,9 +222,10 @@ def names_digest(names: Iterable[str]) -> str:
 
 
 def other_photos(path: Path) -> UsageError:
-    """What to say of a part that was made from other photos."""
+    """The error for a part that was made from other photos."""
     return UsageError(
-        f"{path} was made from other photos than are named now; give the list it was made from, or another output_dir"
+        f"{path} was made from other photos than images= names now; give the list it was made from, or another "
+        "output_dir"
     )
 
 
@@ -233,7 +234,7 @@ def _as_bytes(name: str) -> bytes:
 
 
 def _is_whole(line: bytes) -> bool:
-    """Whether a kill, or a disk without power, left a line as it was meant."""
+    """Whether a line is complete, and not cut short by a kill or a power failure."""
     try:
         return line.endswith(b"\n") and isinstance(json.loads(line)["image"], str)
     except (ValueError, KeyError, TypeError):
@@ -245,4 +246,4 @@ def _read_journal(path: Path) -> Iterator[PartSummary]:
         try:
             yield PartSummary(**json.loads(line))
         except (ValueError, TypeError):
-            continue  # cut short by a kill; the part itself says the rest
+            continue  # cut short by a kill; the part itself holds the same figures

@@ -1,4 +1,4 @@
-"""How are very many photos captioned? Part after part, in flat memory; a bad photo costs a line, a kill a batch."""
+"""Captioning of parts in constant memory: an unreadable photo costs a line, a kill at most one batch."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from captioner.bulk.parts import OpenPart, Parts, PartSummary, names_digest, other_photos
-from captioner.bulk.tell import CaptionRecord, Given, tell
 from captioner.bulk.work import Item, Part
+from captioner.captioning.caption_files import caption_fields
+from captioner.captioning.records import CaptionRecord
 from captioner.decoding import Search
 from captioner.files import json_text
+from captioner.image.photo_reader import GivenPhoto
 from captioner.pipeline import CaptionPipeline
-from captioner.prefetch import Busy, buffered, in_batches
+from captioner.prefetch import BusyClock, buffered, in_batches
 
-_SHOWN = 5  # bad photos of a part that are named on standard error; all are in the part
+_MOST_REPORTED = 5  # unreadable photos that standard error names; all are in the parts
 
 
 @dataclass(slots=True)
@@ -25,10 +27,10 @@ class Progress:
     """What this process has done.
 
     Attributes:
-        parts: Parts it wrote, or found finished.
-        captioned: Photos it captioned itself.
-        bad: Photos that could not be read, among those.
-        found: Photos that were captioned when it came to them.
+        parts: Parts that it wrote, or found finished.
+        captioned: Photos that it captioned.
+        bad: Photos that could not be read.
+        found: Photos that had been captioned before.
         seconds: Since it started.
         busy: Seconds in which a model computed.
     """
@@ -56,7 +58,9 @@ def caption_parts(
     batch_size: int,
     readers: int,
 ) -> Progress:
-    """Caption all parts that are not finished, and tell of each on standard error.
+    """Caption all parts that are not finished, and report each on standard error.
+
+    Reading, encoding, decoding and writing overlap.
 
     Args:
         pipeline: The model.
@@ -68,20 +72,20 @@ def caption_parts(
 
     Raises:
         UsageError: If a part was made from other photos, or another process writes it.
-        CaptionerError: If the disk refuses.
+        CaptionerError: If a part cannot be written.
     """
     feed = _Feed(work, parts, batch_size)
-    busy, start = Busy(), time.monotonic()
-    results = tell(pipeline, feed, search=search, readers=readers, busy=busy)
-    with closing(buffered(results, 2)) as told:
-        for batch in told:
+    busy, start = BusyClock(), time.monotonic()
+    batches = pipeline.records(feed, search=search, readers=readers, busy=busy)
+    with closing(buffered(batches, 2)) as batches_captioned:
+        for records in batches_captioned:
             feed.finish_parts()
             part, items = feed.pending.popleft()
             assert part is not None
-            part.write([_line(item, one) for item, one in zip(items, batch, strict=True)])
-            for item, one in zip(items, batch, strict=True):
-                if one.error is not None:
-                    _tell_of(item, one, feed.progress.bad)
+            part.write([_line(item, record) for item, record in zip(items, records, strict=True)])
+            for record in records:
+                if record.error is not None:
+                    _report_unreadable(record, feed.progress.bad)
                     feed.progress.bad += 1
                 else:
                     feed.progress.captioned += 1
@@ -92,7 +96,12 @@ def caption_parts(
 
 
 class _Feed:
-    """Gives batches to the model, none of photos of two parts, and remembers what each is of."""
+    """Batches for the model, each with photos of one part.
+
+    Attributes:
+        pending: The part and the photos of each batch that is not written yet; None in place of the part ends one.
+        progress: What was done so far.
+    """
 
     def __init__(self, work: Iterable[Part], parts: Parts, batch_size: int) -> None:
         self.work = work
@@ -102,11 +111,11 @@ class _Feed:
         self.pending: deque[tuple[OpenPart | None, list[Item]]] = deque()
         self._open: deque[OpenPart] = deque()
 
-    def __iter__(self) -> Iterator[list[tuple[int, Given]]]:
+    def __iter__(self) -> Iterator[list[tuple[int, GivenPhoto]]]:
         for part in self.work:
             state = self.parts.begin(part.number, self.batch_size)
             if isinstance(state, PartSummary):
-                self._found(part, state)
+                self._count_finished(part, state)
                 continue
             self._open.append(state)
             items = iter(part.items)
@@ -121,7 +130,7 @@ class _Feed:
             self.pending.append((None, []))
 
     def finish_parts(self) -> None:
-        """Finish the parts all of whose batches are written."""
+        """Finish the parts whose batches are all written."""
         while self.pending and self.pending[0][0] is None:
             self.pending.popleft()
             summary = self._open.popleft().finish()
@@ -134,32 +143,22 @@ class _Feed:
                 flush=True,
             )
 
-    def _found(self, part: Part, summary: PartSummary) -> None:
-        # A list is at hand, so it can be held against the part; a finished shard is not read again.
+    def _count_finished(self, part: Part, summary: PartSummary) -> None:
+        # The names of a list are known, so they are compared with the part; a finished shard is not read again.
         if isinstance(part.items, list) and names_digest(item.name for item in part.items) != summary.names:
             raise other_photos(self.parts.folder / "parts" / summary.part)
         self.progress.parts += 1
         self.progress.found += summary.photos
 
 
-def _line(item: Item, told: CaptionRecord) -> str:
-    if told.error is not None:
-        return json_text({"image": item.name, "error": str(told.error)})
-    return json_text(
-        {
-            "image": item.name,
-            "caption": told.text,
-            "score": told.score,
-            "logprob": told.logprob,
-            "others": [{"caption": other.text, "score": other.logprob} for other in told.others],
-        }
-    )
+def _line(item: Item, record: CaptionRecord) -> str:
+    if record.error is not None:
+        return json_text({"image": item.name, "error": str(record.error)})
+    return json_text(caption_fields(item.name, record))
 
 
-def _tell_of(item: Item, told: CaptionRecord, bad: int) -> None:
-    if bad < _SHOWN:
-        print(f"error: {told.error}", file=sys.stderr, flush=True)
-    elif bad == _SHOWN:
-        print(
-            "further photos that cannot be read are told of in the parts alone", file=sys.stderr, flush=True
-        )
+def _report_unreadable(record: CaptionRecord, before: int) -> None:
+    if before < _MOST_REPORTED:
+        print(f"error: {record.error}", file=sys.stderr, flush=True)
+    elif before == _MOST_REPORTED:
+        print("further unreadable photos are reported in the parts only", file=sys.stderr, flush=True)

@@ -1,7 +1,7 @@
-"""Which photos make up a part, and which parts are this process's? Lists are cut; a shard is a part.
+"""Division of photos into parts and of parts among processes.
 
-Parts do not depend on how many processes there are: process i of n takes the parts whose number is i modulo n, so that
-a run may go on with more processes, or fewer.
+A list of photos is cut into parts of a fixed size; a shard is a part. Parts do not depend on the number of processes:
+process i of n takes the parts whose number is i modulo n, so that a run may continue with more processes or fewer.
 """
 
 from __future__ import annotations
@@ -12,20 +12,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from captioner.bulk.tell import Given
 from captioner.data.shards.shard_files import is_shard, read_samples
 from captioner.errors import DataError, ImageError, UsageError
 from captioner.image.formats import PHOTO_SUFFIXES
-from captioner.image.photo_reader import NamedPhoto
+from captioner.image.photo_reader import GivenPhoto, NamedPhoto
 from captioner.prefetch import in_batches
 
 _SHARE = re.compile(r"(\d+)/(\d+)")
-_APART = 2**32  # photos of one part that numbers keep apart from those of the next
+_SHARD_STRIDE = 2**32  # the number of a photo is its place in its shard plus the shard's number times this
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """This process among those that share a run: `index` from 0, of `count`."""
+    """This process among those of a run: `index` from 0, of `count`."""
 
     index: int = 0
     count: int = 1
@@ -41,7 +40,7 @@ class Item:
 
     number: int
     name: str
-    given: Given
+    given: GivenPhoto
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,26 +57,26 @@ class Part:
 
 
 def share_of(text: str | None, environment: Mapping[str, str]) -> Share:
-    """The share that `shard=i/n` names; else torchrun's rank, or all.
+    """The share that `shard=i/n` names; without it torchrun's rank, or everything.
 
     Raises:
         UsageError: It is not i/n with i below n.
     """
     if text is None:
         return Share(int(environment.get("RANK", "0")), int(environment.get("WORLD_SIZE", "1")))
-    found = _SHARE.fullmatch(text)
-    if not found or not int(found[1]) < int(found[2]):
+    match = _SHARE.fullmatch(text)
+    if not match or not int(match[1]) < int(match[2]):
         raise UsageError(
             f"shard={text} must be i/n, process i of n, counted from 0: shard=0/4 to shard=3/4; for a SLURM array "
             "'shard=${oc.env:SLURM_ARRAY_TASK_ID}/4'"
         )
-    return Share(int(found[1]), int(found[2]))
+    return Share(int(match[1]), int(match[2]))
 
 
 def parts_of_shards(shards: Sequence[str]) -> Iterator[Part]:
     """A part for each shard."""
     for number, shard in enumerate(shards):
-        yield Part(number, _photos_of(shard, number * _APART))
+        yield Part(number, _items_of_shard(shard, number * _SHARD_STRIDE))
 
 
 def parts_of_photos(paths: Iterable[Path], size: int) -> Iterator[Part]:
@@ -91,7 +90,7 @@ def names_shards(entries: Sequence[str]) -> bool:
     """Whether all entries are shards.
 
     Raises:
-        UsageError: Some are, others are not.
+        UsageError: Some are shards, others are not.
     """
     kinds = {is_shard(os.fspath(entry)) for entry in entries}
     if len(kinds) > 1:
@@ -99,14 +98,14 @@ def names_shards(entries: Sequence[str]) -> bool:
     return kinds == {True}
 
 
-def _photos_of(shard: str, first: int) -> Iterator[Item]:
-    """The photos of a shard; where it is damaged, that is its last item."""
+def _items_of_shard(shard: str, first: int) -> Iterator[Item]:
+    """The photos of a shard; if it is damaged, the last item is the error."""
     samples = read_samples(shard, wanted=lambda suffix: f".{suffix}" in PHOTO_SUFFIXES)
     place = 0
     try:
         for place, sample in enumerate(samples):
             name = f"{shard}::{sample.key}"
-            given: Given = ImageError(f"{name} has no photo: {', '.join(sample.files)}")
+            given: GivenPhoto = ImageError(f"{name} has no photo: {', '.join(sample.files)}")
             if sample.photo is not None:
                 content = sample.files[sample.photo]
                 assert content is not None

@@ -1,1 +1,1 @@
-"""The captioning engine: encoding, search and explanation of photos, for one model or an ensemble."""
+"""Captioning engine: encode, search and explain, for one model or an ensemble, one photo or a stream."""

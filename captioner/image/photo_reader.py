@@ -1,4 +1,4 @@
-"""How does a photo, in whatever form it comes, become what each model takes? `PhotoReader`, safe in threads."""
+"""Photo reader: a photo in any form decoded and transformed for each model, safe in threads."""
 
 from __future__ import annotations
 
@@ -19,26 +19,29 @@ from captioner.image.transforms import ImageTransform
 Source = str | Path | bytes | Image.Image | NDArray[np.uint8] | Photo
 """A photo: a path, encoded bytes, a Pillow image, uint8 pixels `[H, W, 3]`, or an already decoded `Photo`."""
 
-
 _UNNAMED = "the image given as bytes"  # what `read_photo` calls bytes in its messages
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NamedPhoto:
-    """An encoded photo in memory, such as a member of a tar: what it is called, and the bytes of its file."""
+    """An encoded photo in memory, such as a member of a tar: its name and the bytes of its file."""
 
     name: str
     content: bytes
 
 
+GivenPhoto = Source | NamedPhoto | ImageError
+"""A photo, or why there is none."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class Ready:
+class ReadPhoto:
     """A photo as each model takes it.
 
     Attributes:
         index: The number it was given.
-        photo: The decoded photo, if it was to be kept.
-        inputs: Pixels float32 `[3, rows, cols]`, one of each model.
+        photo: The decoded photo; None where it was decoded at a reduced scale.
+        inputs: Pixels float32 `[3, rows, cols]` for each model.
         geometry: Where the first model's input lies on the photo.
     """
 
@@ -49,54 +52,54 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Unreadable:
-    """A photo that cannot be read: its number, and why."""
+class UnreadablePhoto:
+    """A photo that cannot be read: the number it was given, and why."""
 
     index: int
     error: ImageError
 
 
 class PhotoReader:
-    """Reads one numbered photo after the other.
+    """Reads numbered photos, one for each call.
 
     Args:
-        transforms: Of each model.
-        small: Decode large JPEGs at a reduced scale, at twice the largest input or more; do not keep the photo.
+        transforms: The transform of each model.
+        reduced: Decode large JPEGs at a reduced scale, at twice the largest input or more, and do not keep the photo.
     """
 
-    def __init__(self, transforms: Sequence[ImageTransform], *, small: bool = False) -> None:
+    def __init__(self, transforms: Sequence[ImageTransform], *, reduced: bool = False) -> None:
         self.transforms = tuple(transforms)
-        self.small = small
+        self.reduced = reduced
         sizes = [transform.largest_size for transform in transforms]
         least = (2 * max(rows for rows, _ in sizes), 2 * max(cols for _, cols in sizes))
-        self.min_size = least if small else None
+        self.min_size = least if reduced else None
 
-    def __call__(self, numbered: tuple[int, Source | NamedPhoto | ImageError]) -> Ready | Unreadable:
-        """What the models take, or why they cannot; an error in place of a photo is handed on."""
-        index, source = numbered
+    def __call__(self, numbered: tuple[int, GivenPhoto]) -> ReadPhoto | UnreadablePhoto:
+        """The models' inputs, or why there are none; an error in place of a photo is passed on."""
+        index, given = numbered
         try:
-            photo = self._photo(source)
+            photo = self._photo(given)
         except ImageError as error:
-            return Unreadable(index, error)
+            return UnreadablePhoto(index, error)
         (pixels, geometry), *others = (transform(photo) for transform in self.transforms)
         inputs = (pixels, *(other for other, _ in others))
-        return Ready(index, None if self.small else photo, inputs, geometry)
+        return ReadPhoto(index, None if self.reduced else photo, inputs, geometry)
 
-    def _photo(self, source: Source | NamedPhoto | ImageError) -> Photo:
-        if isinstance(source, ImageError):
-            raise source
-        if isinstance(source, Photo):
-            return source
-        if not isinstance(source, NamedPhoto):
-            return read_photo(source, min_size=self.min_size)
-        return decode_named(source, self.min_size)
+    def _photo(self, given: GivenPhoto) -> Photo:
+        if isinstance(given, ImageError):
+            raise given
+        if isinstance(given, Photo):
+            return given
+        if isinstance(given, NamedPhoto):
+            return decode_named(given, self.min_size)
+        return read_photo(given, min_size=self.min_size)
 
 
 def decode_named(photo: NamedPhoto, min_size: tuple[int, int] | None) -> Photo:
     """Decode an encoded photo in memory; `min_size` as in `read_photo`.
 
     Raises:
-        ImageError: By the photo's name.
+        ImageError: If it cannot be decoded; the message names the photo.
     """
     try:
         return read_photo(photo.content, min_size=min_size)

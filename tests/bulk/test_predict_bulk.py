@@ -220,7 +220,7 @@ def test_of_shards_each_is_a_part(
 ) -> None:
     pattern = f"{shards}/x-{{0..2}}.tar"
     done = command("predict", *arguments(tiny_model, pattern, tmp_path / "out", "shard=0/2"))
-    assert "parts of other processes to come" in done.err
+    assert "complete: " not in done.err
     done = command("predict", *arguments(tiny_model, pattern, tmp_path / "out", "shard=1/2"))
     records = lines(tmp_path / "out")
     expected = {Path(record["image"]).name: record for record in lines(whole)}
@@ -246,14 +246,14 @@ def test_a_folder_of_another_run_is_refused(
     photos: Path, whole: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
-    with pytest.raises(UsageError, match=r"holds a run of other settings \(search differ\)"):
+    with pytest.raises(UsageError, match=r"output_dir=.* \(search differ\)"):
         run(tiny_model, photos / "list.txt", tmp_path, "beam_size=1")
     (photos / "less.txt").write_text("".join(f"{index:02d}.jpg\n" for index in range(1, PHOTOS)))
-    with pytest.raises(UsageError, match=r"00000000\.jsonl was made from other photos than are named now"):
+    with pytest.raises(UsageError, match=r"00000000\.jsonl was made from other photos"):
         run(tiny_model, photos / "less.txt", tmp_path)
     shutil.copy(tmp_path / "parts" / "00000000.jsonl", tmp_path / "parts" / ".00000000.jsonl.unfinished")
     (tmp_path / "parts" / "00000000.jsonl").unlink()
-    with pytest.raises(UsageError, match=r"00000000\.jsonl was made from other photos than are named now"):
+    with pytest.raises(UsageError, match=r"00000000\.jsonl was made from other photos"):
         run(tiny_model, photos / "less.txt", tmp_path)
 
 
@@ -271,7 +271,7 @@ def test_two_processes_of_one_share_do_not_write_one_part(
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(UsageError, match=r"another process writes .*00000000\.jsonl; give each its own"):
+        with pytest.raises(UsageError, match=r"another process writes .*00000000\.jsonl; .*shard=i/n"):
             run(tiny_model, photos / "list.txt", tmp_path)
         holder.communicate()
 
@@ -284,7 +284,7 @@ def test_two_processes_of_one_share_do_not_write_one_part(
         (["part_size=0"], "part_size=0 must be a whole number of at least 1"),
         (["batch_size=0"], "batch_size=0 must be a whole number of at least 1"),
         (["readers=-1"], "readers=-1 must be a whole number from 0"),
-        (["overlay=png"], "bulk=true writes captions alone; leave overlay=png out"),
+        (["overlay=png"], "bulk=true writes captions without overlays; leave overlay=png out"),
         (["bulk=false", "shard=0/2"], "shard=0/2 needs bulk=true"),
         (["images=[a.tar,b.jpg]"], "images= names shards and photos"),
         (["images=[-]", "shard=0/2"], "images=- is read by one process alone"),

@@ -16,7 +16,7 @@ from captioner.cli import status_of
 from captioner.train import train
 
 Task = Callable[[DictConfig], int]
-PRELOADED = ["captioner.bulk.command", "captioner.captioning.describe", "captioner.training.fit", "timm"]
+PRELOADED = ["captioner.bulk.command", "captioner.captioning.engine", "captioner.training.fit", "timm"]
 
 
 def forkserver() -> multiprocessing.context.ForkServerContext:

@@ -1,18 +1,20 @@
-"""How good are the captions by now? BLEU, ROUGE-L, CIDEr-D and more of validation captions, after every epoch."""
+"""Callback: caption metrics of validation images (BLEU, ROUGE-L, CIDEr-D, …) after every epoch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from captioner.captioning.caption_text import best_texts
+from captioner.captioning.engine import CaptioningEngine
 from captioner.data.batch import CaptionBatch
 from captioner.data.samples import CaptionDataset
 from captioner.decoding import make_search
-from captioner.decoding.hypotheses import special_tokens
 from captioner.errors import UsageError
 from captioner.metrics.measure import check_metrics
 from captioner.metrics.report import score_captions
@@ -22,15 +24,15 @@ from captioner.training.module import CaptionModule
 
 
 class CaptionScores(Callback):
-    """Captions validation images greedily, from the encoding that the validation loss used, and logs the scores.
+    """Captions validation images greedily, with the memory that the validation loss used, and logs the scores.
 
-    With several processes each captions its own images; the captions are gathered by image and scored once, so that
-    the scores are those of a single process.
+    Each of several processes captions its own images; the captions are gathered by image and scored once, so that the
+    scores are those of a single process.
 
     Args:
         dataset: Validation images and references.
         tokenizer: The model's.
-        limit: Caption the first so many images; at least 2, since CIDEr needs several.
+        limit: The number of images to caption, from the first; at least 2, since CIDEr needs several.
         metrics: Some of `metrics.measure.METRICS`. Each value is logged by its name, such as `val/CIDEr-D`.
         max_length: Longest caption in tokens.
 
@@ -71,19 +73,19 @@ class CaptionScores(Callback):
         """Caption the images of one batch."""
         assert isinstance(pl_module, CaptionModule)
         memory: Memory = outputs["memory"]
-        # Without captions is also what could not be read, and what another process captions.
+        # Images that could not be read, or that another process captions, have no captions here.
         wanted = (batch.indices < self.limit) & (batch.tokens[:, 0, 0] != self.tokenizer.pad_id)
         if not bool(wanted.any()):
             return
-        features = memory.features[wanted]
-        found = self.search(pl_module.captioner.decoder, features, special_tokens(self.tokenizer))
-        for index, tokens in zip(batch.indices[wanted].tolist(), found.tokens[:, 0].tolist(), strict=True):
-            self._captions[index] = self.tokenizer.decode(tokens)
+        engine = CaptioningEngine(pl_module.captioner, self.tokenizer, device=pl_module.device)
+        hypotheses = engine.search([replace(memory, features=memory.features[wanted])], self.search)
+        texts = best_texts(hypotheses, self.tokenizer)
+        self._captions |= zip(batch.indices[wanted].tolist(), texts, strict=True)
 
     def on_validation_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
-        """Score what was captioned."""
+        """Score the captions of the epoch."""
         captions = self._captions
         self._captions = {}
         if trainer.world_size > 1:
@@ -92,7 +94,7 @@ class CaptionScores(Callback):
             captions = {index: text for part in parts for index, text in part.items()}
         samples = {index: self.dataset[index] for index in sorted(captions)}
         referenced = {index: sample for index, sample in samples.items() if sample.captions}
-        # By place, not by id: shards of other tools may repeat their ids.
+        # By index, not by id: shards of other tools may repeat ids.
         scores = score_captions(
             {str(index): captions[index] for index in referenced},
             {str(index): sample.captions for index, sample in referenced.items()},

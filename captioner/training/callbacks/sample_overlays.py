@@ -1,4 +1,4 @@
-"""What does the model say by now, and where does it look? A few validation images with overlays, every epoch."""
+"""Callback: a few validation images with captions and overlays after every epoch."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from pathlib import Path
 
 import lightning
 import numpy as np
-import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 from captioner.caption import Caption
-from captioner.captioning.describe import describe
+from captioner.captioning.engine import CaptioningEngine
 from captioner.data.samples import CaptionDataset
 from captioner.decoding import make_search
 from captioner.errors import ImageError
@@ -29,7 +28,7 @@ class SampleOverlays(Callback):
         dataset: Validation images.
         tokenizer: The model's.
         transform: The model's.
-        count: How many images, spread over the dataset.
+        count: The number of images, spread over the dataset.
         folder: Where `epoch-NNN-K.png` go.
         max_length: Longest caption in tokens.
     """
@@ -58,24 +57,23 @@ class SampleOverlays(Callback):
         assert isinstance(pl_module, CaptionModule)
         photos = []
         for index in self.indices:
-            with contextlib.suppress(ImageError):  # who trains in spite of it knows
+            with contextlib.suppress(ImageError):  # reported when training began
                 photos.append(self.dataset.photo(index))
         if not photos:
             return
+        engine = CaptioningEngine(pl_module.captioner, self.tokenizer, device=pl_module.device)
         inputs = [self.transform(photo) for photo in photos]
-        found: dict[int, Caption] = {}
+        captions: dict[int, Caption] = {}
         for places in same_size([pixels for pixels, _ in inputs]):
-            captions = describe(
-                pl_module.captioner,
-                torch.stack([inputs[place][0] for place in places]).to(pl_module.device),
+            of_one_size = engine.caption(
+                engine.stack([[inputs[place][0]] for place in places]),
                 [inputs[place][1] for place in places],
-                tokenizer=self.tokenizer,
                 search=self.search,
             )
-            found |= zip(places, captions, strict=True)
+            captions |= zip(places, of_one_size, strict=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         for number, photo in enumerate(photos, start=1):
-            sheet = contact_sheet(photo.pixels, found[number - 1])
+            sheet = contact_sheet(photo.pixels, captions[number - 1])
             sheet.save(self.folder / f"epoch-{trainer.current_epoch + 1:03d}-{number}.png")
             for logger in trainer.loggers:
                 if isinstance(logger, TensorBoardLogger):
@@ -83,4 +81,4 @@ class SampleOverlays(Callback):
                         f"samples/{number}", np.asarray(sheet), trainer.global_step, dataformats="HWC"
                     )
                 elif isinstance(logger, WandbLogger):
-                    logger.log_image(f"samples/{number}", [sheet], caption=[found[number - 1].text])
+                    logger.log_image(f"samples/{number}", [sheet], caption=[captions[number - 1].text])

