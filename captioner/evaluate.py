@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 def evaluate(cfg: DictConfig) -> int:
     """Evaluate as `cfg` says; leaves scores.json, captions.jsonl, a page. Returns 1 if an image could not be read."""
-    from captioner.evaluation.distributed import run_in_team
-    from captioner.evaluation.split import evaluate_in_team
+    from captioner.evaluation.distributed import run_processes
+    from captioner.evaluation.split import evaluate_process
 
-    return run_in_team(evaluate_in_team, cfg, processes=cfg.processes)
+    return run_processes(evaluate_process, cfg, processes=cfg.processes)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What does the model say of each image of a split? Captions them, and keeps of each only text and figures."""
+"""Captioning and judging of a split: text and figures of each image are kept, maps are not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from captioner.data.samples import CaptionDataset
 from captioner.decoding import Search
 from captioner.errors import ImageError, UsageError
-from captioner.evaluation.distributed import Team
+from captioner.evaluation.distributed import ProcessGroup
 from captioner.evaluation.judges.judge import Case, Finding, Judge
 from captioner.evaluation.timing import TimedMethod
 from captioner.explain.attention import Attention
@@ -20,14 +20,14 @@ from captioner.pipeline import CaptionPipeline
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is kept of one image, without its maps.
+    """The caption and the findings of one image.
 
     Attributes:
         index: Its place in the dataset.
         image: Its id.
         caption: The caption's text.
         score: The search's score (nats).
-        findings: What each judge found, by the judge's name.
+        findings: The finding of each judge, by the judge's name.
     """
 
     index: int
@@ -47,23 +47,20 @@ def caption_images(
 ) -> Iterator[Case]:
     """Caption one batch of images; photos that cannot be read are reported and left out.
 
-    Attention is always among what is judged, so it is always timed.
+    Attention is always judged, so it is always among the timed methods.
     """
-    readable: list[tuple[int, Photo]] = []
+    photos: dict[int, Photo] = {}
     for index in indices:
         try:
-            readable.append((index, dataset.photo(index)))
+            photos[index] = dataset.photo(index)
         except ImageError as error:
             print(f"error: {error}", file=sys.stderr)
-    photos = [photo for _, photo in readable]
     attention = () if any(method.name == "attention" for method in methods) else (Attention(),)
     timed = [TimedMethod(method) for method in (*methods, *attention)]
-    numbered = search.for_images([index for index, _ in readable])
-    results = pipeline.stream(photos, search=numbered, batch_size=max(1, len(photos)), explain=timed)
-    for (index, photo), result in zip(readable, results, strict=True):
+    for result in pipeline.caption_batches([list(photos.items())], search=search, methods=timed):
         assert result.caption is not None
         seconds = {method.name: method.seconds / len(photos) for method in timed}
-        yield Case(index, dataset[index], photo, result.caption, seconds)
+        yield Case(result.index, dataset[result.index], photos[result.index], result.caption, seconds)
 
 
 def caption_split(
@@ -75,12 +72,12 @@ def caption_split(
     batch_size: int,
     judges: Sequence[Judge],
     methods: Sequence[Method],
-    team: Team,
+    group: ProcessGroup,
 ) -> list[Record]:
     """Caption and judge this process's share of the first `size` images, in the order of the dataset.
 
-    A batch holds the same images however many processes there are and however many photos can be read, so that
-    captions are the same to the last bit.
+    A batch holds the same images whatever the number of processes and of unreadable photos, so that captions are the
+    same to the last bit.
 
     Raises:
         UsageError: `batch_size` is below 1.
@@ -88,8 +85,8 @@ def caption_split(
     if not isinstance(batch_size, int) or batch_size < 1:
         raise UsageError(f"batch_size={batch_size} must be a whole number of at least 1")
     records = []
-    shows_progress = team.rank == 0 and sys.stderr.isatty()
-    for indices in share(size, batch_size, team):
+    shows_progress = group.rank == 0 and sys.stderr.isatty()
+    for indices in share(size, batch_size, group):
         for case in caption_images(pipeline, dataset, indices, search=search, methods=methods):
             findings = {judge.name: judge.judge(case) for judge in judges}
             records.append(
@@ -102,11 +99,11 @@ def caption_split(
     return records
 
 
-def share(size: int, batch_size: int, team: Team) -> list[range]:
-    """The batches of this process: every so many-th of those of one process alone. There may be none."""
+def share(size: int, batch_size: int, group: ProcessGroup) -> list[range]:
+    """The batches of this process: every `group.size`-th of those of a single process. There may be none."""
     return [
         range(begin, min(begin + batch_size, size))
-        for begin in range(team.rank * batch_size, size, team.size * batch_size)
+        for begin in range(group.rank * batch_size, size, group.size * batch_size)
     ]
 
 

@@ -1,4 +1,4 @@
-"""How various are the captions, how many are new, and which words of the references can the model not say?"""
+"""Diversity and novelty of captions, and the unknown words of references."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from captioner.text.tokenizer import Tokenizer
 
 
 def diversity_figures(captions: Sequence[str], training: Iterable[str] | None) -> dict[str, float]:
-    """The figures of `metrics.diversity`; `novel` is nan where the training captions are unknown."""
+    """The figures of `metrics.diversity`; `novel` is nan without the training captions."""
     figures = asdict(diversity(captions, training))
     del figures["captions"]
     return figures
 
 
 def training_captions(data: DictConfig, card: Mapping[str, Any]) -> Iterator[str]:
-    """All captions of the training split, if it is the one that the model was trained on.
+    """All captions of the training split, if the model was trained on it.
 
     Args:
         data: The `data` configuration that is evaluated.
         card: The model's training card.
 
     Raises:
-        UsageError: There is no such split, or the model was trained on something else; the message says which.
+        UsageError: There is no such split, or the model was trained on other data; the message names them.
     """
     settings = OmegaConf.create(dict(card))
     name = OmegaConf.select(settings, "settings.data.name") or OmegaConf.select(settings, "data.name")
     if name is None:
-        raise UsageError("the model's card does not say on what it was trained")
+        raise UsageError("the model's card does not name its training data")
     if name != data.name:
         raise UsageError(f"the model was trained on {name}, and this is {data.name}")
     split = open_split(data, "train")
@@ -45,11 +45,15 @@ def training_captions(data: DictConfig, card: Mapping[str, Any]) -> Iterator[str
 
 
 def unknown_words(tokenizer: Tokenizer, references: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Words of the references that are outside the vocabulary; none for byte-pair encoding.
+    """Words of the references that are not in the vocabulary; none with byte-pair encoding.
+
+    Args:
+        tokenizer: The model's.
+        references: The references of each image.
 
     Returns:
-        `unknown_word_rate`, their share of all words, 0–1, and `images_with_unknown_words`, how many images have one
-        in any of their references.
+        `unknown_word_rate`: their share of all words, 0–1; `images_with_unknown_words`: the number of images that have
+        one in any reference.
     """
     words = unknown = images = 0
     for of_image in references:

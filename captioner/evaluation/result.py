@@ -1,4 +1,4 @@
-"""How are an evaluation's figures handed over? scores.json, captions.jsonl and a table."""
+"""Output of an evaluation: scores.json, captions.jsonl and a printed table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ def write_result(
     records: Sequence[Record],
     scores: Mapping[str, Mapping[str, float]],
 ) -> None:
-    """Write scores.json and, a line for each image, captions.jsonl, which `captioner.score` can read."""
+    """Write scores.json and captions.jsonl, which has a line for each image and which `captioner.score` reads.
+
+    Args:
+        folder: Where the files go.
+        result: The content of scores.json.
+        records: The captions, in order.
+        scores: Each image's scores, by id and metric.
+    """
     with open(folder / "captions.jsonl", "w", encoding="utf-8") as file:
         for record in records:
             line = {
@@ -33,12 +40,12 @@ def write_result(
 
 
 def json_numbers(values: Mapping[str, float]) -> dict[str, float | None]:
-    """JSON has no nan, which CIDEr of a single image is."""
+    """The values with null for nan, which JSON lacks; the CIDEr of a single image is nan."""
     return {name: None if math.isnan(value) else value for name, value in values.items()}
 
 
 def print_result(result: Mapping[str, Any], folder: Path, *, groups: Sequence[str]) -> None:
-    """Print the numbers of `groups` of the result as a table, and what they may be compared with."""
+    """Print the numbers of `groups` of the result as a table, then notes, speed and signature."""
     for name, value in (row for group in groups for row in result[group].items()):
         if value is None or isinstance(value, int | float):
             figure = (

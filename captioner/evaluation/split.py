@@ -1,4 +1,4 @@
-"""How does `captioner.evaluate` go about a split? Opens it, captions and judges it, scores it, writes what it found."""
+"""Evaluation of a split: open and check, caption and judge, score, write."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from captioner.data.open import open_split
 from captioner.data.samples import CaptionDataset, Subset, repeated_ids
 from captioner.data.scenes import Scenes
 from captioner.data.shards.shard_dataset import ID_REMEDY
-from captioner.decoding import Search, make_search
+from captioner.decoding import Search
 from captioner.errors import CaptionerError, DataError, UsageError
 from captioner.evaluation.captions import Record, caption_split, in_order, share
-from captioner.evaluation.distributed import Team
+from captioner.evaluation.distributed import ProcessGroup
 from captioner.evaluation.diversity import diversity_figures, training_captions, unknown_words
 from captioner.evaluation.judges.annotations import CocoTruth, open_truth
 from captioner.evaluation.judges.attention_judge import HealthJudge
@@ -33,16 +33,28 @@ from captioner.evaluation.judges.judge import Judge
 from captioner.evaluation.judges.scenes_judge import ScenesJudge
 from captioner.evaluation.result import json_numbers, print_result, write_result
 from captioner.evaluation.worst_and_best import choose, write_worst_and_best
-from captioner.explain.methods import Method, make_methods
+from captioner.explain.methods import Method
 from captioner.files import output_folder
 from captioner.metrics.measure import check_metrics
 from captioner.metrics.report import name_some, score_captions, wordless
-from captioner.pipeline import CaptionPipeline, load
+from captioner.pipeline import CaptionPipeline, load_with_search
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """What is to be done, opened and checked, before the first image is captioned."""
+    """The parts of an evaluation, opened and checked before the first image is captioned.
+
+    Attributes:
+        dataset: The split.
+        size: The number of images, from the first.
+        references: The captions of each image.
+        metrics: The names of the caption metrics.
+        search: How captions are chosen.
+        pipeline: The model.
+        judges: What else judges each caption.
+        methods: How captions are explained.
+        folder: Where the result is written.
+    """
 
     dataset: CaptionDataset
     size: int
@@ -56,7 +68,7 @@ class Plan:
 
 
 def judges_for(cfg: DictConfig, dataset: CaptionDataset, pipeline: CaptionPipeline) -> list[Judge]:
-    """Who judges the captions of this dataset, as `cfg` asks."""
+    """The judges that `cfg` asks for and that this dataset allows."""
     needs_truth = cfg.grounding or cfg.annotations is not None
     known = needs_truth or isinstance(dataset, Scenes)
     truth = open_truth(dataset, cfg.data, cfg.annotations) if known else CocoTruth()
@@ -78,25 +90,25 @@ def judges_for(cfg: DictConfig, dataset: CaptionDataset, pipeline: CaptionPipeli
     return [*judges, HealthJudge(truth)]
 
 
-def evaluate_split(cfg: DictConfig, team: Team | None = None) -> dict[str, Any] | None:
+def evaluate_split(cfg: DictConfig, group: ProcessGroup | None = None) -> dict[str, Any] | None:
     """Evaluate as `cfg` says.
 
     Args:
         cfg: The configuration of `captioner.evaluate`.
-        team: The processes that share the work; None for this one alone.
+        group: The processes that share the work; None for this one alone.
 
     Returns:
-        What scores.json holds, or None in processes other than the first.
+        The content of scores.json, or None in processes other than the first.
 
     Raises:
-        CaptionerError: In the first process, whichever of them met it.
+        CaptionerError: In the first process, if any of them failed.
     """
-    team = team or Team()
+    group = group or ProcessGroup()
     start = time.monotonic()
     plan: Plan | None = None
     part: list[Record] | CaptionerError
     try:
-        plan = _plan(cfg, team)
+        plan = _plan(cfg, group)
         start = time.monotonic()
         part = caption_split(
             plan.pipeline,
@@ -106,31 +118,31 @@ def evaluate_split(cfg: DictConfig, team: Team | None = None) -> dict[str, Any] 
             batch_size=cfg.batch_size,
             judges=plan.judges,
             methods=plan.methods,
-            team=team,
+            group=group,
         )
     except CaptionerError as error:
         part = error
-    parts = team.gather(part)
-    if team.rank:
+    parts = group.gather(part)
+    if group.rank:
         return None
     seconds = time.monotonic() - start
-    for met in parts:
-        if isinstance(met, CaptionerError):
-            raise met
+    for one in parts:
+        if isinstance(one, CaptionerError):
+            raise one
     assert plan is not None
-    records = in_order([found for found in parts if isinstance(found, list)])
+    records = in_order([one for one in parts if isinstance(one, list)])
     if not records:
         raise DataError(f"none of the {plan.size} images of split={cfg.split} can be read")
     return _conclude(cfg, plan, records, seconds)
 
 
-def evaluate_in_team(cfg: DictConfig, team: Team) -> int:
-    """The exit status of `evaluate_split`: 1 if an image could not be read."""
-    result = evaluate_split(cfg, team)
+def evaluate_process(cfg: DictConfig, group: ProcessGroup) -> int:
+    """Run `evaluate_split` as one of several processes; the exit status is 1 if an image could not be read."""
+    result = evaluate_split(cfg, group)
     return 1 if result and result["left_out"] else 0
 
 
-def _plan(cfg: DictConfig, team: Team) -> Plan:
+def _plan(cfg: DictConfig, group: ProcessGroup) -> Plan:
     if cfg.threads is not None:
         if not isinstance(cfg.threads, int) or cfg.threads < 1:
             raise UsageError(f"threads={cfg.threads} must be a whole number of at least 1, or null")
@@ -144,27 +156,10 @@ def _plan(cfg: DictConfig, team: Team) -> Plan:
     size = len(references)
     if cfg.page < 0:
         raise UsageError(f"page={cfg.page} must be at least 0; 0 makes no page")
-    pipeline = load(
-        cfg.model,
-        device=_device(cfg.device, team),
-        ensemble=as_list(cfg.ensemble),
-        average=cfg.average,
-        precision=cfg.precision,
-        compile=cfg.compile,
-    )
-    search = make_search(
-        cfg.beam_size,
-        max_length=cfg.max_length,
-        length_penalty=cfg.length_penalty,
-        tokenizer=pipeline.model.tokenizer,
-        **cfg.decoding,
-        **cfg.constraints,
-    )
-    methods = make_methods(
+    pipeline, search = load_with_search(cfg, process=group.rank if group.size > 1 else None)
+    methods = pipeline.methods(
         as_list(cfg.explain),
-        pipeline.model.captioner,
-        card=pipeline.card,
-        warn=lambda message: None if team.rank else print(f"warning: {message}", file=sys.stderr),
+        warn=lambda message: None if group.rank else print(f"warning: {message}", file=sys.stderr),
     )
     judges = judges_for(cfg, dataset, pipeline)
     if cfg.keep_best_head and not any(judge.name == GroundingJudge.name for judge in judges):
@@ -186,7 +181,7 @@ def _to_score(
         own, places = next(iter(twice.items()))
         raise DataError(
             f"{len(twice):,} ids of the split stand for several images (such as {own}: images "
-            f"{', '.join(map(str, places[:4]))}), so a caption could not be told from the others'; {ID_REMEDY}"
+            f"{', '.join(map(str, places[:4]))}), so captions cannot be assigned to images; {ID_REMEDY}"
         )
     kept = [index for index, sample in enumerate(samples) if sample.captions]
     if len(kept) == size:
@@ -201,7 +196,7 @@ def _to_score(
 
 
 def _conclude(cfg: DictConfig, plan: Plan, records: Sequence[Record], seconds: float) -> dict[str, Any]:
-    """Score what was captioned, write and print it."""
+    """Score the captions, write and print the result."""
     scores = score_captions(
         {record.image: record.caption for record in records},
         {record.image: plan.references[record.index] for record in records},
@@ -240,7 +235,7 @@ def _conclude(cfg: DictConfig, plan: Plan, records: Sequence[Record], seconds: f
             dataset=plan.dataset,
             search=plan.search,
             methods=plan.methods,
-            batches=share(plan.size, cfg.batch_size, Team()),
+            batches=share(plan.size, cfg.batch_size, ProcessGroup()),
             title=f"Worst and best captions of {cfg.split}",
         )
     groups = ("corpus", "diversity", "vocabulary", *(judge.name for judge in plan.judges))
@@ -257,12 +252,13 @@ def _keep_best_head(path: str, pipeline: CaptionPipeline, best: dict[str, int] |
     """Write the best head into the model file's card, for explain=attention:best."""
     if best is None:
         print(
-            "keep_best_head: no caption names anything in its photo, so no head is the best", file=sys.stderr
+            "keep_best_head: no caption names an object of its photo, so there is no best head",
+            file=sys.stderr,
         )
         return
     save(Path(path), replace(pipeline.model, card={**pipeline.card, "best_head": best}))
     print(
-        f"{path} now knows its best head: layer {best['layer']}, head {best['head']} (explain=attention:best)"
+        f"wrote the best head into {path}: layer {best['layer']}, head {best['head']} (explain=attention:best)"
     )
 
 
@@ -272,10 +268,3 @@ def _size(limit: Any, available: int, *, name: str = "limit") -> int:
     if not isinstance(limit, int) or limit < 1:
         raise UsageError(f"{name}={limit} must be a whole number of at least 1, or null for the whole split")
     return min(limit, available)
-
-
-def _device(name: str, team: Team) -> str:
-    """Each process of a machine takes a GPU of its own, where there are several."""
-    if name == "auto" and team.size > 1 and torch.cuda.is_available():
-        return f"cuda:{team.rank % torch.cuda.device_count()}"
-    return name

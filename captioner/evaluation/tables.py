@@ -1,4 +1,4 @@
-"""How are grounding, faithfulness and health told in a terminal, and in JSON?"""
+"""Tables of grounding and faithfulness for the terminal, and conversion of figures to JSON."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _TITLES = {
-    "all": "all nouns that name something in the photo",
-    "small": "things smaller than a quarter of the photo",
-    "large": "things of a quarter of the photo or more",
-    "with absent": "all nouns, those that name nothing in the photo as misses",
+    "all": "all nouns that name an object in the photo",
+    "small": "objects smaller than a quarter of the photo",
+    "large": "objects of a quarter of the photo or more",
+    "with absent": "all nouns, with those that name nothing in the photo as misses",
 }
 _PEAKS = {"peak_in_mask": "peak in mask", "peak_in_box": "peak in box", "above_centre": "above centre"}
 _MEANS = {
@@ -22,7 +22,7 @@ _MEANS = {
 
 
 def json_of(value: Any) -> Any:
-    """The same, of what JSON can hold: nan becomes null, a tuple a list."""
+    """The value with JSON types only: nan becomes null, a tuple a list."""
     if isinstance(value, float):
         return None if math.isnan(value) else value
     if isinstance(value, Mapping):
@@ -41,7 +41,7 @@ def percent(estimate: Mapping[str, float | None]) -> str:
 
 
 def brief(estimate: Mapping[str, float | None]) -> str:
-    """The same in less room: "24.1 [13, 36]"."""
+    """An estimate as "24.1 [13, 36]", shorter than `percent`."""
     if estimate["value"] is None:
         return "-"
     value, low, high = (100 * (estimate[key] or 0.0) for key in ("value", "low", "high"))
@@ -49,7 +49,7 @@ def brief(estimate: Mapping[str, float | None]) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table: the first column to the left, the others to the right."""
+    """Lines of a table: the first column aligned left, the others right."""
     widths = [max(len(row[k]) for row in (head, *rows)) for k in range(len(head))]
     lines = []
     for first, *others in (head, *rows):
@@ -65,14 +65,14 @@ def grounding_lines(summary: Mapping[str, Any]) -> list[str]:
         return [
             "",
             f"grounding: none of the {summary['images_without_annotations']} photos is annotated in "
-            f"{summary['annotations']}, which seems to belong to other images; name the right one by annotations=",
+            f"{summary['annotations']}, which seems to belong to other images; set annotations= to those of this data",
         ]
     if not rows:
-        return ["", "grounding: no caption names anything that is marked in its photo", *_notes(summary)]
+        return ["", "grounding: no caption names an object that is annotated in its photo", *_notes(summary)]
     lines = []
     for words, title in _TITLES.items():
         chosen = [row for row in rows if row["words"] == words]
-        # Where all things are small, one table says it.
+        # Where all objects are small, the table of all nouns is enough.
         if not chosen or (words != "all" and summary["counts"][words] == summary["counts"]["all"]):
             continue
         lines += ["", f"{title} ({summary['counts'][words]} nouns); percent, with 95 % intervals over photos"]
@@ -100,7 +100,7 @@ def _class_lines(summary: Mapping[str, Any]) -> list[str]:
     names = {"tiny": "under 3 % of the photo", "medium": "3 to 25 % of the photo"}
     lines = []
     for key, title in (_PEAKS | _MEANS).items():
-        if key == "above_centre":  # the centre has a column here
+        if key == "above_centre":  # the centre has a column of its own here
             continue
         cells = [
             [
@@ -134,7 +134,7 @@ def _head_lines(summary: Mapping[str, Any]) -> list[str]:
         "attention by layer and head: peak in box",
         *table(["", "mean", "mean, small", "heads", "heads, small"], cells),
         f"best head: layer {layer}, head {head} (explain=attention:layer{layer}.head{head}); chosen on half of the "
-        f"photos and judged on the other: {percent(heads['chosen'])}, small {percent(heads['chosen_small'])}",
+        f"photos and measured on the other: {percent(heads['chosen'])}, small {percent(heads['chosen_small'])}",
     ]
 
 
@@ -149,7 +149,7 @@ def _seconds(seconds: float | None) -> str:
 def _notes(summary: Mapping[str, Any]) -> list[str]:
     notes = []
     if summary["images_without_annotations"]:
-        notes.append(f"{summary['images_without_annotations']} photos have no annotations: not judged")
+        notes.append(f"{summary['images_without_annotations']} photos have no annotations and are left out")
     for key, what in (
         ("boxes_outside", "boxes outside their photo left out"),
         ("boxes_cut", "boxes cut at the edge of their photo"),
@@ -158,7 +158,7 @@ def _notes(summary: Mapping[str, Any]) -> list[str]:
             notes.append(f"{summary[key]:,} {what}")
     if summary["nouns_cropped_away"]:
         notes.append(
-            f"{summary['nouns_cropped_away']} nouns name things that were cropped away before the model saw the photo: "
+            f"{summary['nouns_cropped_away']} nouns name objects outside the model's input (cropped away): "
             "they count as misses"
         )
     return ["", *notes] if notes else []
@@ -167,7 +167,7 @@ def _notes(summary: Mapping[str, Any]) -> list[str]:
 def faithfulness_lines(summary: Mapping[str, Any]) -> list[str]:
     """The table of deletion and insertion, with 95 % intervals."""
     if not summary["followed_nouns"]:
-        return ["", "faithfulness: no noun to follow"]
+        return ["", "faithfulness: no noun to measure"]
     rows = [
         [
             row["method"],

@@ -1,4 +1,4 @@
-"""What does a method cost? The seconds it takes, beside its maps."""
+"""Running time of explanation methods."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from captioner.models.captioner import Captioner
 
 
 class TimedMethod:
-    """A method that counts the seconds it takes.
+    """An explanation method that measures its running time.
 
     Args:
-        method: What computes.
+        method: The method.
 
     Attributes:
-        seconds: In all so far.
+        seconds: The time of all calls so far.
     """
 
     def __init__(self, method: Method) -> None:
@@ -29,34 +29,34 @@ class TimedMethod:
 
     @property
     def name(self) -> str:
-        """The method's."""
+        """The method's name."""
         return self._method.name
 
     @property
     def unit(self) -> Unit:
-        """The method's."""
+        """The unit of the method's maps."""
         return self._method.unit
 
     @property
     def cost(self) -> str:
-        """The method's."""
+        """The method's cost in words."""
         return self._method.cost
 
     def check(self, captioner: Captioner) -> None:
-        """Refuse what the method refuses."""
+        """Refuse the models that the method refuses."""
         self._method.check(captioner)
 
     def __call__(self, batch: CaptionedBatch) -> Tensor:
         """The method's maps."""
-        _wait(batch.images.device)
+        _synchronize(batch.images.device)
         start = time.perf_counter()
         maps = self._method(batch)
-        _wait(batch.images.device)
+        _synchronize(batch.images.device)
         self.seconds += time.perf_counter() - start
         return maps
 
 
-def _wait(device: torch.device) -> None:
-    """Until a GPU has done what it was given."""
+def _synchronize(device: torch.device) -> None:
+    """Wait until a GPU has finished what was queued."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

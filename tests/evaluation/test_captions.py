@@ -6,16 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.evaluation.captions import Record, in_order, share
-from captioner.evaluation.distributed import Team
+from captioner.evaluation.distributed import ProcessGroup
 
 
 @given(size=st.integers(0, 60), batch_size=st.integers(1, 9), members=st.integers(1, 7))
 def test_every_batch_of_one_process_goes_to_exactly_one_of_several(
     size: int, batch_size: int, members: int
 ) -> None:
-    alone = share(size, batch_size, Team())
+    alone = share(size, batch_size, ProcessGroup())
     assert [index for batch in alone for index in batch] == list(range(size))
-    shares = [share(size, batch_size, Team(rank, members)) for rank in range(members)]
+    shares = [share(size, batch_size, ProcessGroup(rank, members)) for rank in range(members)]
     assert sorted((batch for part in shares for batch in part), key=lambda batch: batch.start) == alone
 
 

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from captioner.errors import CaptionerError, DataError, UsageError
 from captioner.evaluate import evaluate
-from captioner.evaluation.distributed import Team, run_in_team
+from captioner.evaluation.distributed import ProcessGroup, run_processes
 from tests.conftest import compose
 
 SETTINGS = (
@@ -64,13 +64,13 @@ def test_a_process_without_images_changes_nothing(tiny_model: Path, tmp_path: Pa
     assert written(tmp_path / "2") == written(tmp_path / "1")
 
 
-def meet_trouble(cfg: DictConfig, team: Team) -> int:
+def meet_trouble(cfg: DictConfig, group: ProcessGroup) -> int:
     """A task in which the second process fails in some way."""
-    if cfg.trouble == "kill" and team.rank == 1:
+    if cfg.trouble == "kill" and group.rank == 1:
         os.kill(os.getpid(), signal.SIGKILL)
-    if cfg.trouble == "error" and team.rank == 1:
+    if cfg.trouble == "error" and group.rank == 1:
         raise DataError("one of the images is lost")
-    return sum(team.gather(team.rank)) * 10
+    return sum(group.gather(group.rank)) * 10
 
 
 @pytest.mark.parametrize(("trouble", "status"), [("error", 2), ("kill", None)])
@@ -80,12 +80,10 @@ def test_a_process_that_fails_ends_all(
     cfg = OmegaConf.create({"trouble": trouble})
     before = signal.getsignal(signal.SIGTERM)
     if status is None:
-        with pytest.raises(
-            CaptionerError, match="process 1 of 2 was ended by signal 9; where memory is short"
-        ):
-            run_in_team(meet_trouble, cfg, processes=2)
+        with pytest.raises(CaptionerError, match="process 1 of 2 .* signal 9"):
+            run_processes(meet_trouble, cfg, processes=2)
     else:
-        assert run_in_team(meet_trouble, cfg, processes=2) == status
+        assert run_processes(meet_trouble, cfg, processes=2) == status
     assert signal.getsignal(signal.SIGTERM) is before
     assert ("error: one of the images is lost" in capfd.readouterr().err) == (trouble == "error")
 
@@ -93,5 +91,5 @@ def test_a_process_that_fails_ends_all(
 def test_torchrun_and_processes_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("MASTER_ADDR", "localhost")
-    with pytest.raises(UsageError, match="torchrun has started processes already: leave processes=2 out"):
-        run_in_team(meet_trouble, OmegaConf.create({}), processes=2)
+    with pytest.raises(UsageError, match="torchrun .* processes=2"):
+        run_processes(meet_trouble, OmegaConf.create({}), processes=2)

@@ -38,9 +38,9 @@ def test_training_captions_are_those_the_model_was_trained_on() -> None:
 @pytest.mark.parametrize(
     ("card", "message"),
     [
-        ({}, "the model's card does not say on what it was trained"),
-        ({"data": {"name": "coco"}}, "the model was trained on coco, and this is scenes"),
-        ({"data": {"name": "scenes", "train_images": 4}}, "on 4 images, and split=train has 3"),
+        ({}, "the model's card"),
+        ({"data": {"name": "coco"}}, "trained on coco, .* scenes"),
+        ({"data": {"name": "scenes", "train_images": 4}}, "on 4 images, .* 3"),
     ],
 )
 def test_other_training_data_is_refused(card: dict[str, object], message: str) -> None:

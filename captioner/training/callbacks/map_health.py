@@ -1,4 +1,4 @@
-"""Do attention maps collapse while a model learns? One sentence of warning after the epoch in which they do."""
+"""Callback: detection of collapsed attention maps during training, with one warning."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from captioner.training.module import CaptionModule
 
 
 class MapHealth(Callback):
-    """Feels the cross-attention of a few validation captions, teacher-forced, and logs how flat and how alike it is.
+    """Logs the entropy and the similarity of cross-attention maps over a few validation captions, teacher-forced.
 
-    It takes the first caption of each image in the first validation batch, from the encoding that the validation loss
-    used: one pass of the decoder. With several processes the first one speaks for all.
+    It takes the first caption of each image in the first validation batch, with the memory that the validation loss
+    used: one pass of the decoder. Of several processes the first does it.
 
     Args:
         tokenizer: The model's.
@@ -29,7 +29,7 @@ class MapHealth(Callback):
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        self._told: str | None = None
+        self._warning: str | None = None
 
     @torch.no_grad()
     def on_validation_batch_end(
@@ -41,7 +41,7 @@ class MapHealth(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Look at the first batch."""
+        """Measure the maps of the first batch."""
         if batch_idx or trainer.sanity_checking or not trainer.is_global_zero:
             return
         assert isinstance(pl_module, CaptionModule)
@@ -50,17 +50,17 @@ class MapHealth(Callback):
         output = pl_module.captioner.decoder(tokens[:, :, :-1], memory.features, need_weights=True)
         assert output.cross_attention is not None
         maps = on_grid(output.cross_attention[:, 0].float(), memory.grid).cpu().numpy()
-        pulses: list[AttentionStats] = []
+        stats: list[AttentionStats] = []
         special = (self.tokenizer.pad_id, self.tokenizer.eos_id)
         for of_caption, target in zip(maps, tokens[:, 0, 1:].tolist(), strict=True):
             words = [k for k, token in enumerate(target) if token not in special]
             texts = [self.tokenizer.id_to_token(target[k]) for k in words]
-            if (felt := pulse(texts, of_caption[words], nouns=())) is not None:
-                pulses.append(felt)
-        found = health(pulses)
-        pl_module.log("val/map_entropy", found.entropy, rank_zero_only=True)
-        pl_module.log("val/map_same_in_caption", found.same_in_caption, rank_zero_only=True)
-        warning = found.warning()
-        if warning is not None and self._told is None:
+            if (of_words := pulse(texts, of_caption[words], nouns=())) is not None:
+                stats.append(of_words)
+        summary = health(stats)
+        pl_module.log("val/map_entropy", summary.entropy, rank_zero_only=True)
+        pl_module.log("val/map_same_in_caption", summary.same_in_caption, rank_zero_only=True)
+        warning = summary.warning()
+        if warning is not None and self._warning is None:
             print(f"warning: epoch {trainer.current_epoch + 1}: {warning}", file=sys.stderr)
-        self._told = warning
+        self._warning = warning
