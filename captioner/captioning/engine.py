@@ -195,8 +195,8 @@ class CaptioningEngine:
     ) -> list[Caption]:
         """One teacher-forced pass over the captions `tokens` `[B, 1, L]`, then the methods.
 
-        `encoded` is the encoder's output in float32 for the methods that need it, or None. `scores` are `[B]` nats; None
-        stands for the log-probabilities.
+        `encoded` is the encoder's output in float32 for the methods that need it, or None. `scores` are `[B]` nats;
+        None stands for the log-probabilities.
         """
         forced = teacher_force(
             self.captioner, memory, tokens, self.special, others=others, average=self.average

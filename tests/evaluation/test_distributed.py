@@ -80,7 +80,7 @@ def test_a_process_that_fails_ends_all(
     cfg = OmegaConf.create({"trouble": trouble})
     before = signal.getsignal(signal.SIGTERM)
     if status is None:
-        with pytest.raises(CaptionerError, match="process 1 of 2 .* signal 9"):
+        with pytest.raises(CaptionerError, match=r"process 1 of 2 .* signal 9"):
             run_processes(meet_trouble, cfg, processes=2)
     else:
         assert run_processes(meet_trouble, cfg, processes=2) == status
@@ -91,5 +91,5 @@ def test_a_process_that_fails_ends_all(
 def test_torchrun_and_processes_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("MASTER_ADDR", "localhost")
-    with pytest.raises(UsageError, match="torchrun .* processes=2"):
+    with pytest.raises(UsageError, match=r"torchrun .* processes=2"):
         run_processes(meet_trouble, OmegaConf.create({}), processes=2)
