@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 
 from captioner.build import as_list
 from captioner.cli import run
-from captioner.errors import UsageError, did_you_mean
+from captioner.errors import UsageError
 from captioner.files import output_folder
+from captioner.overlay.kinds import check_kinds
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-OVERLAYS = ("html", "png", "words", "gif", "webp", "svg", "pdf", "npz")
 
 
 def predict(cfg: DictConfig) -> int:
@@ -66,11 +65,7 @@ def predict(cfg: DictConfig) -> int:
 
 
 def _check(cfg: DictConfig, overlays: list[str]) -> None:
-    if unknown := [name for name in overlays if name not in OVERLAYS]:
-        raise UsageError(
-            f"overlay={unknown[0]} is unknown; choose from {', '.join(OVERLAYS)}, or null"
-            f"{did_you_mean(unknown[0], OVERLAYS)}"
-        )
+    check_kinds(overlays)
     if cfg.scale not in ("caption", "word"):
         raise UsageError(f"scale={cfg.scale} is unknown; choose caption or word")
     if not isinstance(cfg.readers, int) or cfg.readers < 0:

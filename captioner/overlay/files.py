@@ -1,4 +1,4 @@
-"""Which files does one photo get? Pictures, animations, figures and arrays, as the user asks."""
+"""Overlay files of one photo: pictures, animations, figures and arrays."""
 
 from __future__ import annotations
 
@@ -19,11 +19,8 @@ from captioner.overlay.picture import fit, word_picture
 from captioner.overlay.sheet import contact_sheet
 from captioner.overlay.svg import write_svg
 
-KINDS = ("png", "words", "gif", "webp", "svg", "pdf", "npz")
-"""The kinds of file: a contact sheet, a picture of each word, animations, figures for a paper, raw arrays."""
-
-_LARGEST = 1600  # pixels of the longer side; no file shows more of a photo
-_LONGEST = 60  # letters of a photo's or a word's name that become a file's: names end at 255 bytes
+_LARGEST = 1600  # pixels of the longer side; larger photos are shrunk
+_LONGEST = 60  # characters kept of a photo's or word's name: file names have at most 255 bytes
 
 
 def write_files(
@@ -36,16 +33,16 @@ def write_files(
     scale: Scale = "caption",
     name: str = "",
 ) -> None:
-    """Write what shows a caption, by the first of its methods, as `STEM.KIND`; words as `STEM/NN-WORD.png`.
+    """Write overlays of a caption by its first explanation as `STEM.KIND`, words as `STEM/NN-WORD.png`.
 
     Args:
-        folder: Where the files go; it exists.
-        stem: What their names begin with; what no file name may hold is replaced, and the rest cut off.
+        folder: An existing folder.
+        stem: First part of the file names; characters not allowed there are replaced, and long stems are cut off.
         photo: uint8 `[H, W, 3]`, the whole upright photo at any size.
         caption: The caption of this photo.
-        kinds: Some of `KINDS`.
-        scale: What the lightest colour stands for.
-        name: Path of the photo, kept with the arrays.
+        kinds: Some of `FILE_KINDS`.
+        scale: As in `upper_end`.
+        name: Path of the photo, stored with the arrays.
     """
     stem = _safe(stem)
     rows, cols = photo.shape[:2]
@@ -55,7 +52,7 @@ def write_files(
         contact_sheet(small, caption, scale=scale).save(folder / f"{stem}.png")
     if "words" in kinds and caption.words:
         (folder / stem).mkdir(exist_ok=True)
-        for old in (folder / stem).glob("*.png"):  # of a caption that is none any more
+        for old in (folder / stem).glob("*.png"):  # of an earlier caption
             old.unlink()
         for index, word in enumerate(caption.words):
             picture = word_picture(small, caption, index, scale=scale)
@@ -74,5 +71,5 @@ def write_files(
 
 
 def _safe(text: str) -> str:
-    """A name that every file system takes: no separators, quotes, brackets, control characters or final points."""
+    """A name that every file system accepts: no separators, quotes, brackets, control characters or final points."""
     return re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]', "-", text)[:_LONGEST].rstrip(". ") or "-"

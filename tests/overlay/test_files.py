@@ -8,14 +8,15 @@ import pytest
 from PIL import Image
 
 from captioner.caption import Caption
-from captioner.overlay.files import KINDS, write_files
+from captioner.overlay.files import write_files
+from captioner.overlay.kinds import FILE_KINDS
 
 MakeCaption = Callable[..., Caption]
 
 
 def test_every_kind_is_a_file_of_its_kind(make_caption: MakeCaption, tmp_path: Path) -> None:
     photo = np.full((60, 80, 3), 90, np.uint8)
-    write_files(tmp_path, "1-a", photo, make_caption("a dog"), kinds=KINDS)
+    write_files(tmp_path, "1-a", photo, make_caption("a dog"), kinds=FILE_KINDS)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "1-a", "1-a.gif", "1-a.npz", "1-a.pdf", "1-a.png", "1-a.svg", "1-a.webp"
     ]  # fmt: skip
@@ -44,7 +45,7 @@ def test_names_that_no_file_may_have(make_caption: MakeCaption, tmp_path: Path) 
 
 
 def test_a_caption_of_no_words(make_caption: MakeCaption, tmp_path: Path) -> None:
-    write_files(tmp_path, "a", np.zeros((1, 1, 3), np.uint8), make_caption("", size=(1, 1)), kinds=KINDS)
+    write_files(tmp_path, "a", np.zeros((1, 1, 3), np.uint8), make_caption("", size=(1, 1)), kinds=FILE_KINDS)
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [
         ".gif",
         ".npz",
