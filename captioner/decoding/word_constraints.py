@@ -9,46 +9,8 @@ from captioner.decoding.banned_words import Unspelled
 from captioner.decoding.constraints import Banned, Constraint, NoTrailing, Prefix
 from captioner.decoding.required import Required
 from captioner.errors import UsageError
+from captioner.text.function_words import NEVER_LAST
 from captioner.text.tokenizer import BLANK, Tokenizer
-
-FUNCTION_WORDS = (
-    *("a", "an", "the", "this", "that", "these", "those", "some", "each", "every"),
-    *("my", "your", "his", "her", "its", "our", "their"),
-    *(
-        "of",
-        "in",
-        "on",
-        "at",
-        "by",
-        "to",
-        "from",
-        "with",
-        "without",
-        "for",
-        "into",
-        "onto",
-        "upon",
-        "near",
-        "over",
-    ),
-    *(
-        "under",
-        "between",
-        "through",
-        "across",
-        "along",
-        "against",
-        "among",
-        "behind",
-        "beside",
-        "during",
-        "toward",
-    ),
-    *("towards", "above", "below", "beneath", "inside", "off", "around", "like", "as", "than"),
-    *("and", "or", "but", "while", "which", "who", "whose", "where", "when", "because", "if"),
-    *("is", "are", "was", "were", "be", "been", "being", "has", "have", "had", "very"),
-)
-"""English words with which no caption should end."""
 
 _SHOWN = 5  # unknown words named in a message
 
@@ -68,7 +30,7 @@ def word_constraints(
         prefix: How every caption begins.
         banned: Words or phrases that no caption contains after the prefix, whole: "catfish" may be said where "cat"
             may not. Words that the model does not know need no ban.
-        no_trailing: No caption ends with one of `FUNCTION_WORDS`.
+        no_trailing: No caption ends with a word of `NEVER_LAST`.
         required: What every caption contains, beside these rules.
 
     Raises:
@@ -84,7 +46,7 @@ def word_constraints(
             if tokenizer.kind == "bpe"
             else Banned(sequences)
         )
-    if no_trailing and (sequences := _sequences(FUNCTION_WORDS, tokenizer)):
+    if no_trailing and (sequences := _sequences(sorted(NEVER_LAST), tokenizer)):
         rules.append(NoTrailing(sequences))
     return rules
 

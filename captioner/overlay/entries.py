@@ -1,4 +1,4 @@
-"""What does the viewer need to know of a photo? Its pixels as a data URI, its words and maps as JSON."""
+"""Data of one photo for the viewer: its pixels as a data URI, its words and maps as JSON."""
 
 from __future__ import annotations
 
@@ -15,12 +15,9 @@ from PIL import Image
 from captioner.caption import Caption
 from captioner.image.geometry import Box
 from captioner.overlay.page_maps import method_data
+from captioner.text.function_words import COMMON_FUNCTION_WORDS
 
 _WIDEST, _TALLEST = 640, 1280  # pixels of a photo in the page
-_FUNCTION_WORDS = """
-a an the this that these those his her its their some is are was were be being been has have and or but of in on
-at to by with from for as it he she they there
-"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,10 +27,10 @@ class PageEntry:
     Attributes:
         photo: uint8 `[H, W, 3]`, the whole upright photo at any size.
         caption: The caption of this photo.
-        name: What the photo is called on the page.
-        references: Captions written by people, shown for comparison.
-        boxes: For the index of a word, the boxes (top, left, bottom, right) of what it truly names, in pixels
-            of the full upright photo. Drawn as outlines.
+        name: The photo's heading on the page.
+        references: Reference captions, shown for comparison.
+        boxes: By word index, the annotated boxes (top, left, bottom, right) of the objects that the word names, in
+            pixels of the full upright photo. Drawn as outlines.
     """
 
     photo: NDArray[np.uint8]
@@ -44,14 +41,14 @@ class PageEntry:
 
 
 def entry_data(entry: PageEntry) -> dict[str, Any]:
-    """What the viewer needs to know of an entry, besides the photo itself, as JSON values."""
+    """The viewer's data of an entry without the photo's pixels, as JSON values."""
     caption = entry.caption
     rows, cols = caption.geometry.size
     lengths = np.array([rows, cols, rows, cols])
     gaps, tail = _gaps(caption)
     return {
         "methods": method_data(caption),
-        # Shares of the photo's height and width, so that the photo may be shown at any size.
+        # Fractions of the photo's height and width, independent of the size at which it is shown.
         "view": _places(caption.geometry.view, lengths),
         "cells": _places(caption.geometry.cells_view, lengths),
         "words": [
@@ -89,7 +86,7 @@ def _places(box: Sequence[float], lengths: NDArray[np.int64]) -> list[float]:
 
 
 def _gaps(caption: Caption) -> tuple[list[str], str]:
-    """What stands before each word in the text and after the last: blanks, or nothing in scripts without."""
+    """The text before each word and after the last: spaces, or nothing in scripts without them."""
     gaps, at = [], 0
     for word in caption.words:
         found = caption.text.find(word.text, at)
@@ -99,8 +96,8 @@ def _gaps(caption: Caption) -> tuple[list[str], str]:
 
 
 def _first_content_word(entry: PageEntry) -> int | None:
-    """The word to show first: one whose boxes are known, else the first that is no English function word."""
-    function_words = frozenset(_FUNCTION_WORDS.split())
-    content = [i for i, word in enumerate(entry.caption.words) if word.text.lower() not in function_words]
-    known = [i for i in content if entry.boxes.get(i)]
-    return next(iter([*known, *content]), 0 if entry.caption.words else None)
+    """Index of the word to show first: the first content word with boxes, else the first content word."""
+    words = entry.caption.words
+    content = [i for i, word in enumerate(words) if word.text.lower() not in COMMON_FUNCTION_WORDS]
+    with_boxes = [i for i in content if entry.boxes.get(i)]
+    return next(iter([*with_boxes, *content]), 0 if words else None)

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from captioner.decoding import MbrSearch, SampleSearch, SpecialTokens, make_search
-from captioner.decoding.word_constraints import FUNCTION_WORDS, make_required, word_constraints
+from captioner.decoding.word_constraints import make_required, word_constraints
 from captioner.errors import DataError, UsageError
 from captioner.metrics.document_frequency import document_frequency, save_document_frequency
+from captioner.text.function_words import NEVER_LAST
 from captioner.text.tokenizer import Tokenizer
 from tests.decoding.conftest import captions, decoder, memory
 
@@ -34,7 +35,7 @@ def test_words_become_rules(tokenizer: Tokenizer) -> None:
     )
     for method in ("greedy", "beam", "sample", "contrastive", "diverse_beam", "mbr"):
         for text in texts(tokenizer, method=method, no_trailing=True):
-            assert text.split()[-1:] == [] or text.split()[-1] not in FUNCTION_WORDS
+            assert text.split()[-1:] == [] or text.split()[-1] not in NEVER_LAST
 
 
 @pytest.mark.parametrize("tokenizer", [WORDS, PIECES])

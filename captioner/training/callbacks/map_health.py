@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 
 from captioner.data.batch import CaptionBatch
 from captioner.explain.attention import on_grid
-from captioner.explain.attention_stats import AttentionStats, health, pulse
+from captioner.explain.attention_stats import AttentionStats, attention_health, attention_stats
 from captioner.models.captioner import Memory
 from captioner.text.tokenizer import Tokenizer
 from captioner.training.module import CaptionModule
@@ -55,9 +55,9 @@ class MapHealth(Callback):
         for of_caption, target in zip(maps, tokens[:, 0, 1:].tolist(), strict=True):
             words = [k for k, token in enumerate(target) if token not in special]
             texts = [self.tokenizer.id_to_token(target[k]) for k in words]
-            if (of_words := pulse(texts, of_caption[words], nouns=())) is not None:
+            if (of_words := attention_stats(texts, of_caption[words], nouns=())) is not None:
                 stats.append(of_words)
-        summary = health(stats)
+        summary = attention_health(stats)
         pl_module.log("val/map_entropy", summary.entropy, rank_zero_only=True)
         pl_module.log("val/map_same_in_caption", summary.same_in_caption, rank_zero_only=True)
         warning = summary.warning()

@@ -20,7 +20,7 @@ from captioner.evaluation.judges.judge import Case, Finding
 from captioner.evaluation.measures.pointing import NamedBoxes, pointing_game
 from captioner.evaluation.split import evaluate_split
 from captioner.evaluation.tables import json_of, percent, table
-from captioner.explain.attention_stats import pulse
+from captioner.explain.attention_stats import attention_stats
 from captioner.image.transforms import ImageTransform
 from tests.conftest import Finished, compose
 from tests.evaluation.judges.test_scenes_judge import some_caption
@@ -91,21 +91,24 @@ def test_shapes_that_are_not_in_a_scene_are_made_up() -> None:
     assert "CHAIR-i_marked_only" not in summary
 
 
-def test_still_heads_are_named() -> None:
+def test_constant_heads_are_named() -> None:
     maps = np.random.default_rng(0).random((6, 2, 3, 4, 4)) ** 12
     maps[:, 1, 2] = maps[0, 1, 2]
-    felt = [pulse(["w"] * 3, maps[k : k + 3].astype(np.float32), nouns=()) for k in (0, 3)]
+    stats = [attention_stats(["w"] * 3, maps[k : k + 3].astype(np.float32), nouns=()) for k in (0, 3)]
     judge = HealthJudge(CocoTruth())
-    summary = judge.summary([Finding({}, kept=one) for one in felt])
-    assert judge.report(summary, Path()) == ["", "heads that never move, 1 of 6: layer 2 head 3"]
+    summary = judge.summary([Finding({}, kept=one) for one in stats])
+    (line,) = judge.report(summary, Path())[1:]
+    assert "1 of 6: layer 2 head 3" in line
 
 
 @pytest.mark.parametrize("share", [0.1, 1.0])
-def test_words_that_look_away_are_told(share: float) -> None:
+def test_low_attention_is_reported_by_word(share: float) -> None:
     maps = np.full((2, 1, 1, 2, 2), 0.25, dtype=np.float32)
     maps[0] *= share
     judge = HealthJudge(CocoTruth())
-    summary = judge.summary([Finding({}, kept=pulse(["of", "dog"], maps, nouns=(1,))) for _ in range(10)])
+    summary = judge.summary(
+        [Finding({}, kept=attention_stats(["of", "dog"], maps, nouns=(1,))) for _ in range(10)]
+    )
     told = [line for line in judge.report(summary, Path()) if "by word" in line]
     assert told == (["attention on the picture, by word: of 10%, dog 100%"] if share < 1 else [])
 
