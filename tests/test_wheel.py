@@ -44,7 +44,7 @@ def test_it_holds_the_package_and_its_configuration_and_nothing_else(wheel: Path
         metadata = {name for name in names if ".dist-info/" in name}
         text = "".join(archive.read(name).decode() for name in metadata if name.endswith("METADATA"))
     assert names - metadata == below("captioner") | {f"captioner/{file}" for file in below("conf")}
-    assert {"captioner/conf/train.yaml", "captioner/overlay/viewer.js", "captioner/py.typed"} <= names
+    assert {"captioner/conf/train.yaml", "captioner/overlay/viewer/viewer.js", "captioner/py.typed"} <= names
     assert any(name.endswith("licenses/LICENSE") for name in metadata)
     lines = text.splitlines()
     always = [

@@ -14,7 +14,7 @@ from captioner.inspection.findings import MEANINGS, Finding, Kind
 from captioner.inspection.sheet import small_picture
 from captioner.inspection.text import SIDES, WORDS, binned, split_lines, verdict
 from captioner.overlay.entries import jpeg_uri
-from captioner.overlay.page import asset
+from captioner.overlay.viewer.assets import asset
 
 _LINES = 100  # of a kind
 _TOGETHER = 6  # photos of one finding

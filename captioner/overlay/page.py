@@ -1,7 +1,7 @@
-"""Where did each word look, on one page to explore? A self-contained HTML file for one photo or many.
+"""Self-contained HTML page with the words and maps of one photo or many, to explore.
 
-The page asks nothing of the network, and its policy forbids it. Maps are bytes that the reader's browser
-colours. Entries are written one by one, so that memory stays flat however many there are.
+The page makes no network requests, and its content security policy forbids them. Maps are stored as bytes and coloured
+in the browser. Entries are written one by one, so that memory does not grow with their number.
 """
 
 from __future__ import annotations
@@ -9,23 +9,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib import resources
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from captioner.errors import UsageError
-from captioner.overlay.colour import AGAINST, COLOURS, FOR, OPACITY, UNSEEN, UNSEEN_LINE, UNSEEN_STEP, Scale
+from captioner.overlay.colour import Scale
 from captioner.overlay.entries import PageEntry, entry_data, jpeg_uri
 from captioner.overlay.page_maps import merge_choices
-
-SCRIPTS = ("view", "maps", "paint", "pane", "facts", "download", "viewer", "options", "report")
-"""The viewer's parts, in the order in which they need each other; the last is for a written page only."""
+from captioner.overlay.viewer.assets import asset, script, script_json, viewer_settings
 
 
 class PageWriter:
@@ -34,13 +30,13 @@ class PageWriter:
     Args:
         path: The HTML file.
         title: Heading of the page.
-        scale: What the lightest colour stands for at first; the reader can change it.
+        scale: Initial scale, as in `upper_end`; the reader can change it.
 
     Attributes:
         count: The number of photos written so far.
 
     Raises:
-        UsageError: The file cannot be written.
+        UsageError: If the file cannot be written.
     """
 
     def __init__(self, path: Path, *, title: str, scale: Scale = "caption") -> None:
@@ -105,39 +101,15 @@ def write_page(path: Path, entries: Iterable[PageEntry], *, title: str, scale: S
     return page.count
 
 
-def viewer_settings(
-    scale: Scale = "caption", methods: Sequence[Mapping[str, object]] = ()
-) -> dict[str, object]:
-    """What the viewer needs to know once per page, as JSON values.
-
-    Args:
-        scale: What the lightest colour stands for at first.
-        methods: What can be chosen on the page, as `merge_choices` gathers it.
-    """
-    return {
-        "methods": list(methods),
-        "colours": [table.tobytes().hex() for table in (COLOURS, FOR, AGAINST)],
-        "opacity": OPACITY,
-        "unseen": [UNSEEN, UNSEEN_LINE, UNSEEN_STEP],
-        "scale": scale,
-    }
-
-
-def script_json(value: object) -> str:
-    """JSON that may stand within a script tag: it cannot end the tag, whatever text it holds."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
 def _values(title: str) -> dict[str, str]:
-    """What stands in the page besides its entries and the settings, which depend on these."""
+    """Values of the page's placeholders, except its entries and the settings, which depend on these."""
     style = asset("viewer.css")
-    script = "".join(asset(f"{part}.js") for part in SCRIPTS)
+    code = script()
     policy = (
-        f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+        f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(code)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    return {"policy": policy, "title": html.escape(title), "style": style, "script": script}
+    return {"policy": policy, "title": html.escape(title), "style": style, "script": code}
 
 
 def _fill(template: str, values: Mapping[str, str]) -> str:
@@ -157,11 +129,6 @@ def _section(entry: PageEntry, data: Mapping[str, object], number: int) -> str:
 <script type="application/json">{script_json(data)}</script>
 </section>
 """
-
-
-def asset(name: str) -> str:
-    """The text of one of the viewer's files, for example "viewer.css" or "viewer.js"."""
-    return resources.files("captioner.overlay").joinpath(name).read_text(encoding="utf-8")
 
 
 def _digest(text: str) -> str:

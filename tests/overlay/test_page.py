@@ -12,7 +12,8 @@ import pytest
 from captioner.caption import Alternative, Caption, Explanation
 from captioner.errors import UsageError
 from captioner.overlay.entries import PageEntry
-from captioner.overlay.page import SCRIPTS, asset, script_json, write_page
+from captioner.overlay.page import write_page
+from captioner.overlay.viewer.assets import SCRIPTS, asset, script_json
 
 MakeCaption = Callable[..., Caption]
 
