@@ -293,7 +293,7 @@ def test_when_no_photo_can_be_read_the_page_is_empty_and_the_status_1(
         (["images=nowhere"], "there is no photo, folder or list 'nowhere'; check the spelling"),
         (["images=no where"], "there is no photo, folder or list 'no where'"),
         (["images=photos/*.gif"], "there is no photo that matches 'photos/*.gif'"),
-        (["images=empty"], "the folder empty holds no photo"),
+        (["images=empty"], "the folder empty contains no photo"),
         (["images="], "images= is empty"),
         (["images=[]"], "images= is empty"),
         (

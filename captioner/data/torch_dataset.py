@@ -76,7 +76,7 @@ class PhotoInputs:
         if self.augment is None:
             return self.transform(self.dataset.photo(request.index, min_size=self.min_size))[0]
         variation = self.augment.draw(generator)
-        photo = self.dataset.photo(request.index, min_size=self.augment.least_size(variation))
+        photo = self.dataset.photo(request.index, min_size=self.augment.min_photo_size(variation))
         flip = may_flip(self.dataset[request.index].captions, self.augment.sides)
         return self.augment.vary(photo, variation, may_flip=flip)
 

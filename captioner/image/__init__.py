@@ -1,1 +1,1 @@
-"""How does a photo become pixels, and a map become a photo again?"""
+"""Decoding of photos, transforms to model inputs, and geometry that maps attention back to the photo."""

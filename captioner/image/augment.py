@@ -1,7 +1,7 @@
-"""How is a photo varied in training? Random crop, mild colour jitter, and mirroring where captions allow it.
+"""Training augmentation: random crop, mild colour jitter, and horizontal flip where captions allow it.
 
 Source: random resized crop as in Szegedy et al. 2015, "Going deeper with convolutions"; brightness, contrast
-and saturation as in torchvision's ColorJitter. Hue is left alone: captions name colours.
+and saturation as in torchvision's ColorJitter. Hue is not changed: captions name colours.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from captioner.image.decode import Photo
 from captioner.image.transforms import ImageTransform
 
 SIDES = ("left", "right")
-"""The English words of the sides."""
+"""English words for the sides."""
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 def may_flip(captions: Iterable[str], sides: Sequence[str] = SIDES) -> bool:
-    """Whether all `captions` stay true of the mirrored photo: none speaks of a side.
+    """Whether all `captions` stay true of the flipped photo: none mentions a side.
 
     Args:
-        captions: Of one photo.
-        sides: How words of sides begin: "left" is found in leftmost too, not in cleft. In scripts without capitals,
-            many of which do not part words, they are found anywhere.
+        captions: The captions of one photo.
+        sides: Prefixes of words for sides: "left" matches leftmost but not cleft. In scripts without upper case, many
+            of which do not separate words, they match anywhere.
     """
     pattern = _pattern(tuple(sides))
     return pattern is None or not any(pattern.search(caption) for caption in captions)
@@ -47,35 +47,33 @@ def _pattern(sides: tuple[str, ...]) -> re.Pattern[str] | None:
 
 @dataclass(frozen=True, slots=True)
 class Variation:
-    """One draw of all that is varied.
+    """The sampled parameters of one augmentation.
 
     Attributes:
-        shares: Height and width of the crop, as shares of what the transform would show; where above 1, as far as the
-            photo goes.
-        place: Where the crop lies in the room that is left, down and across, 0–1.
-        mirrored: Whether it is mirrored, where captions allow it.
+        shares: Height and width of the crop, relative to the transform's; limited by the photo where above 1.
+        offset: Position of the crop within the remaining rows and columns, 0–1.
+        flipped: Whether it is flipped, if captions allow it.
         colour: Three values 0–1, for brightness, contrast and saturation.
     """
 
     shares: tuple[float, float]
-    place: tuple[float, float]
-    mirrored: bool
+    offset: tuple[float, float]
+    flipped: bool
     colour: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingAugment:
-    """Varies a photo and makes the model's input from it. The transform's own fit, size and colours are kept.
+    """Augments a photo and converts it to the model's input. The transform's fit, size and normalisation are kept.
 
     Attributes:
-        transform: The transform without variation, as used for validation and prediction.
-        scale: Lowest and highest area of the crop, as a share (0–1] of what `transform` would show.
-        ratio: Lowest and highest stretch: width over height of the crop, relative to what `transform` would
-        show.
+        transform: The transform without augmentation, as used for validation and prediction.
+        scale: Lowest and highest area of the crop, relative to the transform's, in (0, 1].
+        ratio: Lowest and highest aspect ratio (width over height) of the crop, relative to the transform's.
         jitter: Brightness, contrast and saturation are each multiplied by a factor from 1 − jitter to 1 +
-        jitter.
-        flip: Chance (0–1) of mirroring a photo whose captions allow it.
-        sides: Words, or how they begin, that forbid mirroring; as of `may_flip`. Name those of the captions' language.
+            jitter.
+        flip: Probability (0–1) of flipping a photo whose captions allow it.
+        sides: Prefixes of words that forbid flipping, as in `may_flip`, in the captions' language.
 
     Raises:
         UsageError: A value is out of range.
@@ -103,45 +101,41 @@ class TrainingAugment:
                 f"sides is {self.sides}; it must be a list of words, such as [left, right], or []"
             )
 
-    def __call__(self, photo: Photo, *, generator: torch.Generator, may_flip: bool) -> Tensor:
-        """Make one varied model input.
-
-        Args:
-            photo: The decoded photo.
-            generator: Source of all randomness; each call draws the same number of values from it.
-            may_flip: Whether the photo's captions stay true when it is mirrored, as told by `may_flip`.
-
-        Returns:
-            float32 `[3, rows, cols]`, normalised.
-        """
-        return self.vary(photo, self.draw(generator), may_flip=may_flip)
-
     def draw(self, generator: torch.Generator) -> Variation:
-        """How the next photo is varied, whatever it shows."""
-        area, stretch, down, across, mirror, *colour = torch.rand(8, generator=generator).tolist()
+        """Sample the parameters of one augmentation; always draws the same number of values."""
+        area, stretch, down, across, flip, *colour = torch.rand(8, generator=generator).tolist()
         side = math.sqrt(_between(self.scale, area))
-        # Drawn on a log scale, so that stretching and its opposite are equally likely.
+        # On a log scale, so that a ratio and its inverse are equally likely.
         aspect = math.exp(_between((math.log(self.ratio[0]), math.log(self.ratio[1])), stretch) / 2)
-        return Variation((side / aspect, side * aspect), (down, across), mirror < self.flip, tuple(colour))
+        return Variation((side / aspect, side * aspect), (down, across), flip < self.flip, tuple(colour))
 
-    def least_size(self, variation: Variation) -> tuple[int, int]:
-        """The (rows, cols) from which on a photo's crop has the pixels of the input: a larger one shows no more."""
+    def min_photo_size(self, variation: Variation) -> tuple[int, int]:
+        """The least (rows, cols) of a photo whose crop has at least the pixels of the input."""
         enlarged = 1 / min(1.0, *variation.shares)
         rows, cols = self.transform.largest_size
         return math.ceil(enlarged * rows), math.ceil(enlarged * cols)
 
     def vary(self, photo: Photo, variation: Variation, *, may_flip: bool) -> Tensor:
-        """Make the model input float32 `[3, rows, cols]` of a variation that was drawn."""
+        """The model input of an augmentation.
+
+        Args:
+            photo: The decoded photo.
+            variation: From `draw`.
+            may_flip: Whether the photo's captions stay true when it is flipped, as given by `may_flip`.
+
+        Returns:
+            float32 `[3, rows, cols]`, normalised.
+        """
         height, width = photo.pixels.shape[:2]
         size = self.transform.input_size(*photo.size)
-        rows, cols = self.transform.seen_size(height, width)
+        rows, cols = self.transform.visible_size(height, width)
         rows = min(height, max(1, round(rows * variation.shares[0])))
         cols = min(width, max(1, round(cols * variation.shares[1])))
-        down, across = variation.place
+        down, across = variation.offset
         top, left = int(down * (height - rows + 1)), int(across * (width - cols + 1))
         crop = photo.pixels[top : top + rows, left : left + cols]
         image = self.transform.resize(crop, self.transform.inner_size(rows, cols, size))
-        if may_flip and variation.mirrored:
+        if may_flip and variation.flipped:
             image = image.flip(-1)
         planes = image.float().contiguous()
         if not self.jitter:
@@ -153,8 +147,8 @@ class TrainingAugment:
 def _jitter(
     image: Tensor, brightness: float, contrast: float, saturation: float
 ) -> tuple[list[list[float]], float]:
-    """What changes the colours of a float32 `[3, rows, cols]` image of values 0–255: a 3 × 3 matrix, then a sum."""
-    # Saturation moves each pixel away from its own grey, contrast away from the mean grey of the image.
+    """The colour change of a float32 `[3, rows, cols]` image of values 0–255: a 3 × 3 matrix and an offset."""
+    # Saturation scales each pixel's distance from its own grey, contrast its distance from the image's mean grey.
     gain = brightness * contrast
     matrix = [
         [

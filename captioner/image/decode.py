@@ -1,8 +1,7 @@
-"""How does a file become upright RGB pixels, and what is refused? Safe decoding with Pillow.
+"""Safe decoding of photos to upright RGB pixels with Pillow.
 
-Only five formats are opened, each by its own decoder: Pillow's `Image.open` would also try readers of rare
-formats that have a history of faults. The size is read from the header and checked before any pixel is
-allocated.
+Only five formats are opened, each by its own decoder: Pillow's `Image.open` would also try decoders of rare formats
+with a history of vulnerabilities. The size is read from the header and checked before any pixel is allocated.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ from captioner.image.jpeg import decode_fast
 from captioner.image.orientation import swaps_axes, to_upright
 
 MAX_PIXELS = 120_000_000
-"""Default limit on rows × cols: takes 108-megapixel phone photos, decodes within about a gigabyte."""
+"""Default limit on rows × cols: allows 108-megapixel phone photos, decodes within about a gigabyte."""
 
 _BAND = (
     2**16
-)  # pixels brought from Pillow to NumPy at once: a second copy of a whole photo would cost time and memory
+)  # pixels copied from Pillow to NumPy at once: a second copy of a whole photo costs time and memory
 _ORIENTATION_TAG = 0x0112
-_BACKGROUND = 255  # white: what a page shows behind a transparent picture
+_BACKGROUND = 255  # white, as a page shows behind a transparent picture
 _DECODERS: dict[str, type[ImageFile.ImageFile]] = {
     "JPEG": JpegImageFile,  # also for multi-picture files, of which it reads the first picture
     "PNG": PngImageFile,
@@ -44,7 +43,7 @@ _DECODERS: dict[str, type[ImageFile.ImageFile]] = {
     "GIF": GifImageFile,
     "BMP": BmpImageFile,
 }
-# What Pillow's decoders raise on damaged data; anything else is a fault of ours and must not be hidden.
+# Errors of Pillow's decoders on damaged data; any other error is a bug and must not be hidden.
 _DAMAGE = (
     OSError,
     SyntaxError,
@@ -60,16 +59,16 @@ _DAMAGE = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Photo:
-    """A decoded photo, the right way up.
+    """A decoded, upright photo.
 
     Attributes:
         pixels: uint8 `[rows, cols, 3]`, RGB, upright, C-contiguous and writable.
         size: (rows, cols) of the full upright photo; larger than `pixels` if a JPEG was decoded at a
         reduced scale.
-        orientation: EXIF orientation of the file, 1–8; `pixels` are already turned.
-        path: The file, or None where the photo was given as bytes, image or array.
-        animated: Whether the file holds further pictures; `pixels` are its first.
-        mode: How the file stores its pixels, as `formats.stored_mode` calls it; None where there is no file.
+        orientation: EXIF orientation of the file, 1–8; `pixels` are already rotated.
+        path: The file, or None if the photo was given as bytes, image or array.
+        animated: Whether the file contains further frames; `pixels` are its first.
+        mode: The pixel format of the file, as in `formats.stored_mode`; None without file.
     """
 
     pixels: NDArray[np.uint8]
@@ -86,23 +85,23 @@ def read_photo(
     max_pixels: int = MAX_PIXELS,
     min_size: tuple[int, int] | None = None,
 ) -> Photo:
-    """Decode one photo completely and turn it upright.
+    """Decode one photo completely and rotate it upright.
 
-    Accepted are JPEG, PNG, WEBP, GIF and BMP, from 1×1 pixel up. Of an animation the first frame is taken;
-    transparent pixels show white; 16-bit grey is scaled to 8 bits; grey, palette and CMYK become RGB.
+    Formats are JPEG, PNG, WEBP, GIF and BMP, from 1×1 pixel up. Of an animation the first frame is used; transparent
+    pixels become white; 16-bit grey is scaled to 8 bits; grey, palette and CMYK become RGB.
 
     Args:
         source: A path, the bytes of a file, a Pillow image, or an upright uint8 RGB array `[rows, cols, 3]`.
         max_pixels: Refuse photos of more pixels (rows × cols) before memory is allocated for them.
-        min_size: (rows, cols). Where given, a large JPEG may be decoded at 1/2, 1/4 or 1/8 of its scale, as
-            long as the upright pixels are at least this many; several times faster. With the extra `fast` they
-            are decoded without Pillow, to the same pixels.
+        min_size: (rows, cols). If given, a large JPEG may be decoded at 1/2, 1/4 or 1/8 of its scale, with at least
+            this many upright pixels; several times faster. With the extra `fast`, JPEGs are decoded without Pillow,
+            to the same pixels.
 
     Returns:
-        The photo. Its pixels are its own: changing them does not change `source`.
+        The photo. Its pixels are a copy: changing them does not change `source`.
 
     Raises:
-        ImageError: The photo is missing, no photo, of an unsupported format, too large, cut short or damaged.
+        ImageError: The photo is missing, not a photo, of an unsupported format, too large, truncated or damaged.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source, max_pixels)
@@ -125,7 +124,7 @@ def read_photo(
 
 
 def photo_size(path: Path) -> tuple[int, int]:
-    """The (rows, cols) of the upright photo in a file, from its header; nothing is decoded where the header tells.
+    """The (rows, cols) of the upright photo in a file, from its header; decoded only if the header lacks it.
 
     Raises:
         ImageError: As `read_photo`.
@@ -138,7 +137,7 @@ def photo_size(path: Path) -> tuple[int, int]:
                 cols, rows = image.size
                 _check_size(rows, cols, str(path), MAX_PIXELS)
                 return (cols, rows) if swaps_axes(_orientation(image)) else (rows, cols)
-    return read_photo(path).size  # or what is wrong with it
+    return read_photo(path).size  # or its error
 
 
 def _from_stream(
@@ -158,7 +157,7 @@ def _from_stream(
     except _DAMAGE as error:
         raise _damaged(name, kind, error) from error
     with image:
-        mode = stored_mode(image)  # before loading, which may change it
+        mode = stored_mode(image)  # before loading, which may change the mode
         if min_size is not None and isinstance(image, JpegImageFile):
             photo = _from_jpeg(image, stream, name, path, max_pixels, min_size)
         else:
@@ -174,7 +173,7 @@ def _from_jpeg(
     max_pixels: int,
     min_size: tuple[int, int],
 ) -> Photo:
-    """As `_from_image`, but at the lowest scale that keeps `min_size`, and by the fastest decoder there is."""
+    """As `_from_image`, but at the lowest scale that keeps `min_size`, and by the fastest available decoder."""
     cols, rows = image.size
     _check_size(rows, cols, name, max_pixels)
     orientation = _orientation(image)
@@ -195,7 +194,7 @@ def _from_image(image: Image.Image, name: str, path: Path | None, max_pixels: in
     _check_size(rows, cols, name, max_pixels)
     try:
         image.load()
-        orientation = _orientation(image)  # after loading: a PNG may carry it behind the pixels
+        orientation = _orientation(image)  # after loading: a PNG may store it after the pixels
         stored = _to_rgb(image, name)
     except _DAMAGE as error:
         raise _damaged(name, image.format or "picture", error) from error
@@ -203,7 +202,7 @@ def _from_image(image: Image.Image, name: str, path: Path | None, max_pixels: in
 
 
 def _upright(stored: NDArray[np.uint8], size: tuple[int, int], orientation: int, path: Path | None) -> Photo:
-    """The photo of pixels that nobody else holds, and its full size as stored."""
+    """The photo of stored pixels without other references, and of the full stored size."""
     pixels = np.ascontiguousarray(to_upright(stored, orientation))
     full = size[::-1] if swaps_axes(orientation) else size
     return Photo(pixels=pixels, size=full, orientation=orientation, path=path)
@@ -231,20 +230,20 @@ def _check_size(rows: int, cols: int, name: str, max_pixels: int) -> None:
 def _animated(image: ImageFile.ImageFile) -> bool:
     try:
         return bool(getattr(image, "is_animated", False))
-    except _DAMAGE:  # in what follows the first picture, which is whole
+    except _DAMAGE:  # damage after the first frame, which is complete
         return False
 
 
 def _orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
-    except _DAMAGE:  # a damaged EXIF block says nothing about the pixels
+    except _DAMAGE:  # a damaged EXIF block does not affect the pixels
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
-    """The loaded image as uint8 RGB `[rows, cols, 3]`, as stored (not yet turned)."""
+    """The loaded image as uint8 RGB `[rows, cols, 3]`, as stored (not yet rotated)."""
     if image.mode.startswith("I;16"):
         return _from_grey16(image)
     if image.mode in ("I", "F"):
@@ -260,7 +259,7 @@ def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
 
 
 def _to_array(image: Image.Image) -> NDArray[np.uint8]:
-    """The pixels of an opaque image as RGB, writable, band by band: uint8 `[rows, cols, 3]`."""
+    """The pixels of an opaque image as RGB, writable, copied in bands: uint8 `[rows, cols, 3]`."""
     cols, rows = image.size
     pixels = np.empty((rows, cols, 3), np.uint8)
     step = max(1, _BAND // cols)
@@ -282,9 +281,9 @@ def _from_grey16(image: Image.Image) -> NDArray[np.uint8]:
 
 def _damaged(name: str, kind: str, error: Exception) -> ImageError:
     if isinstance(error, Image.DecompressionBombError):  # Pillow's own limit, higher than ours
-        return ImageError(f"{name} claims more pixels than can be decoded safely; shrink it")
+        return ImageError(f"{name} states more pixels than can be decoded safely; shrink it")
     return ImageError(
-        f"{name} is a {kind} file that is cut short or damaged ({_reason(error)}); copy or export it again"
+        f"{name} is a truncated or damaged {kind} file ({_reason(error)}); copy or export it again"
     )
 
 

@@ -1,14 +1,14 @@
-"""What kind of file is this? Told by its first bytes, not by its name."""
+"""Detection of file formats by their first bytes, not by their names."""
 
 from __future__ import annotations
 
 from PIL import Image
 
 SUPPORTED = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
-"""The formats that are decoded. Everything else is named and refused."""
+"""The decoded formats. Others are named and refused."""
 
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp"})
-"""Suffixes (lower case) by which photos are found in a folder."""
+"""Suffixes (lower case) of photos in a folder."""
 
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _AVIF_BRANDS = (b"avif", b"avis")
@@ -33,13 +33,13 @@ _MAGIC = (
 
 
 def sniff(head: bytes) -> str:
-    """Name the kind of a file from its first bytes.
+    """The format of a file from its first bytes.
 
     Args:
         head: The first bytes of the file, ideally 512.
 
     Returns:
-        One of `SUPPORTED`, or words for what else it is ("HEIC", "a web page", "no known picture format").
+        One of `SUPPORTED`, or the name of another format ("HEIC", "a web page", "no known picture format").
     """
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
@@ -73,6 +73,6 @@ _MODES = {
 
 
 def stored_mode(image: Image.Image) -> str:
-    """How the pixels of an opened file are stored: "RGB" for most, "CMYK", "grey", "palette with transparency"."""
+    """The pixel format of an opened file: "RGB" for most, "CMYK", "grey", "palette with transparency"."""
     name = _MODES.get(image.mode, image.mode)
     return f"{name} with transparency" if image.has_transparency_data else name

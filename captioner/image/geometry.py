@@ -1,4 +1,4 @@
-"""Where on the photo did the model look? The exact inverse of EXIF turn, resize, crop and padding.
+"""Geometry between model input and photo: the exact inverse of EXIF rotation, resize, crop and padding.
 
 Coordinates are continuous: pixel i covers the interval [i, i + 1) and its centre is i + 0.5. A point is
 (row, col), a box is (top, left, bottom, right).
@@ -20,16 +20,17 @@ Resample = Literal["bilinear", "nearest", "mass"]
 
 @dataclass(frozen=True, slots=True)
 class ImageGeometry:
-    """How a photo was laid under the model's input.
+    """The position of the model's input on the photo.
 
     Attributes:
         size: (rows, cols) of the full upright photo, in pixels.
-        orientation: EXIF orientation of the file, 1–8. Only `to_stored` needs it.
+        orientation: EXIF orientation of the file, 1–8, for `to_stored`.
         view: The rectangle of the upright photo that the model input covers, in the photo's pixels. Smaller
             than the photo where it was cropped; larger where it was padded, and may then be negative.
         input_size: (rows, cols) of the model input, in pixels.
-        cells: The rectangle of the model input, in its pixels, that the cells of a map divide evenly, so that each cell
-            has the place it looks at in its middle; it may reach beyond the input. None: the input itself.
+        cells: The rectangle of the model input, in its pixels, that the cells of a map divide evenly, so that the
+            centre of each cell is the centre of its receptive field; it may extend beyond the input. None: the input
+            itself.
     """
 
     size: tuple[int, int]
@@ -52,20 +53,19 @@ class ImageGeometry:
         size: tuple[int, int] | None = None,
         resample: Resample = "bilinear",
     ) -> NDArray[np.float32]:
-        """Bring a map back to the upright photo.
+        """Map attention on the encoder's grid back to the upright photo.
 
-        Each pixel that the model saw belongs to the cell whose middle is nearest: where the cells' rectangle ends
-        before the input does, the cells at the border go on. What lies beyond the photo (padding) is dropped; what the
-        model did not see (cropped away) is 0.
+        Each pixel of the input belongs to the cell with the nearest centre: where the cells' rectangle ends before the
+        input does, the cells at the border extend to its edge. Padding beyond the photo is dropped; cropped parts of
+        the photo are 0.
 
         Args:
             grid: `[..., rows, cols]`, for example one attention map on the encoder's grid. Its cells divide `cells`
-                evenly, whatever their number.
-            size: (rows, cols) of the result: the whole photo drawn at this size. By default the photo's own.
+                evenly.
+            size: (rows, cols) of the result, which covers the whole photo. By default the photo's own size.
             resample: "bilinear" interpolates between cell centres and keeps the map's values; "nearest" gives
-                each pixel the value of the cell it lies in; "mass" spreads each cell's value over the
-                pixels it covers, so that the sum over any region is the mass that fell on it, and the total
-                is that of the map less what lies on padding.
+                each pixel the value of its cell; "mass" distributes each cell's value over its pixels, so that the
+                sum over any region is the region's mass, and the total is that of the map without the padding's.
 
         Returns:
             float32 `[..., H, W]` over the upright photo.
@@ -86,31 +86,18 @@ class ImageGeometry:
         return original
 
     def to_stored(self, upright: NDArray[Any]) -> NDArray[Any]:
-        """Undo the EXIF turn: bring an upright `[H, W, ...]` array to the order of the file's own pixels."""
+        """Undo the EXIF rotation: an upright `[H, W, ...]` array in the order of the file's pixels."""
         return to_stored(upright, self.orientation)
 
     def to_original_points(self, points: ArrayLike) -> NDArray[np.float64]:
-        """Bring points `[..., 2]` (row, col) from model-input pixels to pixels of the upright photo."""
+        """Points `[..., 2]` (row, col) of the model input in pixels of the upright photo."""
         origin, scale = self._affine()
         return origin + np.asarray(points, dtype=np.float64) * scale
 
-    def to_input_points(self, points: ArrayLike) -> NDArray[np.float64]:
-        """Bring points `[..., 2]` (row, col) from pixels of the upright photo to model-input pixels.
-
-        Points that the model did not see come out beyond the input; nothing is clipped.
-        """
-        origin, scale = self._affine()
-        return (np.asarray(points, dtype=np.float64) - origin) / scale
-
     def to_original_boxes(self, boxes: ArrayLike) -> NDArray[np.float64]:
-        """Bring boxes `[..., 4]` (top, left, bottom, right) from model-input pixels to the upright photo."""
+        """Boxes `[..., 4]` (top, left, bottom, right) of the model input in pixels of the upright photo."""
         corners = np.asarray(boxes, dtype=np.float64)
         return self.to_original_points(corners.reshape(*corners.shape[:-1], 2, 2)).reshape(corners.shape)
-
-    def to_input_boxes(self, boxes: ArrayLike) -> NDArray[np.float64]:
-        """Bring boxes `[..., 4]` (top, left, bottom, right) from the upright photo to model-input pixels."""
-        corners = np.asarray(boxes, dtype=np.float64)
-        return self.to_input_points(corners.reshape(*corners.shape[:-1], 2, 2)).reshape(corners.shape)
 
     @property
     def cells_view(self) -> Box:
@@ -121,7 +108,7 @@ class ImageGeometry:
         return top, left, bottom, right
 
     def cell_box(self, row: int, col: int, grid: tuple[int, int]) -> Box:
-        """The box on the upright photo of all that is nearest to the middle of one cell.
+        """The box on the upright photo of the points nearest to the centre of one cell.
 
         Args:
             row: Row of the cell.
@@ -129,7 +116,7 @@ class ImageGeometry:
             grid: (rows, cols) of the map.
 
         Returns:
-            (top, left, bottom, right) in photo pixels; parts on padding lie beyond the photo.
+            (top, left, bottom, right) in photo pixels; padding lies beyond the photo.
         """
         tops, lefts = (
             cell_edges(cells, span=span, within=within)
@@ -144,14 +131,14 @@ class ImageGeometry:
 
 
 def cell_edges(cells: int, *, span: tuple[float, float], within: tuple[float, float]) -> NDArray[np.float64]:
-    """Where cells begin and end along one axis: float64 `[cells + 1]`, increasing.
+    """The edges of cells along one axis: float64 `[cells + 1]`, increasing.
 
-    Every place within goes to the cell whose middle is nearest, so the first and the last cell reach to the ends.
+    Every point within belongs to the cell with the nearest centre, so the first and the last cell extend to the ends.
 
     Args:
         cells: Number of cells.
-        span: Start and end of what the cells divide evenly.
-        within: Start and end of what they share out. A cell that lies beyond keeps a millionth of it.
+        span: Start and end of the interval that the cells divide evenly.
+        within: Start and end of the interval that they partition. A cell beyond it keeps a millionth of it.
     """
     start, end = within
     edges = span[0] + np.arange(cells + 1) * ((span[1] - span[0]) / cells)
@@ -174,26 +161,26 @@ def _axis_weights(
     cells: int,
     resample: Resample,
 ) -> NDArray[np.float32]:
-    """How much of each cell goes to each pixel along one axis: float32 `[pixels, cells]`.
+    """The weight of each cell at each pixel along one axis: float32 `[pixels, cells]`.
 
     Args:
-        pixels: Number of pixels drawn.
-        length: Length of the photo along this axis in its own pixels; `pixels` cover all of it.
+        pixels: Number of pixels of the result.
+        length: Length of the photo along this axis in its own pixels, covered by `pixels`.
         within: Start and end of the model input along this axis, in the photo's own pixels.
-        span: Start and end of what the cells divide evenly, likewise.
+        span: Start and end of the interval that the cells divide evenly, likewise.
         cells: Number of cells.
         resample: As in `ImageGeometry.to_original`.
     """
-    drawn = np.arange(pixels + 1) * (length / pixels)  # edges of the drawn pixels
+    borders = np.arange(pixels + 1) * (length / pixels)  # edges of the result's pixels
     if resample == "mass":
         edges = cell_edges(cells, span=span, within=within)
-        overlap = np.minimum(drawn[1:, None], edges[1:]) - np.maximum(drawn[:-1, None], edges[:-1])
+        overlap = np.minimum(borders[1:, None], edges[1:]) - np.maximum(borders[:-1, None], edges[:-1])
         shares: NDArray[np.float32] = (np.maximum(overlap, 0.0) / np.diff(edges)).astype(np.float32)
         return shares
-    centres = (drawn[:-1] + drawn[1:]) / 2
+    centres = (borders[:-1] + borders[1:]) / 2
     inside = (centres >= within[0]) & (centres < within[1])
     centres = (centres - span[0]) * (cells / (span[1] - span[0]))  # in cells
-    # Nearest is linear interpolation from the centre of the cell that a pixel lies in.
+    # "nearest" is linear interpolation at the centre of the pixel's cell.
     position = centres - 0.5 if resample == "bilinear" else np.floor(centres)
     position = np.clip(position, 0, cells - 1)
     low = np.floor(position).astype(np.intp)

@@ -1,6 +1,6 @@
-"""How is a JPEG decoded where time matters? By libjpeg-turbo itself, where the extra `fast` brought it.
+"""Fast decoding of JPEGs by libjpeg-turbo, with the extra `fast`.
 
-Pillow has the same library inside, but passes the pixels on through its own memory. The pixels are the same.
+Pillow contains the same library but copies the pixels through its own memory. The pixels are the same.
 
 Source: simplejpeg, a binding of libjpeg-turbo.
 """
@@ -21,27 +21,25 @@ except ImportError:
     _turbo = None
 
 AVAILABLE = _turbo is not None
-"""Whether it can be used here: `pip install captioner[fast]`."""
+"""Whether simplejpeg is installed: `pip install captioner[fast]`."""
 
-_LARGEST = (
-    64 * 2**20
-)  # bytes of a file that are held in memory at once; Pillow reads larger ones piece by piece
+_MAX_BYTES = 64 * 2**20  # of a file read into memory; Pillow reads larger ones in blocks
 
 
 def decode_fast(stream: IO[bytes], image: JpegImageFile) -> NDArray[np.uint8] | None:
     """Decode a colour JPEG at the size that Pillow chose for it.
 
     Args:
-        stream: The file, at any place.
-        image: The same file opened by Pillow, perhaps at a reduced scale; not loaded.
+        stream: The file, at any position.
+        image: The same file opened by Pillow, possibly at a reduced scale; not loaded.
 
     Returns:
-        uint8 `[rows, cols, 3]`, RGB, as stored (not turned), or None where Pillow must do it: another kind of JPEG, a
-        very large one, or one that is not quite whole, on which Pillow has the word.
+        uint8 `[rows, cols, 3]`, RGB, as stored (not rotated), or None if Pillow must decode it: another kind of JPEG, a
+        very large one, or an incomplete one, for which Pillow decides.
     """
     if not AVAILABLE or image.mode != "RGB":
         return None
-    if stream.seek(0, io.SEEK_END) > _LARGEST:
+    if stream.seek(0, io.SEEK_END) > _MAX_BYTES:
         return None
     stream.seek(0)
     data = stream.read()

@@ -1,4 +1,4 @@
-"""How are the pixels of a file turned upright, and back? The eight EXIF orientations on arrays.
+"""The eight EXIF orientations on arrays: from stored to upright pixels and back.
 
 Source: EXIF 2.32 (CIPA DC-008), tag 0x0112 "Orientation".
 """
@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Orientations 5–8 exchange rows and columns. All are their own inverse but 6 and 8, which undo each other.
+# Orientations 5–8 exchange rows and columns. All are their own inverse except 6 and 8, which undo each other.
 _INVERSE = {6: 8, 8: 6}
 
 
 def swaps_axes(orientation: int) -> bool:
-    """Whether turning a photo of this EXIF `orientation` (1–8) upright exchanges rows and columns."""
+    """Whether rotating a photo of this EXIF `orientation` (1–8) upright exchanges rows and columns."""
     return orientation >= 5
 
 
 def to_upright(stored: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Turn an array from the order in which a file stores it to the way it is shown.
+    """Rotate an array from its order in the file to upright.
 
     Args:
         stored: `[rows, cols, ...]` of any type.
@@ -51,5 +51,5 @@ def to_upright(stored: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 
 def to_stored(upright: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Undo `to_upright`: bring an upright `[rows, cols, ...]` array to the order of the file."""
+    """Undo `to_upright`: an upright `[rows, cols, ...]` array in the order of the file."""
     return to_upright(upright, _INVERSE.get(orientation, orientation))

@@ -1,7 +1,7 @@
-"""How does a map come to another grid with its mass kept? Each cell's value is shared out by the area it covers.
+"""Area-weighted resampling of maps to another grid that preserves their mass.
 
-All grids divide the same rectangle evenly, as the maps of one photo do, and photos of different shapes as shares of
-their own rectangles.
+All grids divide the same rectangle evenly, as the maps of one photo do; for photos of different shapes, positions are
+relative to their own rectangles.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 
 def regrid(maps: NDArray[np.floating[Any]], grid: tuple[int, int]) -> NDArray[np.float64]:
-    """Maps `[..., rows, cols]` on another grid: float64, with the sums they had.
+    """Maps `[..., rows, cols]` on another grid: float64, with the same sums.
 
     Args:
         maps: On any grid.
@@ -30,16 +30,16 @@ def regrid(maps: NDArray[np.floating[Any]], grid: tuple[int, int]) -> NDArray[np
 
 
 def middle_grid(grids: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """The grid on which maps of many shapes can be compared: the median of their rows, and of their columns.
+    """A common grid to compare maps of many shapes: the median of their rows, and of their columns.
 
-    The least would hide in a panorama's single row what moved, the most would blur nothing and find nothing alike.
+    The smallest grid, such as a panorama's single row, would hide differences; on the largest no maps would agree.
     """
     rows, cols = np.median(np.array(grids), axis=0)
     return max(1, round(float(rows))), max(1, round(float(cols)))
 
 
 def _shares(own: int, other: int) -> NDArray[np.float64]:
-    """How much of each of `own` cells along one axis lies in each of `other`: `[other, own]`, columns sum to 1."""
+    """The share of each of `own` cells along one axis in each of `other`: `[other, own]`, columns sum to 1."""
     edges, lines = np.arange(own + 1) / own, np.arange(other + 1) / other
     overlap = np.minimum(lines[1:, None], edges[1:]) - np.maximum(lines[:-1, None], edges[:-1])
     shares: NDArray[np.float64] = np.maximum(overlap, 0.0) * own

@@ -1,7 +1,7 @@
-"""How do upright pixels become the model's input, and where on the photo did that input lie?
+"""Transform of upright pixels to the model's input, with the geometry to map back.
 
-A photo is cut or scaled in one step: the part that the model sees is taken at full resolution and resized
-once, with antialiasing. What was done is returned as an `ImageGeometry`, so that maps can be brought back.
+A photo is cropped and scaled in one step: the visible part is taken at full resolution and resized once, with
+antialiasing. The `ImageGeometry` of the result maps attention back to the photo.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
-from captioner.errors import ModelFileError, UsageError
+from captioner.errors import ModelFileError, UsageError, did_you_mean
 from captioner.image.decode import Photo
 from captioner.image.geometry import ImageGeometry
 
 Fit = Literal["crop", "pad", "squash", "native"]
 Interpolation = Literal["bilinear", "bicubic"]
-_LONGEST = 4  # times the short side, of a native input; what is longer is squashed to that
-_MAX_SIDE = 4096  # far beyond any encoder; a size from a damaged file must not allocate gigabytes
+_MAX_ASPECT = 4  # of a native input; longer photos are squashed to it
+_MAX_SIDE = 4096  # beyond any encoder; a size from a damaged file must not allocate gigabytes
 
 
 @dataclass(frozen=True, slots=True)
 class ImageTransform:
-    """Turns a photo into the model's input. The same in training, prediction and overlays.
+    """Converts a photo to the model's input. The same in training, prediction and overlays.
 
     Attributes:
-        size: (rows, cols) of the model input, in pixels; of a native one, as many pixels as it may have at most.
-        fit: How a photo of another shape is brought to `size`: "crop" shows the largest centred part of the
-            input's shape, "pad" shows all of it and fills the rest with the mean colour, "squash" shows all
-            of it distorted, "native" shows all of it in its own shape: rows and cols follow the photo.
+        size: (rows, cols) of the model input, in pixels; of a native one, rows × cols is the largest number of pixels.
+        fit: The conversion of a photo of another shape to `size`: "crop" takes the largest centred part of the
+            input's shape, "pad" takes all of it and fills the rest with the mean colour, "squash" takes all of it
+            distorted, "native" takes all of it in its own shape: rows and cols follow the photo.
         mean: Subtracted from the red, green and blue values, which are scaled to 0–1.
-        std: Divides what is left.
+        std: Divisor of the red, green and blue values after subtracting `mean`.
         interpolation: "bilinear" or "bicubic", both antialiased.
         step: (rows, cols) of which a native input's sides are multiples, such as a ViT's patch.
 
@@ -56,7 +56,7 @@ class ImageTransform:
     step: tuple[int, int] = (1, 1)
 
     def __post_init__(self) -> None:
-        # Lists, as they come from YAML and JSON, become tuples so that equal transforms compare equal.
+        # Lists from YAML and JSON become tuples, so that equal transforms compare equal.
         object.__setattr__(self, "size", _numbers("size", self.size, 2, 1, _MAX_SIDE, int))
         object.__setattr__(self, "mean", _numbers("mean", self.mean, 3, 0.0, 1.0, float))
         object.__setattr__(self, "std", _numbers("std", self.std, 3, 1e-3, 10.0, float))
@@ -65,55 +65,55 @@ class ImageTransform:
         _choice("interpolation", self.interpolation, get_args(Interpolation))
 
     def __call__(self, photo: Photo) -> tuple[Tensor, ImageGeometry]:
-        """Make the model's input from a photo of any size.
+        """Convert a photo of any size to the model's input.
 
         Args:
             photo: The decoded photo.
 
         Returns:
-            float32 `[3, rows, cols]`, normalised, and where on the photo it lies.
+            float32 `[3, rows, cols]`, normalised, and its position on the photo.
         """
         height, width = photo.pixels.shape[:2]
         size = self.input_size(*photo.size)
-        rows, cols = self.seen_size(height, width)
+        rows, cols = self.visible_size(height, width)
         top, left = (height - rows) // 2, (width - cols) // 2
         inner = self.inner_size(rows, cols, size)
         image = self.resize(photo.pixels[top : top + rows, left : left + cols], inner).float()
-        # One model-input pixel covers so many decoded pixels; padding continues the grid of the part inside.
+        # Decoded pixels per pixel of the model input; padding extends the grid of the inner part.
         step = (rows / inner[0], cols / inner[1])
         pad = _padding(inner, size)
         start = (top - pad[0] * step[0], left - pad[1] * step[1])
         end = (start[0] + size[0] * step[0], start[1] + size[1] * step[1])
-        # From decoded to full-size pixels; they differ where a JPEG was decoded at a reduced scale.
+        # From decoded to full-size pixels; they differ if a JPEG was decoded at a reduced scale.
         scale = (photo.size[0] / height, photo.size[1] / width)
         view = (start[0] * scale[0], start[1] * scale[1], end[0] * scale[0], end[1] * scale[1])
         return self.finish(image, size), ImageGeometry(photo.size, photo.orientation, view, size)
 
     @property
     def largest_size(self) -> tuple[int, int]:
-        """The (rows, cols) that no input exceeds: `size`, but for "native"."""
+        """The largest (rows, cols) of an input: `size`, except for "native"."""
         if self.fit != "native":
             return self.size
-        side = math.ceil(math.sqrt(self.size[0] * self.size[1] * _LONGEST))
+        side = math.ceil(math.sqrt(self.size[0] * self.size[1] * _MAX_ASPECT))
         return side, side
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
-        """The (rows, cols) of the input that a `height` × `width` photo becomes: `size`, but for "native"."""
+        """The (rows, cols) of the input of a `height` × `width` photo: `size`, except for "native"."""
         if self.fit != "native":
             return self.size
         most = self.size[0] * self.size[1] // (self.step[0] * self.step[1])
         aspect = (
-            min(max(height / width, 1 / _LONGEST), _LONGEST) * self.step[1] / self.step[0]
+            min(max(height / width, 1 / _MAX_ASPECT), _MAX_ASPECT) * self.step[1] / self.step[0]
         )  # rows / cols, in steps
         rows = math.ceil(math.sqrt(most * aspect)) + 1
-        # As many rows as leave room for the columns that go with them.
+        # The most rows whose columns fit.
         while rows > 1 and rows * max(1, round(rows / aspect)) > most:
             rows -= 1
         cols = min(most, max(1, round(rows / aspect)))
         return rows * self.step[0], cols * self.step[1]
 
-    def seen_size(self, height: int, width: int) -> tuple[int, int]:
-        """The (rows, cols) of a `height` × `width` photo that the model sees: all of it, but for "crop"."""
+    def visible_size(self, height: int, width: int) -> tuple[int, int]:
+        """The visible (rows, cols) of a `height` × `width` photo: all of it, except for "crop"."""
         if self.fit != "crop":
             return height, width
         rows, cols = self.size
@@ -123,7 +123,7 @@ class ImageTransform:
         )
 
     def inner_size(self, rows: int, cols: int, size: tuple[int, int]) -> tuple[int, int]:
-        """The part of an input of `size` that `rows` × `cols` seen pixels fill: all of it, but for "pad"."""
+        """The part of an input of `size` that `rows` × `cols` visible pixels fill: all of it, except for "pad"."""
         if self.fit != "pad":
             return size
         scale = min(size[0] / rows, size[1] / cols)
@@ -139,21 +139,21 @@ class ImageTransform:
 
     def finish(self, image: Tensor, size: tuple[int, int]) -> Tensor:
         """Normalise a float32 `[3, rows, cols]` tensor of values 0–255 in place and pad it to `size`."""
-        return _place(image.sub_(_levels(self.mean)).div_(_levels(self.std)), size)
+        return _pad(image.sub_(_levels(self.mean)).div_(_levels(self.std)), size)
 
     def finish_mixed(
         self, image: Tensor, size: tuple[int, int], matrix: Sequence[Sequence[float]], offset: float
     ) -> Tensor:
-        """Mix the colours of a photo, clip them to 0–255, normalise and pad: as `finish`, in one go.
+        """Transform the colours of a photo linearly, clip them to 0–255, normalise and pad, as `finish`, in one step.
 
         Args:
             image: float32 `[3, rows, cols]`, values 0–255, contiguous.
-            size: Of the input.
-            matrix: 3 × 3: each new colour from all old ones.
-            offset: Added to each new colour.
+            size: (rows, cols) of the input.
+            matrix: 3 × 3: each new channel from all old ones.
+            offset: Added to each new channel.
         """
-        # (matrix @ image + offset - mean) / std; the limits are normalised instead of the pixels. In plain numbers:
-        # for so few of them every operation on tensors costs more than the arithmetic.
+        # (matrix @ image + offset - mean) / std; the limits are normalised instead of the pixels. In Python
+        # numbers: for so few values every tensor operation costs more than the arithmetic.
         scales = [255 * std for std in self.std]
         rows = [
             [*(value / scale for value in row), offset / scale - mean / std]
@@ -164,10 +164,10 @@ class ImageTransform:
         low, high = _limits(self.mean, self.std)
         torch.maximum(mixed, low, out=mixed)
         torch.minimum(mixed, high, out=mixed)
-        return _place(mixed.view_as(image), size)
+        return _pad(mixed.view_as(image), size)
 
     def spec(self) -> dict[str, object]:
-        """The transform as JSON values; `from_spec` makes it again."""
+        """The transform as JSON values, for `from_spec`."""
         spec: dict[str, object] = {
             "size": list(self.size),
             "fit": self.fit,
@@ -179,7 +179,7 @@ class ImageTransform:
 
     @staticmethod
     def from_spec(spec: Mapping[str, object]) -> ImageTransform:
-        """Make the transform that `spec` describes.
+        """The transform that `spec` describes.
 
         Args:
             spec: JSON values as given by `spec()`.
@@ -210,25 +210,25 @@ class ImageTransform:
 
 
 def same_size(inputs: Sequence[Tensor | Sequence[Tensor]]) -> list[list[int]]:
-    """Which photos can stand in one batch: places of those whose inputs are of one size, in order of the first.
+    """Groups of photos that can form one batch: indices of those with inputs of one size, in order of the first.
 
     Args:
-        inputs: Of each photo its input `[3, rows, cols]`, or those of several models.
+        inputs: The input `[3, rows, cols]` of each photo, or its inputs for several models.
     """
-    found: dict[tuple[torch.Size, ...], list[int]] = {}
-    for place, one in enumerate(inputs):
-        of_models = (one,) if isinstance(one, Tensor) else one
-        found.setdefault(tuple(pixels.shape for pixels in of_models), []).append(place)
-    return list(found.values())
+    groups: dict[tuple[torch.Size, ...], list[int]] = {}
+    for index, each in enumerate(inputs):
+        of_models = (each,) if isinstance(each, Tensor) else each
+        groups.setdefault(tuple(pixels.shape for pixels in of_models), []).append(index)
+    return list(groups.values())
 
 
 def _padding(inner: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
-    """Rows above and columns left of the part inside."""
+    """Rows above and columns left of the inner part."""
     return (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
 
 
-def _place(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """A normalised `[3, rows, cols]` tensor in the middle of `size`."""
+def _pad(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """A normalised `[3, rows, cols]` tensor, centred in `size`."""
     inner = (image.shape[1], image.shape[2])
     if inner == size:
         return image.contiguous()
@@ -240,13 +240,13 @@ def _place(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 @functools.cache
 def _levels(values: tuple[float, ...]) -> Tensor:
-    """Values of 0–1 a channel as grey levels, float32 `[3, 1, 1]`; shared, not to be changed."""
+    """Values 0–1 per channel as grey levels, float32 `[3, 1, 1]`; shared, must not be modified."""
     return torch.tensor(values).mul_(255)[:, None, None]
 
 
 @functools.cache
 def _limits(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[Tensor, Tensor]:
-    """Black and white normalised, each float32 `[3, 1]`; shared, not to be changed."""
+    """Normalised black and white, each float32 `[3, 1]`; shared, must not be modified."""
     black, white = (_levels((value,) * 3).view(3, 1) for value in (0.0, 1.0))
     return tuple((level - _levels(mean).view(3, 1)) / _levels(std).view(3, 1) for level in (black, white))  # type: ignore[return-value]
 
@@ -267,4 +267,6 @@ def _numbers(
 
 def _choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise UsageError(f"{name} is {value!r}; choices: {', '.join(choices)}")
+        raise UsageError(
+            f"{name} is {value!r}; choose one of {', '.join(choices)}{did_you_mean(str(value), choices)}"
+        )

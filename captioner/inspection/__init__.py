@@ -1,1 +1,1 @@
-"""What is wrong with a dataset, before anyone trains on it?"""
+"""Inspection of a data set before training: the data doctor."""

@@ -1,4 +1,4 @@
-"""What is there to say about the captions? Empty, long, foreign and repeated ones, and how many words stay unknown."""
+"""Inspection of captions: empty, long, foreign and repeated ones, and the rate of unknown words by vocabulary size."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from captioner.inspection.findings import Finding, Subject
 from captioner.text.normalization import caption_normalizer
 
 SIZES = (500, 1000, 2000, 4000, 8000, 16000)
-"""Numbers of known words for which unknown ones are counted."""
+"""Vocabulary sizes for which unknown words are counted."""
 
-_SHOWN = 80  # characters of a caption in a message
+_MAX_LENGTH = 80  # characters of a caption in a message
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """From where on a caption is worth telling of.
+    """Thresholds beyond which captions are reported.
 
     Attributes:
-        max_words: Longer captions are told of.
-        photos: A caption of so many photos and more is told of.
-        script: The script that is expected, such as "Latin" or "Cyrillic"; None for the one of most letters.
+        max_words: Longer captions are reported.
+        photos: A caption of at least this many photos is reported.
+        script: The expected script, such as "Latin" or "Cyrillic"; None for that of most letters.
     """
 
     max_words: int
@@ -35,11 +35,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class UnknownWords:
-    """How many words stay unknown with a vocabulary of the training captions' most frequent words.
+    """The rate of unknown words for a vocabulary of the training captions' most frequent words.
 
     Attributes:
-        words: Words that are known.
-        min_count: How often each of them occurs at least in the training captions.
+        words: The number of words in the vocabulary.
+        min_count: The least number of occurrences of one of them in the training captions.
         rates: Share of a split's words that are unknown, 0–1, by split.
     """
 
@@ -50,13 +50,13 @@ class UnknownWords:
 
 @dataclass(frozen=True, slots=True)
 class CaptionFacts:
-    """What is known about all captions.
+    """The results for all captions.
 
     Attributes:
-        findings: What is worth telling.
-        lengths: How many captions have so many words.
-        script: The script that was expected.
-        unknown: By size of the vocabulary, all words last; empty where there is no training split.
+        findings: The findings.
+        lengths: The number of captions by their number of words.
+        script: The expected script.
+        unknown: Unknown words by size of the vocabulary, all words last; empty without training split.
     """
 
     findings: list[Finding]
@@ -66,13 +66,13 @@ class CaptionFacts:
 
 
 def inspect_captions(datasets: Mapping[str, CaptionDataset], limits: Limits) -> CaptionFacts:
-    """What there is to say about the captions of all splits."""
+    """Inspect the captions of all splits."""
     normalizer = caption_normalizer(lowercase=True)
     lengths: Counter[int] = Counter()
     counts: dict[str, Counter[str]] = {split: Counter() for split in datasets}
     photos_of: defaultdict[str, list[Subject]] = defaultdict(list)
     scripts: Counter[str] = Counter()
-    own_scripts: list[tuple[Subject, str, str]] = []
+    caption_scripts: list[tuple[Subject, str, str]] = []
     findings: list[Finding] = []
     for subject, captions in _captions(datasets):
         seen: set[str] = set()
@@ -82,28 +82,30 @@ def inspect_captions(datasets: Mapping[str, CaptionDataset], limits: Limits) -> 
             lengths[len(words)] += 1
             counts[subject.split].update(words)
             if not words:
-                findings.append(Finding("empty", (subject,), repr(caption[:_SHOWN])))
+                findings.append(Finding("empty", (subject,), repr(caption[:_MAX_LENGTH])))
                 continue
             if len(words) > limits.max_words:
-                findings.append(Finding("long", (subject,), f"{len(words)} words: {_shown(caption)}"))
+                findings.append(Finding("long", (subject,), f"{len(words)} words: {_shorten(caption)}"))
             if text in seen:
-                findings.append(Finding("repeated", (subject,), _shown(caption)))
+                findings.append(Finding("repeated", (subject,), _shorten(caption)))
             else:
                 photos_of[text].append(subject)
             seen.add(text)
             letters = Counter(filter(None, map(_script, text)))
             scripts.update(letters)
             if letters:
-                own_scripts.append((subject, caption, max(letters, key=lambda name: (letters[name], name))))
+                caption_scripts.append(
+                    (subject, caption, max(letters, key=lambda name: (letters[name], name)))
+                )
     expected = (limits.script or (scripts.most_common(1)[0][0] if scripts else "Latin")).title()
     findings += [
-        Finding("script", (subject,), f"{own}: {_shown(caption)}")
-        for subject, caption, own in own_scripts
+        Finding("script", (subject,), f"{own}: {_shorten(caption)}")
+        for subject, caption, own in caption_scripts
         if own != expected
     ]
     common = [(text, subjects) for text, subjects in photos_of.items() if len(subjects) >= limits.photos]
     findings += [
-        Finding("common", (), f"{len(subjects):,} photos: {_shown(text)}")
+        Finding("common", (), f"{len(subjects):,} photos: {_shorten(text)}")
         for text, subjects in sorted(common, key=lambda item: (-len(item[1]), item[0]))
     ]
     return CaptionFacts(findings, lengths, expected, list(_unknown(counts)))
@@ -135,7 +137,7 @@ def _unknown(counts: Mapping[str, Counter[str]]) -> Iterator[UnknownWords]:
 
 @functools.cache
 def _script(character: str) -> str | None:
-    """The script of a letter, as the first word of its name in Unicode tells; None for what is no letter."""
+    """The script of a letter, from the first word of its Unicode name; None for other characters."""
     if not character.isalpha():
         return None
     name = unicodedata.name(character, "")
@@ -143,6 +145,6 @@ def _script(character: str) -> str | None:
     return {"Cjk": "Han", "Hiragana": "Japanese", "Katakana": "Japanese"}.get(first, first) or None
 
 
-def _shown(caption: str) -> str:
+def _shorten(caption: str) -> str:
     text = " ".join(caption.split())
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+    return text if len(text) <= _MAX_LENGTH else text[: _MAX_LENGTH - 1] + "…"

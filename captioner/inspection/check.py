@@ -1,4 +1,4 @@
-"""How is a whole dataset looked through? Every split is opened, every photo read, every caption held to the rest."""
+"""Inspection of a whole data set: opens every split, reads every photo, compares every caption."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from captioner.data.integrity.reading_report import ReadingReport
 from captioner.data.open import open_split, split_names
 from captioner.data.processes import in_processes
 from captioner.data.samples import CaptionDataset, repeated_ids
-from captioner.errors import CaptionerError, UsageError
+from captioner.errors import CaptionerError, UsageError, did_you_mean
 from captioner.files import json_text
 from captioner.inspection.captions import CaptionFacts, Limits, inspect_captions
 from captioner.inspection.findings import MEANINGS, Finding, Kind, Subject
@@ -24,14 +24,14 @@ from captioner.inspection.photos import PhotoFacts, PhotoInspector
 
 @dataclass(frozen=True, slots=True)
 class CheckUp:
-    """What was found in a dataset.
+    """The results of an inspection.
 
     Attributes:
         name: The dataset's name.
         datasets: The splits that could be opened.
-        findings: What was found, by kind, the most serious first.
-        sides: How many photos have a shorter side of so many pixels.
-        captions: What is known about the captions.
+        findings: The findings by kind, the most serious first.
+        sides: The number of photos by their shorter side in pixels.
+        captions: The results for the captions.
     """
 
     name: str
@@ -41,7 +41,7 @@ class CheckUp:
     captions: CaptionFacts
 
     def count(self, kind: Kind) -> int:
-        """How many of a kind there are."""
+        """The number of findings of a kind."""
         return sum(finding.count for finding in self.findings[kind])
 
     @property
@@ -51,33 +51,33 @@ class CheckUp:
 
 
 def check_up(data: DictConfig, *, splits: Sequence[str], limits: Limits, processes: int) -> CheckUp:
-    """Look through a dataset.
+    """Inspect a data set.
 
     Args:
-        data: A `data` configuration. With `on_bad=skip` everything that is wrong is told, not the first alone.
-        splits: Those to look through; empty for all.
-        limits: From where on captions are told of.
+        data: A `data` configuration. With `on_bad=skip` all faults are reported, not the first alone.
+        splits: The splits to inspect; empty for all.
+        limits: Thresholds for captions.
         processes: Processes that read photos.
 
     Raises:
-        CaptionerError: No split can be opened: what the first says.
-        UsageError: A split is not one of the dataset's.
+        CaptionerError: No split can be opened; the error of the first.
+        UsageError: A split is not one of the data set's.
     """
     findings: list[Finding] = []
     datasets = _open(data, splits, findings)
-    places = [(split, index) for split, dataset in datasets.items() for index in range(len(dataset))]
+    positions = [(split, index) for split, dataset in datasets.items() for index in range(len(dataset))]
     facts: list[PhotoFacts] = []
-    with tqdm(total=len(places), desc="reading photos", unit="photo", disable=None, leave=False) as bar:
-        for fact in in_processes(PhotoInspector(datasets), places, processes=processes):
+    with tqdm(total=len(positions), desc="reading photos", unit="photo", disable=None, leave=False) as bar:
+        for fact in in_processes(PhotoInspector(datasets), positions, processes=processes):
             facts.append(fact)
             bar.update()
-    subjects = [Subject(split, index, datasets[split][index].id) for split, index in places]
+    subjects = [Subject(split, index, datasets[split][index].id) for split, index in positions]
     findings += _photo_findings(subjects, facts)
-    findings += _same(subjects, facts)
+    findings += _duplicates(subjects, facts)
     captions = inspect_captions(datasets, limits)
     findings += captions.findings
-    findings += _left_out(datasets)  # of shards it is known now that their captions were read
-    findings += _repeated(subjects)
+    findings += _omissions(datasets)  # last: shards count their captions while these are read
+    findings += _repeated_ids(subjects)
     by_kind: dict[Kind, list[Finding]] = {}
     for kind in MEANINGS:
         if of_kind := [finding for finding in findings if finding.kind == kind]:
@@ -87,11 +87,13 @@ def check_up(data: DictConfig, *, splits: Sequence[str], limits: Limits, process
 
 
 def _open(data: DictConfig, splits: Sequence[str], findings: list[Finding]) -> dict[str, CaptionDataset]:
-    """Every split by name; one that is configured like another is that one, and left out."""
+    """Every split by name, without splits that are configured like an earlier one."""
     known = split_names(data)
     for split in splits:
         if split not in known:
-            raise UsageError(f"split {split} is not one of this dataset's: {', '.join(known)}")
+            raise UsageError(
+                f"split {split} is not one of this dataset's: {', '.join(known)}{did_you_mean(split, known)}"
+            )
     opened: list[tuple[str, Any]] = []
     datasets: dict[str, CaptionDataset] = {}
     first: CaptionerError | None = None
@@ -110,8 +112,8 @@ def _open(data: DictConfig, splits: Sequence[str], findings: list[Finding]) -> d
     return datasets
 
 
-def _left_out(datasets: Mapping[str, CaptionDataset]) -> list[Finding]:
-    """What readers left out before they gave samples. What is wrong with a file of all splits is told once."""
+def _omissions(datasets: Mapping[str, CaptionDataset]) -> list[Finding]:
+    """The entries that readers left out. A fault in a file of several splits is reported once."""
     found: dict[tuple[Kind, str], Finding] = {}
     for split, dataset in datasets.items():
         report = getattr(dataset, "report", None)
@@ -134,12 +136,12 @@ def _left_out(datasets: Mapping[str, CaptionDataset]) -> list[Finding]:
     return list(found.values())
 
 
-def _repeated(subjects: Sequence[Subject]) -> list[Finding]:
-    """Photos of a split with one id: a caption could not be told from the others'."""
-    twice = repeated_ids(json_text([subject.split, subject.name]) for subject in subjects)
+def _repeated_ids(subjects: Sequence[Subject]) -> list[Finding]:
+    """Photos of a split that share an id, so that their captions cannot be distinguished."""
+    repeated = repeated_ids(json_text([subject.split, subject.name]) for subject in subjects)
     return [
-        Finding("faulty", tuple(subjects[place] for place in places), "one id for several photos")
-        for places in twice.values()
+        Finding("faulty", tuple(subjects[index] for index in indices), "one id for several photos")
+        for indices in repeated.values()
     ]
 
 
@@ -157,14 +159,14 @@ def _photo_findings(subjects: Sequence[Subject], facts: Sequence[PhotoFacts]) ->
     return found
 
 
-def _same(subjects: Sequence[Subject], facts: Sequence[PhotoFacts]) -> list[Finding]:
-    """Groups of photos that are the same or nearly so, as leaks where they lie in several splits."""
+def _duplicates(subjects: Sequence[Subject], facts: Sequence[PhotoFacts]) -> list[Finding]:
+    """Groups of identical or near-identical photos; leaks if they are in several splits."""
     found: list[Finding] = []
     for group in group_photos([fact.fingerprint for fact in facts]):
-        members = tuple(subjects[place] for place in group)
+        members = tuple(subjects[index] for index in group)
         digests: dict[bytes, set[str]] = {}
-        for place in group:
-            digests.setdefault(facts[place].fingerprint.digest, set()).add(subjects[place].split)
+        for index in group:
+            digests.setdefault(facts[index].fingerprint.digest, set()).add(subjects[index].split)
         if len({member.split for member in members}) > 1:
             kind: Kind = "leak_file" if any(len(splits) > 1 for splits in digests.values()) else "leak"
         else:

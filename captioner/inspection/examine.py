@@ -1,4 +1,4 @@
-"""How does `captioner.doctor` go about a dataset? Looks through it, writes what it found, and says how it stands."""
+"""Run of `captioner.doctor`: inspects a data set, writes the reports and prints the verdict."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from captioner.inspection.text import report_text
 
 
 def examine(cfg: DictConfig) -> int:
-    """Examine as `cfg` says; leaves report.html, report.txt, contact_sheet.jpg and findings.jsonl in `output_dir`.
+    """Inspect as `cfg` says; writes report.html, report.txt, contact_sheet.jpg and findings.jsonl to `output_dir`.
 
     Returns:
         The exit status: 1 if something serious was found.
@@ -32,23 +32,23 @@ def examine(cfg: DictConfig) -> int:
         raise UsageError(f"processes={cfg.processes} must be a whole number of at least 1, or null")
     folder = output_folder(cfg.output_dir)
     if "on_bad" in cfg.data:
-        cfg.data.on_bad = "skip"  # everything that is wrong is to be told, not the first alone
-    found = check_up(
+        cfg.data.on_bad = "skip"  # reports all faults, not the first alone
+    result = check_up(
         cfg.data,
         splits=as_list(cfg.splits),
         limits=Limits(cfg.max_words, cfg.photos_per_caption, cfg.script),
         processes=cfg.processes or cores(),
     )
-    text = report_text(found)
-    _write(folder, found, text, tiles=cfg.tiles)
+    text = report_text(result)
+    _write(folder, result, text, tiles=cfg.tiles)
     print(text.encode(errors="replace").decode(), end="")
     print(f"\nreport  {folder / 'report.html'}")
-    return int(found.serious)
+    return int(result.serious)
 
 
-def _write(folder: Path, found: CheckUp, text: str, *, tiles: int) -> None:
+def _write(folder: Path, result: CheckUp, text: str, *, tiles: int) -> None:
     (folder / NOT_PHOTOS).touch()
-    page = report_page(found, tiles=tiles)
+    page = report_page(result, tiles=tiles)
     lines = (
         json_text(
             {
@@ -58,7 +58,7 @@ def _write(folder: Path, found: CheckUp, text: str, *, tiles: int) -> None:
                 "count": finding.count,
             }
         )
-        for findings in found.findings.values()
+        for findings in result.findings.values()
         for finding in findings
     )
     for name, content in (
@@ -66,9 +66,9 @@ def _write(folder: Path, found: CheckUp, text: str, *, tiles: int) -> None:
         ("report.html", page),
         ("findings.jsonl", "".join(f"{line}\n" for line in lines)),
     ):
-        data = content.encode(errors="replace")  # names of files may hold bytes that are no text
+        data = content.encode(errors="replace")  # file names may contain bytes that are not text
         replace_file(folder / name, lambda path, data=data: Path(path).write_bytes(data))  # type: ignore[misc]
-    sheet = contact_sheet(found)
+    sheet = contact_sheet(result)
     target = folder / "contact_sheet.jpg"
     if sheet is None:
         target.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What can be found in a dataset? The kinds of findings, what they mean, and which of them are serious."""
+"""Kinds of findings in a data set, their meaning, and which of them are serious."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ Kind = Literal[
     "common",
 ]
 
-_NAMED = 4  # photos of one finding that a line names
+_MAX_NAMES = 4  # photos of one finding that a line names
 
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What a kind of finding is called and means.
+    """Title and meaning of a kind of finding.
 
     Attributes:
         title: Its heading.
-        advice: What it does to training, and what to do.
+        advice: Its effect on training, and what to do.
         serious: Whether it makes the exit status 1.
         photos: Whether its subjects are photos that can be shown.
     """
@@ -46,7 +46,7 @@ class Meaning:
 
 
 MEANINGS: dict[Kind, Meaning] = {
-    "unopened": Meaning("Splits that cannot be opened", "Nothing of them can be used.", True),
+    "unopened": Meaning("Splits that cannot be opened", "They cannot be used.", True),
     "faulty": Meaning(
         "Faulty entries of caption files",
         "They stop the training, or are left out with data.on_bad=skip.",
@@ -63,13 +63,13 @@ MEANINGS: dict[Kind, Meaning] = {
     ),
     "leak_file": Meaning(
         "The same file in two splits",
-        "Scores on the second split reward what was learned by heart. data.split_by=content keeps copies together.",
+        "Scores on the second split reward memorisation. data.split_by=content keeps copies together.",
         True,
         photos=True,
     ),
     "leak": Meaning(
         "Nearly the same photo in two splits",
-        "Scores on the second split reward what was learned by heart. data.split_by=content keeps them together.",
+        "Scores on the second split reward memorisation. data.split_by=content keeps them together.",
         True,
         photos=True,
     ),
@@ -92,24 +92,26 @@ MEANINGS: dict[Kind, Meaning] = {
         photos=True,
     ),
     "turned": Meaning(
-        "Photos turned by EXIF", "They are shown upright, here and everywhere.", False, photos=True
+        "Photos rotated by EXIF", "They are always used and shown upright.", False, photos=True
     ),
-    "animated": Meaning("Animations", "Only their first picture is used.", False, photos=True),
+    "animated": Meaning("Animations", "Only their first frame is used.", False, photos=True),
     "uncaptioned": Meaning("Photos without a caption", "They are left out.", False),
-    "empty": Meaning("Empty captions", "They hold no word; those that are blank are left out.", False),
+    "empty": Meaning("Empty captions", "They contain no word; blank ones are left out.", False),
     "long": Meaning(
-        "Very long captions", "Training cuts what goes beyond model.decoder.max_length tokens.", False
+        "Very long captions", "Training truncates them to model.decoder.max_length tokens.", False
     ),
     "script": Meaning(
-        "Captions in another script", "Most of their letters are not of the script that is expected.", False
+        "Captions in another script", "Most of their letters are not in the expected script.", False
     ),
     "repeated": Meaning(
         "A caption twice for one photo",
-        "It counts twice in training, and scores gain nothing from it.",
+        "It counts twice in training and adds nothing to scores.",
         False,
     ),
     "common": Meaning(
-        "One caption for many photos", "Such captions teach what is usual instead of what is there.", False
+        "One caption for many photos",
+        "Such captions teach frequent sentences instead of the photo's content.",
+        False,
     ),
 }
 
@@ -120,7 +122,7 @@ class Subject:
 
     Attributes:
         split: Its split.
-        index: Its place there; None where it is not in the dataset.
+        index: Its index there; None if it is not in the data set.
         name: Its id.
     """
 
@@ -131,13 +133,13 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing found.
+    """One finding.
 
     Attributes:
-        kind: What it is.
-        subjects: The photos it is about; several are the same or nearly so.
-        detail: What there is to say beyond its kind.
-        count: How many it stands for.
+        kind: Its kind.
+        subjects: The photos it is about; several are identical or near-identical.
+        detail: Details beyond its kind.
+        count: The number of findings it represents.
     """
 
     kind: Kind
@@ -147,8 +149,8 @@ class Finding:
 
     @property
     def text(self) -> str:
-        """One line."""
-        names = ", ".join(f"{subject.split}: {subject.name}" for subject in self.subjects[:_NAMED])
-        if len(self.subjects) > _NAMED:
-            names += f" and {len(self.subjects) - _NAMED:,} more"
+        """The finding as one line."""
+        names = ", ".join(f"{subject.split}: {subject.name}" for subject in self.subjects[:_MAX_NAMES])
+        if len(self.subjects) > _MAX_NAMES:
+            names += f" and {len(self.subjects) - _MAX_NAMES:,} more"
         return " — ".join(part for part in (names, self.detail) if part)

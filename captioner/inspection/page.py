@@ -1,4 +1,4 @@
-"""What was found, on one page that needs no network and no script."""
+"""Report of an inspection as a self-contained page without scripts."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from captioner.inspection.text import SIDES, WORDS, binned, split_lines, verdict
 from captioner.overlay.entries import jpeg_uri
 from captioner.overlay.viewer.assets import asset
 
-_LINES = 100  # of a kind
-_TOGETHER = 6  # photos of one finding
+_MAX_LINES = 100  # of a kind
+_MAX_PHOTOS = 6  # of one finding
 
 
-def report_page(found: CheckUp, *, tiles: int) -> str:
+def report_page(result: CheckUp, *, tiles: int) -> str:
     """The page.
 
     Args:
-        found: What was found.
+        result: The results of the inspection.
         tiles: Findings of a kind that are shown with their photos.
 
     Returns:
-        HTML; everything that comes from files is escaped.
+        HTML; all text from files is escaped.
     """
     style = asset("viewer.css") + resources.files(__package__).joinpath("page.css").read_text(
         encoding="utf-8"
@@ -37,9 +37,9 @@ def report_page(found: CheckUp, *, tiles: int) -> str:
     policy = (
         f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     )
-    title = html.escape(f"{found.name}: what is in this data")
+    title = html.escape(f"{result.name}: data report")
     rows = "".join(
-        f"<tr><th>{_text(split)}</th><td>{_text(what)}</td></tr>" for split, what in split_lines(found)
+        f"<tr><th>{_text(split)}</th><td>{_text(what)}</td></tr>" for split, what in split_lines(result)
     )
     return f"""<!doctype html>
 <html lang="en">
@@ -54,18 +54,18 @@ def report_page(found: CheckUp, *, tiles: int) -> str:
 <body>
 <header class="top">
 <h1>{title}</h1>
-<p class="lead">Every photo was read and every caption held to the others. Serious findings come first, marked by “!”;
-findings.jsonl lists all.</p>
-<p class="verdict">{_text(verdict(found))}</p>
+<p class="lead">Every photo was read and every caption compared with the others. Serious findings come first, marked by
+“!”; findings.jsonl lists all.</p>
+<p class="verdict">{_text(verdict(result))}</p>
 <div class="scroll"><table>{rows}</table></div>
 </header>
 <main>
-{"".join(_section(found, kind, findings, tiles) for kind, findings in found.findings.items())}
+{"".join(_section(result, kind, findings, tiles) for kind, findings in result.findings.items())}
 <div class="charts">
-{_chart("Shorter side of the photos", "pixels", found.sides, SIDES)}
-{_chart("Length of the captions", "words", found.captions.lengths, WORDS)}
+{_chart("Shorter side of the photos", "pixels", result.sides, SIDES)}
+{_chart("Length of the captions", "words", result.captions.lengths, WORDS)}
 </div>
-{_unknown(found)}
+{_unknown_words(result)}
 </main>
 </body>
 </html>
@@ -76,29 +76,29 @@ def _text(value: str) -> str:
     return html.escape(" ".join(value.split()))
 
 
-def _section(found: CheckUp, kind: Kind, findings: list[Finding], tiles: int) -> str:
+def _section(result: CheckUp, kind: Kind, findings: list[Finding], tiles: int) -> str:
     meaning = MEANINGS[kind]
     if meaning.photos:
         shown = findings[:tiles]
-        body = f'<ul class="tiles">{"".join(_tile(found, finding) for finding in shown)}</ul>'
+        body = f'<ul class="tiles">{"".join(_tile(result, finding) for finding in shown)}</ul>'
     else:
-        shown = findings[:_LINES]
+        shown = findings[:_MAX_LINES]
         items = "".join(f'<li dir="auto">{_text(finding.text)}</li>' for finding in shown)
         body = f'<ul class="found">{items}</ul>'
     rest = len(findings) - len(shown)
     more = f'<p class="lead">… and {rest:,} more, in findings.jsonl.</p>' if rest else ""
     return f"""<section{' class="serious"' if meaning.serious else ""}>
-<h2>{_text(meaning.title)} <span class="n">{found.count(kind):,}</span></h2>
+<h2>{_text(meaning.title)} <span class="n">{result.count(kind):,}</span></h2>
 <p class="lead">{_text(meaning.advice)}</p>
 {body}{more}
 </section>
 """
 
 
-def _tile(found: CheckUp, finding: Finding) -> str:
+def _tile(result: CheckUp, finding: Finding) -> str:
     figures = []
-    for subject in finding.subjects[:_TOGETHER]:
-        picture = small_picture(found, subject)
+    for subject in finding.subjects[:_MAX_PHOTOS]:
+        picture = small_picture(result, subject)
         if picture is None:
             frame = "cannot be shown"
         else:
@@ -109,7 +109,7 @@ def _tile(found: CheckUp, finding: Finding) -> str:
             f"<figcaption><b>{_text(subject.split)}</b> {_text(subject.name)}<br>{_text(finding.detail)}"
             "</figcaption></figure>"
         )
-    rest = len(finding.subjects) - _TOGETHER
+    rest = len(finding.subjects) - _MAX_PHOTOS
     return f"<li>{''.join(figures)}{f'<p>and {rest:,} more</p>' if rest > 0 else ''}</li>"
 
 
@@ -124,21 +124,21 @@ def _chart(title: str, unit: str, counts: Counter[int], edges: tuple[int, ...]) 
     return f'<section><h2>{title} <span class="n">{unit}</span></h2><dl class="bars">{rows}</dl></section>'
 
 
-def _unknown(found: CheckUp) -> str:
-    if not found.captions.unknown:
+def _unknown_words(result: CheckUp) -> str:
+    if not result.captions.unknown:
         return ""
-    splits = list(found.captions.unknown[0].rates)
+    splits = list(result.captions.unknown[0].rates)
     head = "".join(f'<th class="r">{_text(name)}</th>' for name in ("words known", "min_count", *splits))
     return f"""<section>
 <h2>Unknown words, by size of the vocabulary</h2>
-<p class="lead">Known are the most frequent words of the training captions. tokenizer.min_count keeps those that occur
-so often.</p>
-<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(_rates(found, splits))}</tbody></table></div>
+<p class="lead">The vocabulary consists of the most frequent words of the training captions. tokenizer.min_count keeps
+those that occur at least that often.</p>
+<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(_rates(result, splits))}</tbody></table></div>
 </section>
 """
 
 
-def _rates(found: CheckUp, splits: list[str]) -> Iterator[str]:
-    for row in found.captions.unknown:
+def _rates(result: CheckUp, splits: list[str]) -> Iterator[str]:
+    for row in result.captions.unknown:
         cells = [f"{row.words:,}", f"{row.min_count:,}", *(f"{row.rates[split]:.2%}" for split in splits)]
         yield f"<tr>{''.join(f'<td class=r>{cell}</td>' for cell in cells)}</tr>"

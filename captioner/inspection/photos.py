@@ -1,7 +1,7 @@
-"""What is there to say about one photo? Read once, decoded as far as finds every truncation.
+"""Inspection of one photo, which is read once and decoded far enough to detect every truncation.
 
-A JPEG is decoded at a reduced scale. That reads all of its data, so it finds what a whole decoding finds: of 1,920
-files cut at random, both find all.
+A JPEG is decoded at a reduced scale. That reads all of its data, so it detects what full decoding detects: of 1,920
+files truncated at random, both detect all.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from captioner.image.decode import read_photo
 
 @dataclass(frozen=True, slots=True)
 class PhotoFacts:
-    """What is known about one photo.
+    """The results for one photo.
 
     Attributes:
-        fingerprint: What it is recognised by.
+        fingerprint: Its fingerprint.
         problem: Why it cannot be read, or None.
-        size: (rows, cols), upright; None where it cannot be read.
-        mode: How its pixels are stored, "RGB" for most; None where unknown.
+        size: (rows, cols), upright; None if it cannot be read.
+        mode: Its pixel format, "RGB" for most; None if unknown.
         orientation: EXIF orientation, 1 for most.
-        animated: Whether it holds further pictures.
+        animated: Whether it contains further frames.
     """
 
     fingerprint: Fingerprint
@@ -38,7 +38,7 @@ class PhotoFacts:
 
 
 class PhotoInspector:
-    """Reads one photo after the other; safe in worker processes.
+    """Inspects single photos; picklable for worker processes.
 
     Args:
         datasets: The splits by name.
@@ -47,9 +47,9 @@ class PhotoInspector:
     def __init__(self, datasets: Mapping[str, CaptionDataset]) -> None:
         self.datasets = datasets
 
-    def __call__(self, place: tuple[str, int]) -> PhotoFacts:
+    def __call__(self, position: tuple[str, int]) -> PhotoFacts:
         """The facts about the photo at (split, index)."""
-        split, index = place
+        split, index = position
         dataset = self.datasets[split]
         path = dataset[index].path
         data = None
@@ -61,7 +61,7 @@ class PhotoInspector:
                 data = path.read_bytes()
                 photo = read_photo(path, min_size=MIN_PIXELS)
         except (ImageError, OSError) as error:
-            problem = str(error).removeprefix(f"{path} ")  # who it is about is told elsewhere
+            problem = str(error).removeprefix(f"{path} ")  # the finding names the photo
             return PhotoFacts(Fingerprint(hashlib.sha256(data or b"").digest(), None, None), problem)
         bits, colours = visual_hash(photo)
         return PhotoFacts(

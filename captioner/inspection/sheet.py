@@ -1,4 +1,4 @@
-"""What do the photos look like that were found? Small pictures of them, and one contact sheet of all kinds."""
+"""Thumbnails of the photos of findings, and one contact sheet of all kinds."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from captioner.overlay.fonts import font_for
 from captioner.overlay.picture import FAINT, INK, PAPER, QUIET
 from captioner.overlay.typeset import shorten, wrap
 
-_TILE = 150  # a side
+_TILE = 150  # pixels a side
 _MARGIN, _GAP, _TITLE, _SMALL = 28, 14, 22, 12
 _COLUMNS = 6
-_MOST = 2 * _COLUMNS  # tiles of a kind
+_MAX_TILES = 2 * _COLUMNS  # of a kind
 
 Picture = NDArray[np.uint8]
 
 
-def small_picture(found: CheckUp, subject: Subject, side: int = 2 * _TILE) -> Picture | None:
-    """The photo, uint8 `[rows, cols, 3]` of at most `side` pixels a side; None where it cannot be read."""
+def small_picture(result: CheckUp, subject: Subject, side: int = 2 * _TILE) -> Picture | None:
+    """The photo, uint8 `[rows, cols, 3]` of at most `side` pixels a side; None if it cannot be read."""
     if subject.index is None:
         return None
     try:
-        photo = found.datasets[subject.split].photo(subject.index, min_size=(side, side))
+        photo = result.datasets[subject.split].photo(subject.index, min_size=(side, side))
     except ImageError:
         return None
     image = Image.fromarray(photo.pixels)
@@ -36,18 +36,18 @@ def small_picture(found: CheckUp, subject: Subject, side: int = 2 * _TILE) -> Pi
     return np.asarray(image)
 
 
-def pictured(found: CheckUp) -> Iterator[tuple[Kind, list[Finding]]]:
-    """The kinds whose photos can be shown, with their findings."""
-    yield from ((kind, list(of)) for kind, of in found.findings.items() if MEANINGS[kind].photos)
+def pictured(result: CheckUp) -> Iterator[tuple[Kind, list[Finding]]]:
+    """The kinds of findings about photos, with their findings."""
+    yield from ((kind, list(of)) for kind, of in result.findings.items() if MEANINGS[kind].photos)
 
 
-def contact_sheet(found: CheckUp) -> Image.Image | None:
-    """Draw what was found, kind by kind, a tile for each photo; those that are the same stand side by side.
+def contact_sheet(result: CheckUp) -> Image.Image | None:
+    """Draw the findings kind by kind, with a tile for each photo; identical photos are adjacent.
 
     Returns:
-        An RGB image, or None where no photo is to be shown.
+        An RGB image, or None if there is no photo to show.
     """
-    blocks = [(kind, _tiles(findings)) for kind, findings in pictured(found)]
+    blocks = [(kind, _tiles(findings)) for kind, findings in pictured(result)]
     if not blocks:
         return None
     width = 2 * _MARGIN + _COLUMNS * _TILE + (_COLUMNS - 1) * _GAP
@@ -57,27 +57,27 @@ def contact_sheet(found: CheckUp) -> Image.Image | None:
     draw = ImageDraw.Draw(sheet)
     top = _MARGIN
     for (kind, tiles), height in zip(blocks, heights, strict=True):
-        title = f"{MEANINGS[kind].title}: {found.count(kind):,}"
+        title = f"{MEANINGS[kind].title}: {result.count(kind):,}"
         draw.text((_MARGIN, top), title, INK, font_for(title, _TITLE))
-        for place, (subject, label, joined) in enumerate(tiles):
-            row, column = divmod(place, _COLUMNS)
+        for position, (subject, label, joined) in enumerate(tiles):
+            row, column = divmod(position, _COLUMNS)
             left = _MARGIN + column * (_TILE + _GAP)
             upper = top + round(_TITLE * 1.8) + row * step
             if joined and column:
                 middle = upper + _TILE // 2
                 draw.line([(left - _GAP, middle), (left, middle)], fill=INK, width=3)
-            _draw(sheet, draw, small_picture(found, subject), subject, label, (left, upper))
+            _draw(sheet, draw, small_picture(result, subject), subject, label, (left, upper))
         top += height
     return sheet
 
 
 def _tiles(findings: Sequence[Finding]) -> list[tuple[Subject, str, bool]]:
-    """Photos to draw, with what to write below, and whether they belong to the one before."""
+    """Photos to draw, with their labels, and whether they belong to the preceding one."""
     tiles: list[tuple[Subject, str, bool]] = []
     for finding in findings:
-        if tiles and len(tiles) + len(finding.subjects) > _MOST:
+        if tiles and len(tiles) + len(finding.subjects) > _MAX_TILES:
             break
-        for number, subject in enumerate(finding.subjects[:_MOST]):
+        for number, subject in enumerate(finding.subjects[:_MAX_TILES]):
             tiles.append((subject, finding.detail, number > 0))
     return tiles
 
@@ -88,12 +88,12 @@ def _draw(
     picture: Picture | None,
     subject: Subject,
     label: str,
-    place: tuple[int, int],
+    corner: tuple[int, int],
 ) -> None:
-    left, top = place
+    left, top = corner
     if picture is None:
         draw.rectangle((left, top, left + _TILE, top + _TILE), outline=FAINT)
-        reason = label.removeprefix("is ") or "not there"
+        reason = label.removeprefix("is ") or "missing"
         for number, line in enumerate(wrap(reason, font_for(reason, _SMALL), _TILE - 12)[:9]):
             draw.text((left + 6, top + 6 + number * (_SMALL + 3)), line, QUIET, font_for(line, _SMALL))
         label = ""

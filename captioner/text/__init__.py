@@ -1,1 +1,1 @@
-"""How does a caption become token ids, and ids become words?"""
+"""Tokenizers: captions to token ids and back to words."""

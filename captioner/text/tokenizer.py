@@ -1,4 +1,4 @@
-"""How does a caption become ids, and how do ids become words again?
+"""Tokenizer of captions with word spans.
 
 Word level, or byte-level byte-pair encoding (BPE; Sennrich et al. 2016, Radford et al. 2019).
 """
@@ -14,7 +14,7 @@ from typing import Literal, get_args
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models
 
-from captioner.errors import DataError, UsageError
+from captioner.errors import DataError, UsageError, did_you_mean
 from captioner.text.normalization import caption_normalizer
 from captioner.text.vocabulary import (
     CONTROL_TOKENS,
@@ -28,7 +28,7 @@ TokenizerKind = Literal["word", "bpe"]
 
 PAD_ID, BOS_ID, EOS_ID, UNK_ID = range(len(CONTROL_TOKENS))
 
-BLANK = "Ġ"  # how byte-level BPE spells a blank
+BLANK = "Ġ"  # a space in byte-level BPE
 _DEFAULT_BPE_SIZE = 8000
 
 
@@ -50,14 +50,14 @@ class WordSpan:
 class Tokenizer:
     """Captions to token ids and back, with the normaliser inside.
 
-    Both kinds share the four control tokens at ids 0–3. `encode` never gives PAD, BOS or EOS: the text
-    `<eos>` typed in a caption is the plain word `eos`.
+    Both kinds share the four control tokens at ids 0–3. `encode` never returns PAD, BOS or EOS: the text
+    `<eos>` in a caption is the word `eos`.
 
     Attributes:
         pad_id: 0.
         bos_id: 1.
         eos_id: 2.
-        unk_id: 3. Only the word level writes it, for words outside the vocabulary.
+        unk_id: 3. Only the word level uses it, for words outside the vocabulary.
         kind: `"word"` or `"bpe"`.
         vocab_size: Number of ids, control tokens included.
     """
@@ -69,8 +69,8 @@ class Tokenizer:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._ids: dict[str, int] = backend.get_vocab()
-        self._tokens: list[str] = sorted(self._ids, key=self._ids.__getitem__)
+        ids: dict[str, int] = backend.get_vocab()
+        self._tokens: list[str] = sorted(ids, key=ids.__getitem__)
         self.kind: TokenizerKind = "word" if isinstance(backend.model, models.WordLevel) else "bpe"
         self.vocab_size = len(self._tokens)
 
@@ -84,24 +84,25 @@ class Tokenizer:
         vocab_size: int | None = None,
         lowercase: bool = True,
     ) -> Tokenizer:
-        """Builds the vocabulary from the training captions; the same captions in any order give the same one.
+        """Build the vocabulary from the training captions; it does not depend on their order.
 
         Args:
-            captions: The training captions, and only those: words of the test captions must stay unknown.
-            kind: `"word"`, one token for each word between blanks; or `"bpe"`, byte-level BPE, to which no
-                word is unknown. Take BPE for scripts that put no blanks between words.
-            min_count: Words (BPE: pairs) seen less often get no token of their own.
-            vocab_size: Most tokens to keep, the four control tokens included. None is no limit at word level
+            captions: The training captions alone: words of the test captions must stay unknown.
+            kind: `"word"`, one token for each word between spaces; or `"bpe"`, byte-level BPE, which has no
+                unknown words. Use BPE for scripts without spaces between words.
+            min_count: Words (BPE: pairs) with fewer occurrences get no token.
+            vocab_size: Most tokens to keep, including the four control tokens. None is no limit at word level
                 and 8,000 for BPE, which needs at least 260.
-            lowercase: Fold capitals.
+            lowercase: Convert to lower case.
 
         Raises:
-            UsageError: `kind`, `min_count` or `vocab_size` is not among what is possible.
-            DataError: No word is left to learn, or a caption holds half of a surrogate pair.
+            UsageError: `kind`, `min_count` or `vocab_size` is out of range.
+            DataError: No word is left, or a caption contains half of a surrogate pair.
         """
         if kind not in get_args(TokenizerKind):
             raise UsageError(
                 f"tokenizer kind {kind!r} is not known; choose one of {', '.join(get_args(TokenizerKind))}"
+                f"{did_you_mean(kind, get_args(TokenizerKind))}"
             )
         if min_count < 1:
             raise UsageError(f"min_count is {min_count}; it must be 1 or more (1 keeps every word)")
@@ -111,7 +112,7 @@ class Tokenizer:
                 f"vocab_size is {vocab_size}; a {kind} tokenizer needs {smallest} or more, or null"
             )
         normalizer = caption_normalizer(lowercase=lowercase)
-        texts = [normalizer.normalize_str(_checked(caption)) for caption in captions]
+        texts = [normalizer.normalize_str(_check_unicode(caption)) for caption in captions]
         if not any(texts):
             raise DataError(f"no word in {len(texts)} training captions; a tokenizer needs at least one")
         if kind == "word":
@@ -120,40 +121,39 @@ class Tokenizer:
         return cls(train_bpe(texts, normalizer=normalizer, min_count=min_count, vocab_size=size))
 
     def normalize(self, text: str) -> str:
-        """The caption as the model sees it: what `decode(encode(text))` gives where every word is known."""
-        return str(self._backend.normalizer.normalize_str(_checked(text)))
+        """The normalised caption, equal to `decode(encode(text))` if every word is known."""
+        return str(self._backend.normalizer.normalize_str(_check_unicode(text)))
 
     def encode(self, text: str) -> list[int]:
         """Token ids without BOS and EOS; empty for a caption without words.
 
         Raises:
-            DataError: `text` holds half of a surrogate pair.
+            DataError: `text` contains half of a surrogate pair.
         """
-        return list(self._backend.encode(_checked(text)).ids)
+        return list(self._backend.encode(_check_unicode(text)).ids)
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` for many captions, in their order."""
         return [self.encode(text) for text in texts]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The words of `words(ids)` with one blank between them. Raises as `words` does."""
+        """The words of `words(ids)` separated by spaces. Raises as `words`."""
         return " ".join(word.text for word in self.words(ids))
 
     def words(self, ids: Sequence[int]) -> list[WordSpan]:
-        """The words that `ids` spell, each with the half-open span of tokens it came from.
+        """The words of `ids`, each with its half-open span of tokens.
 
-        Reading stops at EOS; PAD and BOS are passed over. At word level every token is a word, UNK too. For
-        BPE a new word begins at a token whose text begins with a blank, and the tokens up to the next such
-        token are merged into it: an emoji or an accented letter spread over several byte tokens stays in one
-        word. Bytes that are not UTF-8 show as U+FFFD. A model may write white space that no caption holds: it
-        is left out, and a token that is nothing else belongs to the word after it, or at the end to the word
-        before it.
+        Decoding stops at EOS; PAD and BOS are skipped. At word level every token is a word, including UNK. For BPE a
+        word begins at a token that begins with a space, and includes the tokens up to the next such token: an emoji or
+        an accented letter of several byte tokens stays in one word. Bytes that are not UTF-8 become U+FFFD. A model may
+        generate other white space, which is removed; a token of white space alone belongs to the following word, or at
+        the end to the preceding one.
 
         Args:
             ids: Token ids, with or without BOS, EOS and padding.
 
         Returns:
-            Spans in order, each with a text that is neither empty nor holds white space. They do not overlap.
+            Spans in order, without overlap, each with a non-empty text without white space.
 
         Raises:
             UsageError: An id is outside `[0, vocab_size)`.
@@ -170,7 +170,7 @@ class Tokenizer:
         return _merge_pieces(kept)
 
     def id_to_token(self, token_id: int) -> str:
-        """The token as stored (BPE spells a blank `Ġ`). Raises `UsageError` outside `[0, vocab_size)`."""
+        """The token as stored (`Ġ` is a space in BPE). Raises `UsageError` outside `[0, vocab_size)`."""
         if not 0 <= token_id < self.vocab_size:
             raise UsageError(
                 f"token id {token_id} is outside the vocabulary of {self.vocab_size} tokens; "
@@ -178,22 +178,18 @@ class Tokenizer:
             )
         return self._tokens[token_id]
 
-    def token_to_id(self, token: str) -> int | None:
-        """The id of a token as stored, or None where the vocabulary does not hold it."""
-        return self._ids.get(token)
-
     def unknown_rate(self, captions: Iterable[str]) -> float:
-        """Share of the captions' tokens that are UNK, 0–1. Zero for BPE and where there is no token."""
+        """Share of the captions' tokens that are UNK, 0–1. Zero for BPE and without tokens."""
         ids = list(itertools.chain.from_iterable(map(self.encode, captions)))
         return ids.count(UNK_ID) / len(ids) if ids else 0.0
 
     def to_json(self) -> str:
-        """Everything as text, in the format of HF `tokenizers`. Equal tokenizers give equal text."""
+        """The tokenizer as JSON in the format of HF `tokenizers`. Equal tokenizers give equal text."""
         return str(self._backend.to_str())
 
     @classmethod
     def from_json(cls, text: str) -> Tokenizer:
-        """Reads what `to_json` wrote.
+        """The tokenizer that `to_json` wrote.
 
         Raises:
             ModelFileError: The text is not a tokenizer, or not one of ours.
@@ -202,11 +198,11 @@ class Tokenizer:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that change when any part of the tokenizer changes."""
+        """16 hex digits that identify the whole tokenizer."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
     def __reduce__(self) -> tuple[Callable[[str], Tokenizer], tuple[str]]:
-        # A pickled backend would forget `encode_special_tokens`, which is set on loading.
+        # A pickled backend would lose `encode_special_tokens`, which is set on loading.
         return Tokenizer.from_json, (self.to_json(),)
 
     def __repr__(self) -> str:
@@ -215,8 +211,8 @@ class Tokenizer:
         )
 
 
-def _checked(text: str) -> str:
-    """The text, if `tokenizers` can take it. JSON can hold a lone surrogate, which UTF-8 cannot write."""
+def _check_unicode(text: str) -> str:
+    """The text, if it is valid Unicode. JSON can contain a lone surrogate, which UTF-8 cannot encode."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -225,7 +221,7 @@ def _checked(text: str) -> str:
 
 
 def _merge_pieces(pieces: Sequence[tuple[int, str]]) -> list[WordSpan]:
-    """Byte-level tokens with their positions, merged into words; the rule stands in `Tokenizer.words`."""
+    """Byte-level tokens with their positions, merged into words by the rule of `Tokenizer.words`."""
     decoder = decoders.ByteLevel()
     words: list[WordSpan] = []
     group: list[tuple[int, str]] = []

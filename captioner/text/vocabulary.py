@@ -1,4 +1,4 @@
-"""Which tokens does a tokenizer know? Learned from captions, or read back from a file and checked."""
+"""Vocabularies of tokenizers: trained on captions, or loaded from a file and validated."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-# Captions are short: threads gain nothing, and `tokenizers` warns when data workers are forked after it used
-# some.
+# Captions are too short to profit from threads, and `tokenizers` warns if data workers are forked after it used some.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from tokenizers import Tokenizer as Backend
@@ -19,10 +18,10 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from captioner.errors import DataError, ModelFileError
 
 CONTROL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>")
-"""Names of the ids 0–3, the same in every vocabulary. The normaliser keeps captions from spelling them."""
+"""Names of the ids 0–3, the same in every vocabulary. Normalised captions cannot contain them."""
 
 SMALLEST_BPE_VOCABULARY = len(CONTROL_TOKENS) + 256
-"""Every byte has a token, so that no text is unknown to BPE."""
+"""Smallest BPE vocabulary, with a token for every byte, so that no text is unknown."""
 
 _UNK = CONTROL_TOKENS[3]
 
@@ -30,7 +29,7 @@ _UNK = CONTROL_TOKENS[3]
 def train_words(
     texts: Sequence[str], *, normalizer: normalizers.Normalizer, min_count: int, vocab_size: int | None
 ) -> Backend:
-    """One token for each word that appears `min_count` times, the frequent first, ties by code point.
+    """One token for each word with at least `min_count` occurrences, most frequent first, ties by code point.
 
     Args:
         texts: Normalised captions.
@@ -74,15 +73,15 @@ def train_bpe(
         show_progress=False,
     )
     trainee.train_from_iterator(texts, trainer)
-    # Rebuilt, because the trainer registers the control tokens as text to be cut out of captions.
+    # Rebuilt, because the trainer registers the control tokens to be matched in captions.
     return _assemble(_model(json.loads(trainee.to_str())["model"]), normalizer)
 
 
 def read_backend(text: str) -> Backend:
-    """Reads a tokenizer that this package wrote: one with other parts would give wrong words without a sound.
+    """Load a tokenizer that this package wrote; others are refused, since they could give wrong words silently.
 
     Raises:
-        ModelFileError: The text is no tokenizer, or has parts, ids or tokens that ours do not have.
+        ModelFileError: The text is not a tokenizer, or has parts, ids or tokens that this package does not write.
     """
     remedy = "give the text that Tokenizer.to_json wrote"
     try:
@@ -90,7 +89,7 @@ def read_backend(text: str) -> Backend:
         ours = _assemble(_model(json.loads(loaded.to_str())["model"]), loaded.normalizer)
     except Exception as error:  # `tokenizers` raises the bare class
         raise ModelFileError(f"this is not a tokenizer of ours: {error}; {remedy}") from error
-    problem = _misfit(loaded, ours)
+    problem = _difference(loaded, ours)
     if problem:
         raise ModelFileError(f"this is not a tokenizer of ours: {problem}; {remedy}")
     return ours
@@ -113,15 +112,14 @@ def _assemble(model: models.Model, normalizer: normalizers.Normalizer) -> Backen
     else:
         backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
         backend.decoder = decoders.ByteLevel()
-    # The control tokens are not registered as text to be cut out of captions; should a version of
-    # `tokenizers` do so by itself, this keeps a typed "<eos>" plain text. The flag is not saved, hence set
-    # here.
+    # The control tokens are not registered to be matched in captions. If a version of `tokenizers` does so by itself,
+    # this keeps "<eos>" in a caption plain text. The flag is not saved, hence set here.
     backend.encode_special_tokens = True
     return backend
 
 
-def _misfit(loaded: Backend, ours: Backend) -> str | None:
-    """What a loaded tokenizer has that ours do not have, or None."""
+def _difference(loaded: Backend, ours: Backend) -> str | None:
+    """The difference of a loaded tokenizer from the ones this package writes, or None."""
     if loaded.to_str() != ours.to_str():
         return "its parts around the vocabulary differ"
     vocab: dict[str, int] = ours.get_vocab()
@@ -130,7 +128,7 @@ def _misfit(loaded: Backend, ours: Backend) -> str | None:
     if tuple(sorted(vocab, key=vocab.__getitem__)[: len(CONTROL_TOKENS)]) != CONTROL_TOKENS:
         return f"ids 0 to 3 are not {', '.join(CONTROL_TOKENS)}"
     if any(token.split() != [token] for token in vocab):
-        return "a token is empty or holds white space"
+        return "a token is empty or contains white space"
     if isinstance(ours.model, models.BPE) and not {*pre_tokenizers.ByteLevel.alphabet()} <= vocab.keys():
         return "its vocabulary lacks some of the 256 bytes"
     if any(ours.encode(name).ids[:1] in ([0], [1], [2]) for name in CONTROL_TOKENS):

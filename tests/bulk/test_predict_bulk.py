@@ -235,7 +235,7 @@ def test_of_shards_each_is_a_part(
         else:
             assert record["caption"] == other["caption"]
     assert records[-1]["image"] == f"{shards}/x-2.tar"
-    assert "x-2.tar is cut short within member '25.jpg'" in records[-1]["error"]
+    assert "x-2.tar is truncated within member '25.jpg'" in records[-1]["error"]
     assert len(records) == 26
     piped = command("predict", *arguments(tiny_model, f"pipe:cat {shards}/x-0.tar", tmp_path / "piped"))
     assert piped.status == 1

@@ -70,7 +70,7 @@ def test_no_crop_is_enlarged(tmp_path: Path, fit: str) -> None:
         height, width = dataset.decoded[-1]
         shares = augment.draw(sample_generator(request, seed=0)).shares
         for share, seen, needed in zip(
-            shares, transform.seen_size(height, width), transform.size, strict=True
+            shares, transform.visible_size(height, width), transform.size, strict=True
         ):
             assert round(min(1.0, share) * seen) >= needed
     assert {(900, 1200), (450, 600), (225, 300), (113, 150)} >= set(dataset.decoded)

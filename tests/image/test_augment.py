@@ -62,21 +62,27 @@ def test_sides_are_a_list_of_words(sides: object) -> None:
         TrainingAugment(transform, sides=sides)  # type: ignore[arg-type]
 
 
+def augmented(
+    augment: TrainingAugment, photo: Photo, generator: torch.Generator, *, may_flip: bool
+) -> torch.Tensor:
+    return augment.vary(photo, augment.draw(generator), may_flip=may_flip)
+
+
 @pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
 def test_without_variation_it_is_the_transform(fit: Fit, photo: Photo) -> None:
     # A square crop of a photo lies anywhere; only a photo of the input's shape leaves it no choice.
     size = (40, 60) if fit == "crop" else (48, 48)
     transform = ImageTransform(size, fit=fit, mean=GREY, std=GREY)
     augment = TrainingAugment(transform, **STILL)  # type: ignore[arg-type]
-    image = augment(photo, generator=seeded(), may_flip=True)
+    image = augmented(augment, photo, seeded(), may_flip=True)
     torch.testing.assert_close(image, transform(photo)[0], rtol=0, atol=1e-5)
 
 
 def test_same_seed_same_pixels_and_other_seed_others(photo: Photo) -> None:
     augment = TrainingAugment(ImageTransform((32, 32), fit="crop", mean=GREY, std=GREY))
-    first = augment(photo, generator=seeded(3), may_flip=True)
-    assert torch.equal(first, augment(photo, generator=seeded(3), may_flip=True))
-    assert not torch.equal(first, augment(photo, generator=seeded(4), may_flip=True))
+    first = augmented(augment, photo, seeded(3), may_flip=True)
+    assert torch.equal(first, augmented(augment, photo, seeded(3), may_flip=True))
+    assert not torch.equal(first, augmented(augment, photo, seeded(4), may_flip=True))
 
 
 def test_the_generator_moves_on_alike_whether_mirroring_is_allowed_or_not(photo: Photo) -> None:
@@ -84,7 +90,7 @@ def test_the_generator_moves_on_alike_whether_mirroring_is_allowed_or_not(photo:
     states = []
     for allowed in (True, False):
         generator = seeded()
-        augment(photo, generator=generator, may_flip=allowed)
+        augmented(augment, photo, generator, may_flip=allowed)
         states.append(generator.get_state())
     assert torch.equal(*states)
 
@@ -93,9 +99,9 @@ def test_mirrors_only_where_allowed(photo: Photo) -> None:
     transform = ImageTransform((60, 90), fit="squash", mean=GREY, std=GREY)
     augment = TrainingAugment(transform, **(STILL | {"flip": 1.0}))  # type: ignore[arg-type]
     plain = transform(photo)[0]
-    mirrored = augment(photo, generator=seeded(), may_flip=True)
+    mirrored = augmented(augment, photo, seeded(), may_flip=True)
     torch.testing.assert_close(mirrored, plain.flip(-1), rtol=0, atol=1e-5)
-    torch.testing.assert_close(augment(photo, generator=seeded(), may_flip=False), plain, rtol=0, atol=1e-5)
+    torch.testing.assert_close(augmented(augment, photo, seeded(), may_flip=False), plain, rtol=0, atol=1e-5)
 
 
 def test_crops_cover_the_photo_and_stay_within_bounds() -> None:
@@ -109,7 +115,7 @@ def test_crops_cover_the_photo_and_stay_within_bounds() -> None:
     generator = seeded()
     areas, lefts, rights = [], [], []
     for _ in range(300):
-        values = augment(photo, generator=generator, may_flip=False) * 255
+        values = augmented(augment, photo, generator, may_flip=False) * 255
         high = float(values[0].max() - values[0].min()) + 1
         wide = float(values[1].max() - values[1].min()) + 1
         areas.append(high * wide / 100**2)

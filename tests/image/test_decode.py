@@ -203,16 +203,16 @@ def test_a_file_cut_short_is_refused_by_name(kind: str, noise: Pixels, tmp_path:
     data = encode(noise, kind)
     for share in (0.1, 0.5, 0.9):
         path.write_bytes(data[: int(len(data) * share)])
-        with pytest.raises(ImageError, match=r"cut\.jpg is a .* cut short or damaged"):
+        with pytest.raises(ImageError, match=r"cut\.jpg is a truncated or damaged"):
             read_photo(path)
 
 
 def test_png_with_too_few_or_damaged_pixels_is_refused() -> None:
-    with pytest.raises(ImageError, match="cut short or damaged"):
+    with pytest.raises(ImageError, match="truncated or damaged"):
         read_photo(png(48, 64, data=b"\0" * 100))
     data = bytearray(encode(np.zeros((64, 64, 3), np.uint8)))
     data[data.index(b"IDAT") + 8] ^= 0xFF
-    with pytest.raises(ImageError, match="cut short or damaged"):
+    with pytest.raises(ImageError, match="truncated or damaged"):
         read_photo(bytes(data))
 
 
@@ -234,7 +234,7 @@ def test_a_bomb_is_refused_before_memory_is_taken() -> None:
     assert len(bomb) < 20_000
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for data in (bomb, png(60_000, 60_000), b"GIF89a" + b"\xff" * 4 + b"\0\0\0" + b"\x2c" + b"\0" * 8):
-        with pytest.raises(ImageError, match=r"over the limit of 120,000,000|cut short"):
+        with pytest.raises(ImageError, match=r"over the limit of 120,000,000|truncated"):
             read_photo(data)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 30_000  # KiB on Linux
     assert MAX_PIXELS == 120_000_000
@@ -243,7 +243,7 @@ def test_a_bomb_is_refused_before_memory_is_taken() -> None:
 def test_a_webp_bomb_is_refused() -> None:
     canvas = (16_383 - 1).to_bytes(3, "little") * 2
     body = b"WEBPVP8X" + struct.pack("<I", 10) + b"\0" * 4 + canvas + b"VP8L" + struct.pack("<I", 0)
-    with pytest.raises(ImageError, match=r"more pixels than can be decoded|over the limit|cut short"):
+    with pytest.raises(ImageError, match=r"more pixels than can be decoded|over the limit|truncated"):
         read_photo(b"RIFF" + struct.pack("<I", len(body)) + body)
 
 

@@ -94,7 +94,7 @@ def test_what_is_cut_short_is_left_to_pillow_which_refuses_it() -> None:
     for share in (0.5, 0.95):
         cut = data[: int(len(data) * share)]
         assert fast(cut) is None
-        with pytest.raises(ImageError, match="JPEG file that is cut short or damaged"):
+        with pytest.raises(ImageError, match="truncated or damaged JPEG"):
             read_photo(cut, min_size=WHOLE)
 
 
@@ -130,8 +130,7 @@ def test_damage_anywhere_is_the_same_either_way(monkeypatch: pytest.MonkeyPatch)
             np.testing.assert_array_equal(pixels, expected)
 
 
-def test_very_large_files_are_read_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = encode(photo(40, 50))
-    monkeypatch.setattr(jpeg, "_LARGEST", len(data) - 1)
+def test_very_large_files_are_left_to_pillow() -> None:
+    data = encode(photo(40, 50)) + bytes(64 * 2**20)
     assert fast(data) is None
     np.testing.assert_array_equal(read_photo(data, min_size=WHOLE).pixels, read_photo(data).pixels)

@@ -40,7 +40,7 @@ def test_a_target_on_a_turned_photo_of_four_megapixels_comes_back(fit: Fit, orie
     mean, std = BLACK_AND_WHITE
     transform = ImageTransform((384, 384), fit=fit, mean=mean, std=std, step=(STEP, STEP))  # type: ignore[arg-type]
     rng = np.random.default_rng(orientation)
-    seen = transform.seen_size(ROWS, COLS)
+    seen = transform.visible_size(ROWS, COLS)
     side = 150  # about a cell
     top = (ROWS - seen[0]) // 2 + int(rng.integers(0, seen[0] - side))
     left = (COLS - seen[1]) // 2 + int(rng.integers(0, seen[1] - side))

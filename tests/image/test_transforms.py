@@ -157,9 +157,9 @@ def test_photos_of_one_size_share_a_batch() -> None:
         ({"std": [0, 1, 1]}, "std is"),
         ({"mean": [float("nan")] * 3}, "mean is"),
         ({"mean": None}, "mean is None"),
-        ({"fit": "stretch"}, "fit is 'stretch'; choices: crop, pad, squash, native"),
+        ({"fit": "stretch"}, "fit is 'stretch'; choose one of crop, pad, squash, native"),
         ({"fit": ["crop"]}, "fit is"),
-        ({"interpolation": "lanczos"}, "choices: bilinear, bicubic"),
+        ({"interpolation": "lanczos"}, "choose one of bilinear, bicubic"),
         ({"extra": 1}, "needs the fields size, fit, mean, std, interpolation; found: .*extra"),
     ],
 )

@@ -33,9 +33,7 @@ def test_control_ids_are_the_same_for_both_kinds(tokenizer: Tokenizer) -> None:
     ids = (tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id, tokenizer.unk_id)
     assert ids == (0, 1, 2, 3)
     assert [tokenizer.id_to_token(i) for i in ids] == ["<pad>", "<bos>", "<eos>", "<unk>"]
-    assert [tokenizer.token_to_id(tokenizer.id_to_token(i)) for i in range(tokenizer.vocab_size)] == list(
-        range(tokenizer.vocab_size)
-    )
+    assert len({tokenizer.id_to_token(i) for i in range(tokenizer.vocab_size)}) == tokenizer.vocab_size
 
 
 @given(st.text())
@@ -98,8 +96,8 @@ def test_a_word_of_many_byte_tokens_is_one_word() -> None:
 
 
 def test_lone_blanks_join_a_neighbouring_word() -> None:
-    blank = BPE.token_to_id("Ġ")
-    newline = BPE.token_to_id("Ċ")
+    ids = {BPE.id_to_token(i): i for i in range(BPE.vocab_size)}
+    blank, newline = ids["Ġ"], ids["Ċ"]
     assert blank is not None
     assert newline is not None
     a = BPE.encode("a")

@@ -63,7 +63,7 @@ def _add_a_blank(spec: dict[str, Any]) -> None:
         (_register, "parts around the vocabulary differ"),
         (_leave_a_gap, "do not run from 0"),
         (_swap_controls, "ids 0 to 3 are not <pad>, <bos>, <eos>, <unk>"),
-        (_add_a_blank, "a token is empty or holds white space"),
+        (_add_a_blank, "a token is empty or contains white space"),
     ],
 )
 def test_a_foreign_part_is_refused(change: Callable[[dict[str, Any]], None], message: str) -> None:

@@ -72,7 +72,7 @@ def test_grids_follow_the_photos_from_training_to_maps(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (("cache=features",), "image.fit=native they follow the photo; set cache=none"),
+        (("cache=features",), "image.fit=native they depend on the photo; set cache=none"),
         (
             ("encoder.name=vit_tiny_patch16_224",),
             r"vit_tiny_patch16_224 does not .*; add \+encoder.model_args.dynamic_img_size=true",

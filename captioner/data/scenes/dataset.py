@@ -1,4 +1,4 @@
-"""How is the embedded dataset read? `Scenes`: captions, pixels and the truth about both, by index."""
+"""The embedded data set `Scenes`: captions, pixels and the scenes behind them, by index."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import numpy as np
 
 from captioner.data.annotations.token_regions import CaptionWithBoxes
 from captioner.data.samples import CaptionSample
-from captioner.data.scenes.draw import paint
 from captioner.data.scenes.language import Reference, describe
-from captioner.data.scenes.world import SPLITS, Scene, draw_scene
-from captioner.errors import UsageError
+from captioner.data.scenes.render import render
+from captioner.data.scenes.world import SPLITS, Scene, sample_scene
+from captioner.errors import UsageError, did_you_mean
 from captioner.image.decode import Photo
 
 _DEFAULT_SIZE = {"train": 8000, "val": 500, "test": 1000}
@@ -19,13 +19,13 @@ _MIN_IMAGE_SIZE = 32
 class Scenes:
     """One split of the procedural dataset, a `CaptionDataset`.
 
-    Sample i depends on `seed`, `split` and i alone; nothing is kept, so it is safe and cheap in workers.
+    Sample i depends on `seed`, `split` and i alone. Nothing is stored, so worker processes share no state.
 
     Args:
         split: "train", "val" or "test".
-        size: Number of images; 8000, 500 and 1000 by default. A larger size continues a smaller one.
-        image_size: Height and width in pixels, at least 32. The scenes stay the same.
-        seed: Which dataset to draw, from 0. Splits of any two seeds share no scene either.
+        size: Number of images; 8000, 500 and 1000 by default. A larger size extends a smaller one.
+        image_size: Height and width in pixels, at least 32. The scenes do not depend on it.
+        seed: Seed of the data set, from 0. Splits of different seeds share no scene either.
 
     Raises:
         UsageError: An argument is not one of the values above.
@@ -33,7 +33,9 @@ class Scenes:
 
     def __init__(self, split: str, *, size: int | None = None, image_size: int = 96, seed: int = 0) -> None:
         if split not in SPLITS:
-            raise UsageError(f"scenes: split is {split!r}; choose one of {', '.join(SPLITS)}.")
+            raise UsageError(
+                f"scenes: split is {split!r}; choose one of {', '.join(SPLITS)}{did_you_mean(split, SPLITS)}"
+            )
         self.split = split
         self.size = _whole("size", _DEFAULT_SIZE[split] if size is None else size, minimum=1)
         self.image_size = _whole("image_size", image_size, minimum=_MIN_IMAGE_SIZE)
@@ -49,25 +51,28 @@ class Scenes:
         return CaptionSample(f"scenes-{self.split}-{self.seed}-{index:06d}", captions, None)
 
     def photo(self, index: int, *, min_size: tuple[int, int] | None = None) -> Photo:
-        """The painted picture at `index`. Raises IndexError outside `[0, len)`."""
+        """The rendered picture at `index`. Raises IndexError outside `[0, len)`."""
         side = self.image_size
-        return Photo(pixels=paint(self.scene(index)), size=(side, side), orientation=1, path=None)
+        return Photo(pixels=render(self.scene(index)), size=(side, side), orientation=1, path=None)
 
     def scene(self, index: int) -> Scene:
-        """What picture `index` shows. Raises IndexError outside `[0, len)`."""
+        """The scene of picture `index`. Raises IndexError outside `[0, len)`."""
         if not 0 <= index < self.size:
             raise IndexError(f"scenes: index {index} is outside 0–{self.size - 1} of split {self.split}")
-        return draw_scene(self.split, index, image_size=self.image_size, seed=self.seed)
+        return sample_scene(self.split, index, image_size=self.image_size, seed=self.seed)
 
     def references(self, index: int) -> tuple[Reference, ...]:
-        """The five references at `index`, with what their nouns name. Raises IndexError as `scene`."""
+        """The five references at `index`, with the objects that their nouns name. Raises IndexError as `scene`."""
         return self._describe(self.scene(index), index)
 
     def _describe(self, scene: Scene, index: int) -> tuple[Reference, ...]:
         return describe(scene, np.random.default_rng((self.seed, SPLITS.index(self.split), index, 2)))
 
     def captions_with_boxes(self, index: int) -> tuple[CaptionWithBoxes, ...]:
-        """The five references at `index` with the boxes of what their nouns name. Raises IndexError as `scene`."""
+        """The five references at `index` with the boxes of the objects that their nouns name.
+
+        Raises IndexError as `scene`.
+        """
         scene, side = self.scene(index), self.image_size
         boxes = scene.boxes
         return tuple(
@@ -82,5 +87,5 @@ class Scenes:
 
 def _whole(name: str, value: int, *, minimum: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
-        raise UsageError(f"scenes: {name} is {value!r}; give a whole number of at least {minimum}.")
+        raise UsageError(f"scenes: {name} is {value!r}; give a whole number of at least {minimum}")
     return value

@@ -1,4 +1,4 @@
-"""What does a caption claim? A strict reader of the language that `scenes` captions are written in.
+"""Strict parser of the language of `scenes` captions: the claims that a caption makes.
 
     caption   := [opening] item ("and" item)*  |  [opening] phrase relation phrase
                |  clause ("and" clause)* ["and" "there" be item ("and" item)*]
@@ -8,9 +8,9 @@
     predicate := relation phrase | place
     phrase    := ("a" | "an" | "one" | "two" | "three") [size] [colour] noun
 
-A verb agrees with the first phrase after "there", or with its subject; a noun with its count; "an" stands
-before a vowel. One token ahead always decides, so every caption has at most one reading. A relation after a
-list, or a list after a relation ("a star above a ring and a heart"), is left out: people read it in two ways.
+A verb agrees with the first phrase after "there", or with its subject; a noun with its count; "an" precedes a vowel.
+The grammar needs one token of lookahead, so every caption has at most one parse. A relation after a list, or a list
+after a relation ("a star above a ring and a heart"), is excluded as ambiguous.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class NounPhrase:
         word_index: Index of the noun in `caption.split()`.
         noun: The noun as written.
         shape: The shape it names.
-        colour: One of `COLOURS`, or None where none is said.
-        size: One of `SIZES`, or None where none is said.
-        number: How many objects it names.
-        exact: Whether a number word says that there are just so many; an article leaves room for more.
+        colour: One of `COLOURS`, or None without colour.
+        size: One of `SIZES`, or None without size.
+        number: The number of objects it names.
+        exact: Whether it has a number word, which states the exact number; an article allows more.
     """
 
     text: str
@@ -51,7 +51,7 @@ class NounPhrase:
 
 @dataclass(slots=True)
 class Claims:
-    """All that a caption says.
+    """The claims of a caption.
 
     Attributes:
         phrases: Its noun phrases in order.
@@ -64,17 +64,17 @@ class Claims:
     places: list[tuple[str, int]] = field(default_factory=list)
 
 
-class Ungrammatical(Exception):  # noqa: N818 - it is a finding, which `check` turns into a verdict, not a fault
-    """The caption is not of the language; the message says where it stops being."""
+class GrammarError(Exception):
+    """The caption is not in the language; the message names the first word that does not fit."""
 
 
-def read(caption: str) -> Claims:
-    """Read a whole caption. Raises `Ungrammatical` where it is not of the language."""
-    return _Reader(caption.split()).caption()
+def parse(caption: str) -> Claims:
+    """Parse a whole caption. Raises `GrammarError` if it is not in the language."""
+    return _Parser(caption.split()).caption()
 
 
-def glean(caption: str) -> list[NounPhrase]:
-    """The noun phrases of a caption, grammatical or not: each noun with the adjectives right before it."""
+def extract_noun_phrases(caption: str) -> list[NounPhrase]:
+    """The noun phrases of a caption, grammatical or not: each noun with the adjectives directly before it."""
     words = caption.split()
     phrases = []
     for index, noun in enumerate(words):
@@ -92,8 +92,8 @@ def glean(caption: str) -> list[NounPhrase]:
     return phrases
 
 
-class _Reader:
-    """Recursive descent over the words, one method a rule; collects `claims` on its way."""
+class _Parser:
+    """Recursive-descent parser with one method per rule; collects `claims`."""
 
     def __init__(self, words: list[str]) -> None:
         self.words = words
@@ -160,7 +160,7 @@ class _Reader:
         return words is not None
 
     def phrase(self) -> int:
-        """Read a noun phrase; returns its index in `claims.phrases`."""
+        """Parse a noun phrase. Returns its index in `claims.phrases`."""
         counted = self.peek()
         if counted not in ("a", "an", *COUNTS):
             raise self.unexpected("an article or a number")
@@ -191,22 +191,22 @@ class _Reader:
     def agree(self, verb: str, phrase: int) -> None:
         named = self.claims.phrases[phrase]
         if (verb == "is") != (named.number == 1):
-            raise Ungrammatical(f'"{verb}" does not agree with {named.number} {named.text}')
+            raise GrammarError(f'"{verb}" does not agree with {named.number} {named.text}')
 
     def peek(self) -> str:
         return self.words[self.at] if self.at < len(self.words) else ""
 
     def take(self, text: str) -> bool:
-        """Step over these words if they come next."""
+        """Consume these words if they come next. Returns whether they did."""
         expected = text.split()
         found = self.words[self.at : self.at + len(expected)] == expected
         self.at += len(expected) if found else 0
         return found
 
     def one_of(self, texts: Iterable[str]) -> str | None:
-        """Step over whichever of the texts comes next, and return it. None of them begins another."""
+        """Consume and return the text that comes next, if any. No text is a prefix of another."""
         return next((text for text in texts if self.take(text)), None)
 
-    def unexpected(self, expected: str) -> Ungrammatical:
+    def unexpected(self, expected: str) -> GrammarError:
         found = f'"{self.peek()}"' if self.peek() else "the end"
-        return Ungrammatical(f"word {self.at + 1} is {found} where {expected} was expected")
+        return GrammarError(f"word {self.at + 1} is {found} where {expected} was expected")

@@ -1,4 +1,4 @@
-"""How do people say what a scene shows? Captions in many phrasings, each naming every object."""
+"""Generation of captions of a scene in varied phrasings, each naming every object."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _NUMBER_WORDS = {number: word for word, number in COUNTS.items()}
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """One caption of a scene, with what its nouns name.
+    """One caption of a scene, with the objects that its nouns name.
 
     Attributes:
-        text: Lower-case words parted by single blanks, no punctuation.
+        text: Lower-case words separated by single spaces, without punctuation.
         mentions: One for each noun, in order; together they name every object once.
     """
 
@@ -29,7 +29,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class _Phrase:
-    """Objects named by one noun phrase. Its words fit these objects and no others of the scene."""
+    """The objects named by one noun phrase, whose words match these objects and no others of the scene."""
 
     words: tuple[str, ...]
     objects: tuple[int, ...]
@@ -39,15 +39,15 @@ _Parts = list["str | _Phrase"]
 
 
 def describe(scene: Scene, rng: np.random.Generator, *, count: int = 5) -> tuple[Reference, ...]:
-    """Write different captions of a scene.
+    """Generate different captions of a scene.
 
     Args:
-        scene: What to describe.
+        scene: The scene.
         rng: Chooses the phrasings.
-        count: How many captions, at most 5: the plainest scene has no fewer phrasings.
+        count: The number of captions, at most 5: every scene has at least 5 phrasings.
 
     Returns:
-        `count` captions, no two alike, all true and complete.
+        `count` different captions, all true and complete.
     """
     references: dict[str, Reference] = {}
     while len(references) < count:
@@ -57,7 +57,7 @@ def describe(scene: Scene, rng: np.random.Generator, *, count: int = 5) -> tuple
 
 
 def _salience(scene: Scene, phrase: _Phrase) -> tuple[int, int, float]:
-    """People tend to begin with groups, then with what is large, and go from left to right."""
+    """Sort key of phrases: groups first, then large objects, then from left to right, as people tend to write."""
     things = [scene.objects[k] for k in phrase.objects]
     return -len(things), -sum(thing.size == "large" for thing in things), things[0].centre[1]
 
@@ -102,7 +102,7 @@ def _about_one(scene: Scene, phrase: _Phrase, rng: np.random.Generator) -> _Part
 
 
 def _phrases(scene: Scene, rng: np.random.Generator) -> list[_Phrase]:
-    """Noun phrases that share out the objects: one for each kind, or one for each size of a kind."""
+    """Noun phrases that partition the objects: one for each kind, or one for each size of a kind."""
     kinds: dict[tuple[str, str], dict[str, list[int]]] = {}
     for index, thing in enumerate(scene.objects):
         kinds.setdefault((thing.shape, thing.colour), {}).setdefault(thing.size, []).append(index)

@@ -1,7 +1,7 @@
-"""What do the spatial words mean? When a relation or a place holds, and when it is clear enough to be said.
+"""Meaning of spatial words: when a relation or a place holds, and when it holds clearly.
 
-A reference says only what is clear; a caption may say whatever holds. Between the two lies room in which a
-model that has learned the meaning, but not the exact threshold, is not punished.
+References claim only what holds clearly; a caption is true if its claims hold. The margin between the two spares a
+model that has learned the meaning but not the exact threshold.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ PLACES: dict[str, tuple[int, int]] = {
     "in the middle": (0, 0),
 }
 
-_CLEAR_RATIO = 1.5  # of the offset along the axis to the offset across it; 1 where the relation just holds
-_CLEAR_SHARE = 0.08  # of the image side, on top of what just holds
+_CLEAR_RATIO = 1.5  # offset along the axis over offset across it; above 1 the relation holds
+_CLEAR_SHARE = 0.08  # of the image side, beyond the threshold
 _MIDDLE = 1 / 6  # the middle ninth of the picture
 
 
 def relation_holds(words: str, one: Box, other: Box, *, clearly: bool = False) -> bool:
-    """Whether `one` lies as the words say from `other`, judged by the centres of their boxes.
+    """Whether the relation holds between the centres of the boxes `one` and `other`.
 
     Args:
         words: A key of `RELATIONS`.
         one: Box of the first object, (top, left, bottom, right) in pixels.
         other: Box of the second object.
-        clearly: Ask for an offset in that direction 1.5 times the offset across it, instead of just larger.
+        clearly: Require an offset in that direction 1.5 times the offset across it, instead of a larger one.
 
     Returns:
-        Whether it holds. At exactly 45° nothing holds.
+        Whether it holds. At exactly 45° no relation holds.
     """
     rows = (one[0] + one[2] - other[0] - other[2]) / 2
     columns = (one[1] + one[3] - other[1] - other[3]) / 2
@@ -65,15 +65,15 @@ def place_holds(words: str, box: Box, image_size: int, *, clearly: bool = False)
         words: A key of `PLACES`.
         box: (top, left, bottom, right) in pixels.
         image_size: Height and width of the picture in pixels.
-        clearly: Ask for 8 % of the image side to spare.
+        clearly: Require a margin of 8 % of the image side.
 
     Returns:
         Whether it holds.
     """
     rows = (box[0] + box[2]) / (2 * image_size) - 0.5
     columns = (box[1] + box[3]) / (2 * image_size) - 0.5
-    spare = _CLEAR_SHARE if clearly else 0.0
+    margin = _CLEAR_SHARE if clearly else 0.0
     down, right = PLACES[words]
     if not down and not right:
-        return max(abs(rows), abs(columns)) < _MIDDLE - spare
-    return (not down or rows * down > spare) and (not right or columns * right > spare)
+        return max(abs(rows), abs(columns)) < _MIDDLE - margin
+    return (not down or rows * down > margin) and (not right or columns * right > margin)

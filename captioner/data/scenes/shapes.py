@@ -1,4 +1,4 @@
-"""Which pixels does a shape cover? Outlines of the eight shapes and their antialiased coverage."""
+"""Outlines of the seven shapes and their antialiased pixel coverage."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-# Pillow fills whole pixels: draw this many times larger and average, for edges in 17 steps a side.
+# Pillow does not antialias: shapes are drawn this many times larger and averaged, which gives 17 levels.
 _SUPERSAMPLE = 4
 
 
 def _polar(points: int, radius: float, inner: float | None = None) -> NDArray[np.float64]:
-    """A regular polygon, first corner up; with `inner`, a star whose notches lie at that radius."""
+    """A regular polygon, first corner up; with `inner`, a star with its inner corners at that radius."""
     radii = [radius] if inner is None else [radius, inner]
     count = points * len(radii)
     angles = 2 * pi * np.arange(count) / count - pi / 2
@@ -51,7 +51,7 @@ SHAPES: tuple[str, ...] = tuple(_OUTLINES)
 def coverage(
     shape: str, centre: tuple[float, float], *, radius: float, angle: float
 ) -> tuple[int, int, NDArray[np.float32]]:
-    """The share of each pixel that a shape covers, in the smallest patch certain to hold it.
+    """The share of each pixel that a shape covers, in the smallest patch certain to contain it.
 
     Args:
         shape: One of `SHAPES`.

@@ -1,4 +1,4 @@
-"""Is a caption true of its picture? Reads the caption and holds every claim against the scene."""
+"""Truth of a caption: every claim is compared with the scene."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from captioner.data.scenes.grammar import Claims, NounPhrase, Ungrammatical, glean, read
+from captioner.data.scenes.grammar import Claims, GrammarError, NounPhrase, extract_noun_phrases, parse
 from captioner.data.scenes.relations import place_holds, relation_holds
 from captioner.data.scenes.words import Mention
 from captioner.data.scenes.world import Scene
@@ -16,13 +16,13 @@ _Assignment = tuple[tuple[int, ...], ...]  # for each phrase, the objects it nam
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What holding a caption against its scene found.
+    """The result of comparing a caption with its scene.
 
     Attributes:
-        true: The whole caption can be read, and all that it claims holds at once.
+        true: The caption parses completely, and all its claims hold at once.
         complete: Every object of the scene is named.
-        reason: Why it is not true, in a few words; empty where it is.
-        mentions: One for each noun. Where the caption is not true, as many as possible are tied to objects.
+        reason: Why it is not true, in a few words; empty if it is true.
+        mentions: One for each noun. If the caption is not true, as many as possible are assigned to objects.
     """
 
     true: bool
@@ -32,38 +32,38 @@ class Verdict:
 
 
 def check(caption: str, scene: Scene) -> Verdict:
-    """Hold a caption, as a model or a person wrote it, against the scene.
+    """Compare a caption, written by a model or a person, with the scene.
 
-    It is true where it can be read as a whole (`grammar`), and objects can be found for its phrases so that
-    each object has the shape, colour and size its phrase says; no object is named twice; "two red circles"
-    (and "one red circle") finds exactly so many in the picture, "a red circle" at least one; and every
-    relation and place holds for every object of its phrases (`relations`).
+    It is true if it parses completely (`grammar`) and objects can be assigned to its phrases so that each object has
+    the shape, colour and size of its phrase; no object is named twice; "two red circles" (and "one red circle") matches
+    exactly that number in the picture, "a red circle" at least one; and every relation and place holds for every object
+    of its phrases (`relations`).
 
     Args:
-        caption: Words parted by white space, in lower case, without punctuation.
+        caption: Words separated by white space, in lower case, without punctuation.
         scene: The scene of the picture.
 
     Returns:
         The verdict.
     """
     try:
-        claims = read(caption)
-        unread = ""
-    except Ungrammatical as error:
-        claims = Claims(phrases=glean(caption))
-        unread = f"cannot be read: {error}"
+        claims = parse(caption)
+        syntax = ""
+    except GrammarError as error:
+        claims = Claims(phrases=extract_noun_phrases(caption))
+        syntax = f"cannot be read: {error}"
     best = max(_assignments(claims, scene), key=lambda chosen: _score(chosen, claims, scene))
     mentions = tuple(
         Mention(phrase.word_index, phrase.noun, objects)
         for phrase, objects in zip(claims.phrases, best, strict=True)
     )
-    reason = unread or _untrue(best, claims, scene)
+    reason = syntax or _untrue(best, claims, scene)
     complete = {index for objects in best for index in objects} == set(range(len(scene.objects)))
     return Verdict(not reason, complete, reason, mentions)
 
 
-def _fitting(phrase: NounPhrase, scene: Scene) -> tuple[int, ...]:
-    """The objects that a phrase's words fit."""
+def _matching(phrase: NounPhrase, scene: Scene) -> tuple[int, ...]:
+    """The objects that match a phrase."""
     return tuple(
         index
         for index, thing in enumerate(scene.objects)
@@ -74,11 +74,13 @@ def _fitting(phrase: NounPhrase, scene: Scene) -> tuple[int, ...]:
 
 
 def _assignments(claims: Claims, scene: Scene) -> Iterator[_Assignment]:
-    """Every way to give each phrase objects that fit it, or none, with no object given twice."""
+    """Every assignment of matching objects, or none, to each phrase, with no object assigned twice."""
     options: list[list[tuple[int, ...]]] = []
     for phrase in claims.phrases:
-        fitting = _fitting(phrase, scene)
-        options.append([(), fitting] if phrase.exact and fitting else [(), *((index,) for index in fitting)])
+        matching = _matching(phrase, scene)
+        options.append(
+            [(), matching] if phrase.exact and matching else [(), *((index,) for index in matching)]
+        )
     chosen: list[tuple[int, ...]] = []
 
     def extend(taken: frozenset[int]) -> Iterator[_Assignment]:
@@ -99,21 +101,21 @@ def _pairs_hold(words: str, ones: tuple[int, ...], others: tuple[int, ...], scen
     return all(relation_holds(words, boxes[a], boxes[b]) for a, b in product(ones, others))
 
 
-def _all_there(words: str, objects: tuple[int, ...], scene: Scene) -> bool:
+def _places_hold(words: str, objects: tuple[int, ...], scene: Scene) -> bool:
     return all(place_holds(words, scene.boxes[index], scene.image_size) for index in objects)
 
 
 def _score(chosen: _Assignment, claims: Claims, scene: Scene) -> tuple[int, int, int]:
-    """What makes an assignment better: phrases that name something, claims that hold, objects named."""
+    """Sort key of assignments: phrases with objects, claims that hold, named objects."""
     related = sum(_pairs_hold(words, chosen[a], chosen[b], scene) for words, a, b in claims.relations)
-    placed = sum(_all_there(words, chosen[a], scene) for words, a in claims.places)
+    placed = sum(_places_hold(words, chosen[a], scene) for words, a in claims.places)
     return sum(map(bool, chosen)), related + placed, sum(map(len, chosen))
 
 
 def _untrue(chosen: _Assignment, claims: Claims, scene: Scene) -> str:
-    """Why the best assignment does not make the caption true; empty where it does."""
+    """Why the caption is not true under the best assignment; empty if it is."""
     for phrase, objects in zip(claims.phrases, chosen, strict=True):
-        found = len(_fitting(phrase, scene))
+        found = len(_matching(phrase, scene))
         if not found:
             return f"there is no {phrase.text}"
         if phrase.exact and found != phrase.number:
@@ -124,6 +126,6 @@ def _untrue(chosen: _Assignment, claims: Claims, scene: Scene) -> str:
         if not _pairs_hold(words, chosen[one], chosen[other], scene):
             return f"{claims.phrases[one].text} not {words} {claims.phrases[other].text}"
     for words, one in claims.places:
-        if not _all_there(words, chosen[one], scene):
+        if not _places_hold(words, chosen[one], scene):
             return f"{claims.phrases[one].text} not {words}"
     return ""

@@ -1,4 +1,4 @@
-"""Which words name objects? Nouns, counts and articles, shared by the writer and the reader of captions."""
+"""Nouns, numbers and articles, shared by the generation and the parser of captions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Mention:
     Attributes:
         word_index: Index of the noun in `caption.split()`.
         noun: The noun as written, singular or plural.
-        objects: Indices of the objects in the scene, ascending. Empty when the named thing is not there.
+        objects: Indices of the objects in the scene, ascending. Empty if there is no such object.
     """
 
     word_index: int

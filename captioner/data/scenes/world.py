@@ -1,4 +1,4 @@
-"""What is in a scene, and how do the splits draw theirs without ever sharing one?"""
+"""Scenes and their objects, sampled so that no two splits share a scene."""
 
 from __future__ import annotations
 
@@ -14,32 +14,30 @@ COLOURS: tuple[str, ...] = ("red", "green", "blue", "yellow", "purple", "orange"
 SIZES: tuple[str, ...] = ("small", "large")
 SPLITS: tuple[str, ...] = ("train", "val", "test")
 
-# (shape, colour) pairs that only the test split shows. Each of these shapes and colours is trained in others.
+# (shape, colour) pairs of the test split alone. Training has each of these shapes and colours in other pairs.
 HELD_OUT: frozenset[tuple[str, str]] = frozenset({("circle", "purple"), ("square", "yellow")})
 
-# Half the side of an object, as a share of the image: 17–21 and 29–35 of 96 pixels across, a gap between.
+# Half the side of an object, as a share of the image: 17–21 and 29–35 of 96 pixels across, with a gap between.
 _RADIUS = {"small": (8.5 / 96, 10.5 / 96), "large": (14.5 / 96, 17.5 / 96)}
 _MARGIN = 2.0 / 96  # between objects, and to the border
-_TILT = 0.14  # radians either way (8°): a square stays a square
-# Of a scene's content hash, taken modulo 4.
+_TILT = 0.14  # radians in either direction (8°): squares keep looking like squares
+# Values of the hash of a scene's content modulo 4.
 _BUCKETS = {"train": (0, 1), "val": (2,), "test": (3,)}
-_GRID = (
-    8  # positions are rounded to eighths of the image before hashing: a neighbouring pixel is no new scene
-)
+_GRID = 8  # cells a side that positions are rounded to before hashing, so that nearby positions are one scene
 
 Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class SceneObject:
-    """One object and where it lies.
+    """One object and its position.
 
     Attributes:
         shape: One of `SHAPES`.
         colour: One of `COLOURS`.
         size: One of `SIZES`.
         box: (top, left, bottom, right) in pixels, half-open, tight around the object's mask.
-        centre: (row, column) in pixels, not rounded; the point round which it was drawn.
+        centre: (row, column) in pixels, not rounded; the centre of its square.
         radius: Half the side of the square it fills, in pixels.
         angle: Clockwise tilt in radians.
     """
@@ -55,17 +53,17 @@ class SceneObject:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What one picture shows.
+    """The content of one picture.
 
     Attributes:
         objects: One to three objects that do not touch, all fully inside the image.
         image_size: Height and width of the picture in pixels.
-        paint_seed: Seeds background, clutter, colour jitter and noise: all that is no object.
+        render_seed: Seed of background, clutter, colour jitter and noise.
     """
 
     objects: tuple[SceneObject, ...]
     image_size: int
-    paint_seed: tuple[int, ...]
+    render_seed: tuple[int, ...]
 
     @property
     def boxes(self) -> tuple[Box, ...]:
@@ -74,7 +72,7 @@ class Scene:
 
     @property
     def has_held_out(self) -> bool:
-        """Whether an object has a (shape, colour) pair that training never shows."""
+        """Whether an object has a (shape, colour) pair that does not occur in training."""
         return any((thing.shape, thing.colour) in HELD_OUT for thing in self.objects)
 
     def mask(self, index: int) -> NDArray[np.bool_]:
@@ -88,7 +86,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """An object before it meets a pixel grid: lengths are shares of the image side."""
+    """An object independent of the resolution: lengths are shares of the image side."""
 
     shape: str
     colour: str
@@ -99,18 +97,18 @@ class _Plan:
     angle: float
 
 
-def draw_scene(split: str, index: int, *, image_size: int, seed: int) -> Scene:
-    """Draw scene `index` of a split; it depends on the arguments alone.
+def sample_scene(split: str, index: int, *, image_size: int, seed: int) -> Scene:
+    """Sample scene `index` of a split; it depends on the arguments alone.
 
-    Candidates are drawn until one belongs to the split: a hash of its content (shape, colour, size and
-    rounded position of every object, whatever their order) assigns every conceivable scene to one split, for
-    every seed. Outside test, candidates with a held-out pair are passed over.
+    Candidates are sampled until one belongs to the split: a hash of its content (shape, colour, size and
+    rounded position of every object, in any order) assigns every possible scene to one split, for every seed. Outside
+    test, candidates with a held-out pair are rejected.
 
     Args:
         split: One of `SPLITS`.
-        index: Which scene, from 0.
+        index: Number of the scene, from 0.
         image_size: Height and width in pixels.
-        seed: Which dataset, from 0.
+        seed: Seed of the data set, from 0.
 
     Returns:
         The scene; its content does not depend on `image_size`.
@@ -123,11 +121,11 @@ def draw_scene(split: str, index: int, *, image_size: int, seed: int) -> Scene:
             continue
         if split == "test" or not any((plan.shape, plan.colour) in HELD_OUT for plan in plans):
             objects = tuple(_on_grid(plan, image_size) for plan in plans)
-            return Scene(objects, image_size, paint_seed=(*entropy, 1))
+            return Scene(objects, image_size, render_seed=(*entropy, 1))
 
 
 def _candidate(rng: np.random.Generator) -> list[_Plan] | None:
-    """One to three objects at random, or None where they found no room."""
+    """One to three random objects, or None if they do not fit."""
     plans: list[_Plan] = []
     for shape, colour, size in _kinds(rng):
         low, high = _RADIUS[size]
@@ -147,8 +145,8 @@ def _candidate(rng: np.random.Generator) -> list[_Plan] | None:
 def _kinds(rng: np.random.Generator) -> list[tuple[str, str, str]]:
     """Shape, colour and size of each object.
 
-    Objects alike come often: there must be something to count. Others differ in shape and in colour, so that a phrase
-    such as "a red circle" never leaves two readings.
+    Identical objects are frequent, so that captions count. Others differ in shape and in colour, so that a phrase such
+    as "a red circle" is never ambiguous.
     """
     count = int(rng.choice(3, p=(0.3, 0.42, 0.28))) + 1
     distinct = count
@@ -162,7 +160,7 @@ def _kinds(rng: np.random.Generator) -> list[tuple[str, str, str]]:
 
 
 def _bucket(plans: list[_Plan]) -> int:
-    """The quarter of all scenes that a scene belongs to, 0–3; the same on every machine."""
+    """The quarter of all scenes that contains a scene, 0–3; the same on every machine."""
     content = sorted((p.shape, p.colour, p.size, int(p.row * _GRID), int(p.column * _GRID)) for p in plans)
     return blake2b(repr(content).encode(), digest_size=1).digest()[0] % 4
 

@@ -182,7 +182,7 @@ def test_a_split_without_photos_is_an_error_whatever_is_skipped(root: Path, name
     kind = FORMATS[name]
     kind.write(root, {}, VAL)
     for on_bad in ("stop", "skip"):
-        with pytest.raises(DataError, match=r"none of the 0 |holds no photo"):
+        with pytest.raises(DataError, match=r"none of the 0 |contains no photo"):
             kind.read(root, on_bad=on_bad)
 
 

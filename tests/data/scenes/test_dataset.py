@@ -12,7 +12,7 @@ import pytest
 import captioner.data.scenes
 from captioner.data.samples import CaptionDataset
 from captioner.data.scenes import Scenes
-from captioner.data.scenes.draw import paint
+from captioner.data.scenes.render import render
 from captioner.errors import UsageError
 
 
@@ -38,7 +38,7 @@ def test_a_sample_depends_on_seed_split_and_index_alone() -> None:
     for index in (9, 0, 5):
         assert one[index] == larger[index] == copied[index]
         assert np.array_equal(one.photo(index).pixels, copied.photo(index).pixels)
-        assert np.array_equal(one.photo(index).pixels, paint(one.scene(index)))
+        assert np.array_equal(one.photo(index).pixels, render(one.scene(index)))
         assert tuple(reference.text for reference in one.references(index)) == one[index].captions
 
 

@@ -10,12 +10,12 @@ from captioner.data.scenes import Scenes, check
 from captioner.data.scenes.language import describe
 from captioner.data.scenes.relations import PLACES, RELATIONS
 from captioner.data.scenes.words import COUNTS, OPENINGS, PLURALS
-from captioner.data.scenes.world import COLOURS, SHAPES, SIZES, SPLITS, draw_scene
+from captioner.data.scenes.world import COLOURS, SHAPES, SIZES, SPLITS, sample_scene
 
 
 @given(split=st.sampled_from(SPLITS), index=st.integers(0, 10**9), side=st.integers(32, 128))
 def test_references_are_true_complete_and_know_their_objects(split: str, index: int, side: int) -> None:
-    scene = draw_scene(split, index, image_size=side, seed=0)
+    scene = sample_scene(split, index, image_size=side, seed=0)
     references = describe(scene, np.random.default_rng(index))
     assert len({reference.text for reference in references}) == 5
     for reference in references:

@@ -14,7 +14,7 @@ from captioner.data.scenes import Mention, Scene, SceneObject, check
 from captioner.data.scenes.language import describe
 from captioner.data.scenes.relations import RELATIONS
 from captioner.data.scenes.words import PLURALS
-from captioner.data.scenes.world import COLOURS, SHAPES, SPLITS, draw_scene
+from captioner.data.scenes.world import COLOURS, SHAPES, SPLITS, sample_scene
 
 
 def thing(description: str, row: int, column: int) -> SceneObject:
@@ -145,7 +145,7 @@ def test_mentions_say_what_each_noun_names(
 
 
 scenes = st.builds(
-    draw_scene, st.sampled_from(SPLITS), st.integers(0, 10**9), image_size=st.just(96), seed=st.just(0)
+    sample_scene, st.sampled_from(SPLITS), st.integers(0, 10**9), image_size=st.just(96), seed=st.just(0)
 )
 OPPOSITES = {
     "to the left of": "to the right of", "left of": "right of", "above": "below", "over": "under",

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.data.scenes import Scene, Scenes
-from captioner.data.scenes.world import COLOURS, HELD_OUT, SHAPES, SIZES, SPLITS, draw_scene
+from captioner.data.scenes.world import COLOURS, HELD_OUT, SHAPES, SIZES, SPLITS, sample_scene
 
 scenes = st.builds(
-    draw_scene,
+    sample_scene,
     st.sampled_from(SPLITS),
     st.integers(0, 10**9),
     image_size=st.integers(32, 160),
@@ -49,8 +49,8 @@ def test_objects_keep_apart(scene: Scene) -> None:
 
 @given(split=st.sampled_from(SPLITS), index=st.integers(0, 10**6), side=st.integers(32, 200))
 def test_image_size_changes_the_grid_alone(split: str, index: int, side: int) -> None:
-    one = draw_scene(split, index, image_size=96, seed=3)
-    other = draw_scene(split, index, image_size=side, seed=3)
+    one = sample_scene(split, index, image_size=96, seed=3)
+    other = sample_scene(split, index, image_size=side, seed=3)
     for a, b in zip(one.objects, other.objects, strict=True):
         assert (a.shape, a.colour, a.size, a.angle) == (b.shape, b.colour, b.size, b.angle)
         assert np.array(a.centre) / 96 == pytest.approx(np.array(b.centre) / side)
@@ -61,7 +61,7 @@ def test_no_scene_is_in_two_splits_of_any_seeds() -> None:
     # One object leaves the fewest contents (7,168 of them), so this is where an overlap would show.
     seen: dict[str, set[tuple[tuple[str, str, str, int, int], ...]]] = {}
     for split in SPLITS:
-        drawn = (draw_scene(split, i, image_size=96, seed=seed) for seed in (0, 1) for i in range(1200))
+        drawn = (sample_scene(split, i, image_size=96, seed=seed) for seed in (0, 1) for i in range(1200))
         seen[split] = {content(scene) for scene in drawn}
     for one, other in combinations(SPLITS, 2):
         assert not seen[one] & seen[other]
@@ -70,7 +70,7 @@ def test_no_scene_is_in_two_splits_of_any_seeds() -> None:
 def test_held_out_pairs_are_in_test_alone_at_their_natural_rate() -> None:
     pairs: dict[str, list[tuple[str, str]]] = {}
     for split in SPLITS:
-        objects = (o for i in range(2000) for o in draw_scene(split, i, image_size=96, seed=0).objects)
+        objects = (o for i in range(2000) for o in sample_scene(split, i, image_size=96, seed=0).objects)
         pairs[split] = [(o.shape, o.colour) for o in objects]
     every = {(shape, colour) for shape in SHAPES for colour in COLOURS}
     assert every >= HELD_OUT
@@ -89,7 +89,7 @@ def test_test_split_has_held_out_pairs_in_one_image_of_twenty_five_to_fifteen() 
 def test_small_and_large_are_far_apart() -> None:
     longest: dict[str, list[int]] = {size: [] for size in SIZES}
     for i in range(800):
-        for o in draw_scene("train", i, image_size=96, seed=0).objects:
+        for o in sample_scene("train", i, image_size=96, seed=0).objects:
             longest[o.size].append(max(o.box[2] - o.box[0], o.box[3] - o.box[1]))
     assert min(longest["small"]) >= 15
     assert max(longest["small"]) <= 21
@@ -98,7 +98,7 @@ def test_small_and_large_are_far_apart() -> None:
 
 
 def test_there_is_something_to_count() -> None:
-    drawn = [draw_scene("train", i, image_size=96, seed=0).objects for i in range(1000)]
+    drawn = [sample_scene("train", i, image_size=96, seed=0).objects for i in range(1000)]
     alike = np.mean([len({(o.shape, o.colour) for o in objects}) < len(objects) for objects in drawn])
     assert 0.2 < alike < 0.4
 
@@ -119,5 +119,5 @@ def test_the_same_content_on_every_machine() -> None:
         ],
     }
     for split, expected in golden.items():
-        objects = draw_scene(split, 0, image_size=96, seed=0).objects
+        objects = sample_scene(split, 0, image_size=96, seed=0).objects
         assert [(o.size, o.colour, o.shape, *(round(x, 3) for x in o.centre)) for o in objects] == expected

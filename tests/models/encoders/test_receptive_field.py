@@ -120,7 +120,7 @@ def test_an_object_comes_back_to_its_own_place_in_the_photo(
     for orientation in range(1, 9):
         transform = ImageTransform(pixels, fit=fits[orientation % 3], mean=(0, 0, 0), std=(1, 1, 1))
         rows, cols = (int(side) for side in rng.integers(60, 420, 2))
-        seen = transform.seen_size(rows, cols)
+        seen = transform.visible_size(rows, cols)
         # Half as high and wide as a cell, and anywhere in what the model sees.
         inner = transform.inner_size(*seen, pixels)
         cell = [

@@ -1,4 +1,4 @@
-"""How does a scene become pixels? Background, clutter, objects with jittered colours, and noise."""
+"""Rendering of scenes: background, clutter, objects with jittered colours, and noise."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from captioner.data.scenes.world import Scene
 _Pixels = NDArray[np.float32]
 _Colour = NDArray[np.float32]  # [3], 0–255
 
-# Hue (turns), saturation and value from which a colour is jittered. The ranges leave gaps that a person sees.
+# Ranges of hue (turns), saturation and value of each colour, separated by visible gaps.
 _HSV: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]] = {
     "red": ((-0.025, 0.012), (0.80, 1.0), (0.72, 0.95)),
     "orange": ((0.068, 0.092), (0.85, 1.0), (0.93, 1.0)),
@@ -29,16 +29,16 @@ _CONTRAST = 72.0  # least distance between an object's colour and both colours o
 _PATTERNS = ("plain", "gradient", "stripes", "checks", "blotches", "speckle")
 
 
-def paint(scene: Scene) -> NDArray[np.uint8]:
-    """Paint a scene; the same scene gives the same pixels.
+def render(scene: Scene) -> NDArray[np.uint8]:
+    """Render a scene; the same scene gives the same pixels.
 
     Args:
-        scene: What to paint.
+        scene: The scene.
 
     Returns:
         uint8 `[H, W, 3]`, RGB.
     """
-    rng = np.random.default_rng(scene.paint_seed)
+    rng = np.random.default_rng(scene.render_seed)
     size = scene.image_size
     colours = [_jittered(thing.colour, rng) for thing in scene.objects]
     ground, second = _ground_colours(colours, rng)
@@ -47,7 +47,7 @@ def paint(scene: Scene) -> NDArray[np.uint8]:
     for thing, colour in zip(scene.objects, colours, strict=True):
         top, left, patch = coverage(thing.shape, thing.centre, radius=thing.radius, angle=thing.angle)
         rows, cols = patch.shape
-        # Light falls from above: lighter at the top, darker at the bottom.
+        # Lit from above: lighter at the top, darker at the bottom.
         shade = np.linspace(1, -1, rows, dtype=np.float32)[:, None, None] * np.float32(4 + 10 * rng.random())
         under = pixels[top : top + rows, left : left + cols]
         under += patch[:, :, None] * (colour + shade - under)
@@ -63,13 +63,13 @@ def _jittered(name: str, rng: np.random.Generator) -> _Colour:
 
 
 def _distance(one: _Colour, other: _Colour) -> float:
-    """Distance of two colours, 0–255, green counting most as it does for the eye."""
+    """Distance of two colours, 0–255, with green weighted most, as in human vision."""
     red, green, blue = ((one - other) ** 2).tolist()
     return float(((2 * red + 4 * green + 3 * blue) / 9) ** 0.5)
 
 
 def _ground_colours(colours: list[_Colour], rng: np.random.Generator) -> tuple[_Colour, _Colour]:
-    """Two muted colours from which every object stands out: the first pair that does, of 30 the best."""
+    """Two muted colours that contrast with every object: the first of 30 pairs with enough contrast, or the best."""
     best, best_contrast = None, -1.0
     for _ in range(30):
         hue, saturation, value = rng.random(), 0.05 + 0.3 * rng.random(), 0.25 + 0.6 * rng.random()
@@ -88,7 +88,7 @@ def _ground_colours(colours: list[_Colour], rng: np.random.Generator) -> tuple[_
 
 
 def _pattern(size: int, rng: np.random.Generator) -> _Pixels:
-    """How much of the second background colour shows at each pixel: float32 `[H, W]`, 0–1."""
+    """The share of the second background colour at each pixel: float32 `[H, W]`, 0–1."""
     kind = _PATTERNS[rng.integers(len(_PATTERNS))]
     angle, period, phase = (
         2 * np.pi * rng.random(),
@@ -113,7 +113,7 @@ def _pattern(size: int, rng: np.random.Generator) -> _Pixels:
     else:
         across = turn * (np.float32(np.cos(angle)) * rows - np.float32(np.sin(angle)) * cols)
         wave = np.sin(along) * np.sin(across)
-    # Steep but not abrupt: edges stay soft.
+    # Steep but not abrupt, for soft edges.
     return np.asarray((0.5 + 2 * wave).clip(0, 1), dtype=np.float32)
 
 

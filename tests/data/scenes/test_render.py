@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from captioner.data.scenes.draw import paint
-from captioner.data.scenes.world import Scene, draw_scene
+from captioner.data.scenes.render import render
+from captioner.data.scenes.world import Scene, sample_scene
 
 
 def hue_name(red: float, green: float, blue: float) -> str:
@@ -23,14 +23,14 @@ def hue_name(red: float, green: float, blue: float) -> str:
 
 
 def test_the_same_scene_gives_the_same_pixels() -> None:
-    scene = draw_scene("train", 7, image_size=96, seed=0)
-    assert np.array_equal(paint(scene), paint(draw_scene("train", 7, image_size=96, seed=0)))
-    assert not np.array_equal(paint(scene), paint(replace(scene, paint_seed=(1,))))
+    scene = sample_scene("train", 7, image_size=96, seed=0)
+    assert np.array_equal(render(scene), render(sample_scene("train", 7, image_size=96, seed=0)))
+    assert not np.array_equal(render(scene), render(replace(scene, render_seed=(1,))))
 
 
 def test_gives_uint8_rgb_that_can_be_written_to() -> None:
     for side in (32, 33, 96, 224):
-        pixels = paint(draw_scene("test", side, image_size=side, seed=0))
+        pixels = render(sample_scene("test", side, image_size=side, seed=0))
         assert pixels.shape == (side, side, 3)
         assert pixels.dtype == np.uint8
         assert pixels.flags.c_contiguous
@@ -39,8 +39,8 @@ def test_gives_uint8_rgb_that_can_be_written_to() -> None:
 
 def test_each_mask_shows_the_colour_that_is_named() -> None:
     for i in range(400):
-        scene = draw_scene("test", i, image_size=96, seed=0)
-        pixels = paint(scene)
+        scene = sample_scene("test", i, image_size=96, seed=0)
+        pixels = render(scene)
         for k, thing in enumerate(scene.objects):
             assert hue_name(*np.median(pixels[scene.mask(k)], axis=0)) == thing.colour, (
                 f"scene {i} object {k}"
@@ -49,8 +49,8 @@ def test_each_mask_shows_the_colour_that_is_named() -> None:
 
 def test_each_object_stands_out_from_what_is_round_it() -> None:
     for i in range(400):
-        scene = draw_scene("train", i, image_size=96, seed=0)
-        pixels = paint(scene).astype(float)
+        scene = sample_scene("train", i, image_size=96, seed=0)
+        pixels = render(scene).astype(float)
         objects = np.any([scene.mask(k) for k in range(len(scene.objects))], axis=0)
         for k, (top, left, bottom, right) in enumerate(scene.boxes):
             near = np.zeros_like(objects)
@@ -60,6 +60,8 @@ def test_each_object_stands_out_from_what_is_round_it() -> None:
 
 
 def test_backgrounds_vary_and_are_textured() -> None:
-    empty = [paint(Scene(draw_scene("train", i, image_size=96, seed=0).objects, 96, (i,))) for i in range(60)]
+    empty = [
+        render(Scene(sample_scene("train", i, image_size=96, seed=0).objects, 96, (i,))) for i in range(60)
+    ]
     corners = np.array([pixels[:3, :3].mean(axis=(0, 1)) for pixels in empty])
     assert corners.std(axis=0).min() > 25
