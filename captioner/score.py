@@ -68,7 +68,7 @@ def _score(
 ) -> None:
     """Score one file, or compare two."""
     from captioner.metrics.caption_files import match_names, read_candidates, read_references
-    from captioner.metrics.diversity import diversity
+    from captioner.metrics.corpus_diversity import corpus_diversity
     from captioner.metrics.document_frequency import document_frequency, save_document_frequency
     from captioner.metrics.ptb.ptb_tokenizer import tokenize
     from captioner.metrics.report import score_captions, wordless
@@ -108,7 +108,7 @@ def _score(
         scored = {image: captions[image] for image in scores.images}
         if note := wordless(scored):
             print(note, file=sys.stderr)
-        found = diversity(list(scored.values()))
+        found = corpus_diversity(list(scored.values()))
         print(
             f"{found.distinct_captions} of {found.captions} captions are distinct, of {found.vocabulary} words, "
             f"{found.mean_length:.2f} a caption; distinct-1 {found.distinct_1:.4f}, distinct-2 {found.distinct_2:.4f}"
@@ -136,13 +136,13 @@ def _with_clip_score(scores: Scores, captions: Mapping[str, str], cfg: DictConfi
 
 def _score_variety(file: Path, cfg: DictConfig, frequency: DocumentFrequency | None, folder: Path) -> None:
     """How various the several captions of each image are."""
-    from captioner.metrics.caption_files import match_names, read_references, read_several
-    from captioner.metrics.variety import score_variety
+    from captioner.metrics.caption_files import match_names, read_multiple_candidates, read_references
+    from captioner.metrics.self_cider import score_self_cider
 
     [captions], references = match_names(
-        [read_several(file)], read_references(Path(cfg.references), cfg.split)
+        [read_multiple_candidates(file)], read_references(Path(cfg.references), cfg.split)
     )
-    scores = score_variety(captions, references, frequency=frequency, strict=cfg.strict)
+    scores = score_self_cider(captions, references, frequency=frequency, strict=cfg.strict)
     _print_table([scores.corpus])
     print(scores.signature)
     (folder / "scores.json").write_text(scores.as_json() + "\n", encoding="utf-8")

@@ -19,7 +19,7 @@ from captioner.evaluate import evaluate
 from captioner.evaluation.judges.judge import Case
 from captioner.evaluation.judges.scenes_judge import ScenesJudge
 from captioner.evaluation.split import evaluate_split
-from captioner.metrics.diversity import diversity
+from captioner.metrics.corpus_diversity import corpus_diversity
 from captioner.metrics.report import score_captions
 from captioner.pipeline import load
 from captioner.score import score
@@ -91,7 +91,7 @@ def test_the_figures_are_those_of_the_captions(
     for name, value in expected.corpus.items():
         assert scores["corpus"][name] == pytest.approx(value, rel=1e-9), name
     training = [caption for i in range(48) for caption in Scenes("train")[i].captions]
-    found = asdict(diversity(list(texts.values()), training))
+    found = asdict(corpus_diversity(list(texts.values()), training))
     assert found.pop("captions") == LIMIT
     assert scores["diversity"] == found
     assert (scores["vocabulary"]["unknown_word_rate"] > 0) == (
@@ -197,7 +197,7 @@ def test_what_a_single_image_cannot_have_is_null(
         ("limit=few", "limit=few must be a whole number of at least 1"),
         ("limit=2.5", "limit=2.5 must be a whole number of at least 1"),
         ("page=-1", "page=-1 must be at least 0"),
-        ("metrics=[FAME]", "Unknown metric FAME: choose from BLEU, METEOR"),
+        ("metrics=[FAME]", "unknown metric FAME; choose from BLEU, METEOR"),
         ("metrics=[]", "metrics is empty: choose from BLEU, METEOR"),
         ("threads=0", "threads=0 must be a whole number of at least 1, or null"),
         ("processes=0", "processes=0 must be a whole number of at least 1"),

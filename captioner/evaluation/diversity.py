@@ -10,13 +10,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from captioner.data.open import open_split
 from captioner.errors import UsageError
-from captioner.metrics.diversity import diversity
+from captioner.metrics.corpus_diversity import corpus_diversity
 from captioner.text.tokenizer import Tokenizer
 
 
 def diversity_figures(captions: Sequence[str], training: Iterable[str] | None) -> dict[str, float]:
-    """The figures of `metrics.diversity`; `novel` is nan without the training captions."""
-    figures = asdict(diversity(captions, training))
+    """The figures of `metrics.corpus_diversity`; `novel` is nan without the training captions."""
+    figures = asdict(corpus_diversity(captions, training))
     del figures["captions"]
     return figures
 
