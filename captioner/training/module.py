@@ -1,4 +1,4 @@
-"""How does a captioner learn from a batch? The LightningModule: loss, optimizer, schedule."""
+"""LightningModule of a captioner: training loss, validation loss, optimizer and learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -17,26 +17,27 @@ from captioner.errors import CaptionerError, UsageError
 from captioner.models.captioner import Captioner, Memory
 from captioner.objectives.cross_entropy import CrossEntropy
 from captioner.objectives.objective import Objective, TrainingStep
-from captioner.training.distributed.ranks import shares, sum_over_ranks
+from captioner.training.distributed.ranks import rank_weights, sum_over_ranks
 from captioner.training.distributed.sharding import gather_decoder, shard
+from captioner.training.parameter_groups import parameter_groups
 
 
 class CaptionModule(lightning.LightningModule):
-    """An objective with AdamW, linear warm-up and cosine decay.
+    """An objective minimised by AdamW with linear warm-up and cosine decay of the learning rate.
 
     Args:
-        captioner: What is trained.
-        objective: The loss, prepared.
-        pad_id: The tokenizer's padding.
+        captioner: The model to train.
+        objective: The loss; `prepare` has been called.
+        pad_id: The tokenizer's padding id.
         lr: Peak learning rate of bridge and decoder.
         encoder_lr: Peak learning rate of the encoder's trained layers; None for `lr`.
-        weight_decay: AdamW's decay; biases, norms and embeddings of positions have none.
-        warmup: Share of all steps over which the learning rate rises from 0, 0–1.
-        final_lr: Share of the peak at the last step.
-        betas: AdamW's averaging coefficients.
+        weight_decay: AdamW's decay, of the parameters that `parameter_groups` gives any.
+        warmup: Fraction of all steps over which the learning rate rises from 0, in [0, 1).
+        final_lr: Fraction of the peak learning rate at the last step.
+        betas: AdamW's running-average coefficients.
 
     Raises:
-        UsageError: If a rate is out of range.
+        UsageError: If a learning rate or `warmup` is out of range.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class CaptionModule(lightning.LightningModule):
             raise UsageError(f"optim.lr={lr} and optim.encoder_lr={encoder_lr} must be positive")
         if not 0 <= warmup < 1:
             raise UsageError(
-                f"optim.warmup={warmup} must be at least 0 and below 1: it is a share of all steps"
+                f"optim.warmup={warmup} must be at least 0 and below 1: it is a fraction of all steps"
             )
         self.captioner = captioner
         self.objective = objective
@@ -68,18 +69,22 @@ class CaptionModule(lightning.LightningModule):
         self.warmup = warmup
         self.final_lr = final_lr
         self.betas = betas
-        self._validated = (0.0, 0)  # nats and words of this rank's validation images so far
+        self._validated = (0.0, 0)  # summed loss (nats) and tokens of this rank in the running validation
 
     def configure_model(self) -> None:
-        """Split the weights over the processes, where the strategy asks for it: only then is there a mesh."""
+        """Shard the weights where the strategy sets a device mesh, which only `fsdp` does."""
         if self.device_mesh is not None:
             shard(self.captioner, self.device_mesh["data_parallel"])
 
     def training_step(self, batch: CaptionBatch, batch_idx: int) -> Tensor:
-        """The loss of one batch."""
+        """The loss of one batch.
+
+        Raises:
+            CaptionerError: If it is not finite.
+        """
         gather_decoder(self.captioner)
         if self.captioner.encoder.frozen and isinstance(batch.images, Tensor):
-            # Once for all models and passes of the objective.
+            # Encode once for all forward passes of the objective.
             batch = dataclasses.replace(batch, images=self.captioner.encoder(batch.images))
         losses = self.objective(
             self.captioner,
@@ -90,12 +95,12 @@ class CaptionModule(lightning.LightningModule):
             ),
         )
         terms = losses.terms
-        several = self.trainer.world_size > 1
-        if (
-            several
-        ):  # each rank's mean by its share of what it is over, so that ranks give what one process would
+        distributed = self.trainer.world_size > 1
+        if distributed:
+            # Weight each rank's mean by its count, so that averaged gradients equal those of one process.
             terms = {
-                name: term * share for (name, term), share in zip(terms.items(), shares(losses), strict=True)
+                name: term * weight
+                for (name, term), weight in zip(terms.items(), rank_weights(losses), strict=True)
             }
         loss = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(loss):
@@ -103,59 +108,51 @@ class CaptionModule(lightning.LightningModule):
                 f"the loss is {loss.item()} at step {self.global_step} (batch {batch_idx} of epoch "
                 f"{self.current_epoch}); the last checkpoint is intact: lower optim.lr or use trainer.precision=32-true"
             )
-        self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=False, sync_dist=several)
+        self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=False, sync_dist=distributed)
         if len(terms) > 1:
             self.log_dict({f"train/{name}": term for name, term in terms.items()})
-        for name, value in losses.shown.items():
+        for name, value in losses.metrics.items():
             self.log(f"train/{name}", value, prog_bar=name == "reward")
         return loss
 
     def validation_step(self, batch: CaptionBatch, batch_idx: int) -> dict[str, Memory]:
-        """Add up the negative log-likelihood, without smoothing; give the encoded images on."""
+        """Accumulate the negative log-likelihood, without smoothing; return the encoded images for callbacks."""
         targets = batch.tokens[:, :, 1:]
         memory = self.captioner.encode(batch.images)
         output = self.captioner.decoder(batch.tokens[:, :, :-1], memory.features)
         loss = CrossEntropy()(output.logits, targets, pad_id=self.pad_id)
-        words = int((targets != self.pad_id).sum())
-        self._validated = (self._validated[0] + float(loss) * words, self._validated[1] + words)
+        count = int((targets != self.pad_id).sum())
+        self._validated = (self._validated[0] + float(loss) * count, self._validated[1] + count)
         return {"memory": memory}
 
     def on_validation_epoch_start(self) -> None:
-        """Count anew."""
+        """Reset the validation sums."""
         self._validated = (0.0, 0)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the mean over the words of all ranks; Lightning's own rounds their number down to whole ones a rank."""
-        nats, words = sum_over_ranks(self._validated, self.device)
-        self.log("val/loss", nats / words if words else math.nan, prog_bar=True)
+        """Log the mean over the tokens of all ranks; Lightning's own mean rounds each rank's weight to an integer."""
+        nats, count = sum_over_ranks(self._validated, self.device)
+        self.log("val/loss", nats / count if count else math.nan, prog_bar=True)
 
     def configure_optimizers(self) -> Any:
-        """AdamW over four groups (encoder or not, decayed or not) under one schedule."""
-        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-        for name, parameter in self.captioner.named_parameters():
-            if parameter.requires_grad:
-                is_encoder = name.startswith("encoder.")
-                decays = parameter.ndim >= 2 and "position" not in name
-                groups.setdefault((is_encoder, decays), []).append(parameter)
+        """AdamW over `parameter_groups` under one schedule, advanced after each step."""
         optimizer = AdamW(
-            [
-                {
-                    "params": parameters,
-                    "lr": self.encoder_lr if is_encoder else self.lr,
-                    "weight_decay": self.weight_decay if decays else 0.0,
-                }
-                for (is_encoder, decays), parameters in groups.items()
-            ],
+            parameter_groups(
+                self.captioner, lr=self.lr, encoder_lr=self.encoder_lr, weight_decay=self.weight_decay
+            ),
             betas=self.betas,
         )
         total = int(self.trainer.estimated_stepping_batches)
-        scheduler = LambdaLR(optimizer, lambda step: self._rate(step, total))
+        scheduler = LambdaLR(optimizer, lambda step: self.lr_factor(step, total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def _rate(self, step: int, total: int) -> float:
-        """Share of the peak learning rate at `step`: up in a line, down in a half cosine."""
-        rise = max(1, round(self.warmup * total))
-        if step < rise:
-            return (step + 1) / rise
-        progress = min(1.0, (step - rise) / max(1, total - rise))
+    def lr_factor(self, step: int, total: int) -> float:
+        """Fraction of the peak learning rate at `step` of `total`: linear warm-up, then half a cosine.
+
+        It is (step + 1) / warm-up steps at first, and `final_lr` from step `total` on.
+        """
+        warmup_steps = max(1, round(self.warmup * total))
+        if step < warmup_steps:
+            return (step + 1) / warmup_steps
+        progress = min(1.0, (step - warmup_steps) / max(1, total - warmup_steps))
         return self.final_lr + (1 - self.final_lr) * 0.5 * (1 + math.cos(math.pi * progress))
