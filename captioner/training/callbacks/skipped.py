@@ -1,4 +1,4 @@
-"""Which photos could not be read? Names each once, counts them at the end, and stops where they are too many."""
+"""Report of unreadable photos: names each once, counts them, and stops the run where they are too many."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from lightning.pytorch.callbacks import Callback
 from captioner.data.batch import CaptionBatch
 from captioner.errors import DataError
 
-_MOST = 0.1  # share of the training images; beyond it something else is wrong than a photo
+_MAX_FRACTION = 0.1  # of a split's photos; beyond it the fault is elsewhere than in single photos
 
 
 class SkippedPhotos(Callback):
-    """Tells of photos that `data.on_bad=skip` left out.
+    """Reports the photos that `data.on_bad=skip` leaves out, and limits their number in each split.
 
     Args:
-        images: Number of training images.
+        train: Number of training images.
+        val: Number of validation images.
+
+    Raises:
+        DataError: At the end of an epoch, if over 10 % of a split's photos, and more than one, were skipped so far.
     """
 
-    def __init__(self, images: int) -> None:
-        self.images = images
-        self._faults: dict[str, None] = {}
+    def __init__(self, *, train: int, val: int) -> None:
+        self.sizes = {"training": train, "validation": val}
+        self._faults: dict[str, dict[str, None]] = {split: {} for split in self.sizes}
 
     def on_train_batch_end(
         self,
@@ -34,8 +38,8 @@ class SkippedPhotos(Callback):
         batch: CaptionBatch,
         batch_idx: int,
     ) -> None:
-        """Name what was skipped in a training batch."""
-        self._tell(batch)
+        """Report the faults of a training batch."""
+        self._report("training", batch)
 
     def on_validation_batch_end(
         self,
@@ -46,35 +50,37 @@ class SkippedPhotos(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Name what was skipped in a validation batch."""
-        self._tell(batch)
+        """Report the faults of a validation batch."""
+        self._report("validation", batch)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Stop, in all processes at once, if too much was skipped."""
-        count = len(self._gather(trainer))
-        if count > max(1, _MOST * self.images):
-            raise DataError(
-                f"{count:,} photos of {self.images:,} cannot be read, more than data.on_bad=skip leaves out "
-                f"({_MOST:.0%}); check data.root and the disk"
-            )
+        """Stop, in all processes at once, if too many photos of a split were skipped."""
+        faults = self._gather(trainer)
+        for split, size in self.sizes.items():
+            count = len(faults[split])
+            if count > max(1, _MAX_FRACTION * size):
+                raise DataError(
+                    f"{count:,} of {size:,} {split} photos cannot be read, above the {_MAX_FRACTION:.0%} that "
+                    "data.on_bad=skip allows; check data.root and the disk"
+                )
 
     def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Count what was skipped."""
-        faults = self._gather(trainer)
-        if faults and trainer.is_global_zero:
-            verb = "photo was" if len(faults) == 1 else "photos were"
-            print(f"{len(faults):,} {verb} skipped; they are named above", file=sys.stderr, flush=True)
+        """Print the total."""
+        count = len(set().union(*self._gather(trainer).values()))
+        if count and trainer.is_global_zero:
+            verb = "photo was" if count == 1 else "photos were"
+            print(f"{count:,} {verb} skipped; they are named above", file=sys.stderr, flush=True)
 
-    def _tell(self, batch: CaptionBatch) -> None:
+    def _report(self, split: str, batch: CaptionBatch) -> None:
         for fault in batch.faults:
-            if fault not in self._faults:
-                self._faults[fault] = None
+            if not any(fault in faults for faults in self._faults.values()):
                 print(f"\nskipped: {fault}", file=sys.stderr, flush=True)
+            self._faults[split][fault] = None
 
-    def _gather(self, trainer: lightning.Trainer) -> set[str]:
-        """What any process skipped."""
-        if trainer.world_size == 1:
-            return set(self._faults)
-        parts: list[list[str]] = [[] for _ in range(trainer.world_size)]
-        torch.distributed.all_gather_object(parts, list(self._faults))
-        return {fault for part in parts for fault in part}
+    def _gather(self, trainer: lightning.Trainer) -> dict[str, set[str]]:
+        """The faults of each split in any process."""
+        parts = [self._faults]
+        if trainer.world_size > 1:
+            parts = [{} for _ in range(trainer.world_size)]
+            torch.distributed.all_gather_object(parts, self._faults)
+        return {split: set().union(*(part[split] for part in parts)) for split in self.sizes}
