@@ -19,12 +19,19 @@ def train(cfg: DictConfig) -> int:
     from captioner.training.fit import fit
 
     _number_sweep(cfg)
-    result = fit(cfg)
+    result = fit(cfg, overrides=_overrides())
     if result is not None:
         print(f"model   {result.model_file}")
         print(f"scores  {'  '.join(f'{name} {value:.4f}' for name, value in sorted(result.scores.items()))}")
         print(f"next    python -m captioner.predict model={result.model_file} images=PHOTOS")
     return 0
+
+
+def _overrides() -> list[str]:
+    """The overrides on the command line; none where `train` was called from Python."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def _number_sweep(cfg: DictConfig) -> None:

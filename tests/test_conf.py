@@ -22,8 +22,8 @@ from captioner.cli import conf_dir
 from captioner.decoding import make_search
 from captioner.image.augment import TrainingAugment
 from captioner.text.tokenizer import Tokenizer
-from captioner.training.fit import _make_trainer, _trainer_settings
 from captioner.training.module import CaptionModule
+from captioner.training.trainer import make_trainer, resolve_settings
 
 FILES = sorted(path.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml"))
 MAINS = [file.removesuffix(".yaml") for file in FILES if "/" not in file]
@@ -138,7 +138,7 @@ def test_lightning_takes_every_trainer(name: str, tmp_path: Path) -> None:
     assert set(cfg.trainer) <= set(inspect.signature(lightning.Trainer).parameters)
     if cfg.trainer.accelerator == "gpu" and not torch.cuda.is_available():
         pytest.skip("no GPU here")
-    trainer = _make_trainer(cfg, _trainer_settings(cfg), [], tmp_path)
+    trainer = make_trainer(resolve_settings(cfg.trainer), output_dir=tmp_path)
     assert trainer.max_epochs == cfg.trainer.max_epochs
     if isinstance(cfg.trainer.devices, int):
         assert trainer.num_devices == cfg.trainer.devices

@@ -1,1 +1,1 @@
-"""How is a model fitted?"""
+"""Training of captioners with Lightning."""

@@ -1,4 +1,4 @@
-"""Which number format trains fastest here without harm? bfloat16 where the hardware multiplies it, else float32."""
+"""Choice of the training precision: bfloat16 where the hardware supports it, else float32."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from captioner.models.acceleration import has_bf16
 
 
 def choose_precision(precision: str, accelerator: str) -> str:
-    """Lightning's name for a precision; "auto" is bf16-mixed where the hardware has it.
+    """Lightning's name for a precision; "auto" is bf16-mixed on hardware with bfloat16 arithmetic, else 32-true.
 
     Args:
         precision: "auto" or a precision Lightning knows.

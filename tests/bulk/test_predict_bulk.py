@@ -25,7 +25,7 @@ from captioner.errors import UsageError
 from captioner.pipeline import load
 from captioner.predict import predict
 from tests.conftest import Finished, compose
-from tests.training.together import forkserver
+from tests.training.rank_processes import forkserver
 
 Command = Callable[..., Finished]
 PHOTOS = 30

@@ -1,4 +1,4 @@
-"""Does a run learn, leave what it should, and go on exactly where it was stopped?"""
+"""Training runs: output files, overfitting, exact resume and refused settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from captioner.training.fit import fit
 from tests.conftest import TINY, compose
 
 
-def test_a_run_leaves_model_checkpoint_metrics_and_samples(tmp_path: Path) -> None:
+def test_a_run_writes_model_checkpoint_metrics_and_samples(tmp_path: Path) -> None:
     result = fit(compose("train", *TINY, "trainer.max_epochs=2", "samples=2", f"output_dir={tmp_path}"))
 
     assert result is not None
@@ -34,8 +34,7 @@ def test_a_run_leaves_model_checkpoint_metrics_and_samples(tmp_path: Path) -> No
     assert card["settings"]["model"]["decoder"]["dim"] == 16
 
 
-def test_overfits_a_handful_of_pictures(tmp_path: Path) -> None:
-    """A model that cannot learn eight pictures by heart is broken somewhere."""
+def test_a_model_overfits_eight_images(tmp_path: Path) -> None:
     settings = [s for s in TINY if not s.startswith(("data.train.size", "model.decoder.dim"))]
     cfg = compose(
         "train",
@@ -57,7 +56,7 @@ def test_overfits_a_handful_of_pictures(tmp_path: Path) -> None:
     )
     result = fit(cfg)
     assert result is not None
-    # Every picture has five references of other words, so the loss keeps their entropy; the captions must be right.
+    # Each image has five different references, so the loss stays above their entropy; captions must be right.
     assert result.scores["val/CIDEr-D"] > 4, result.scores
     assert result.scores["val/distinct"] == 1
 
@@ -68,7 +67,7 @@ def run_to(folder: Path, *overrides: str) -> dict[str, torch.Tensor]:
 
 
 def test_resume_after_kill_gives_identical_weights(tmp_path: Path) -> None:
-    """Dropout is on: order, augmentation and random numbers must all go on where they stood."""
+    """With dropout: order, augmentation and random numbers must all continue where they were."""
     whole = run_to(tmp_path / "whole", "trainer.max_epochs=4")
 
     command = [
@@ -90,14 +89,14 @@ def test_resume_after_kill_gives_identical_weights(tmp_path: Path) -> None:
     epoch = torch.load(checkpoint, weights_only=True)["epoch"]
 
     resumed = run_to(tmp_path / "cut", "trainer.max_epochs=4", f"resume={tmp_path / 'cut'}")
-    assert epoch < 3, "the run was over before it was killed; nothing was resumed"
+    assert epoch < 3, "the run ended before it was killed; nothing was resumed"
     assert resumed.keys() == whole.keys()
     for name, value in whole.items():
         assert torch.equal(value, resumed[name]), name
 
 
 def test_resume_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
-    # A run that ends early has another schedule; a constant rate leaves only what resuming must get right.
+    # A run that ends early has another schedule, so the learning rate is constant here.
     steady = ("trainer.max_epochs=2", "optim.warmup=0", "optim.final_lr=1")
     whole = run_to(tmp_path / "whole", *steady)
     # 6 batches an epoch; a validation, and with it a checkpoint, after every 2.
@@ -108,29 +107,26 @@ def test_resume_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
         assert torch.equal(value, resumed[name]), name
 
 
-def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
-    with pytest.raises(CaptionerError, match=r"the loss is nan at step \d+ .* the last checkpoint is intact"):
+def test_a_loss_of_nan_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(CaptionerError, match=r"loss is nan at step \d+ .*optim\.lr"):
         fit(compose("train", *TINY, "optim.lr=1e30", f"output_dir={tmp_path}"))
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        (
-            "monitor=val/nonsense",
-            r"monitor=val/nonsense is not logged; choose one of val/BLEU-1, val/BLEU-2",
-        ),
-        ("monitor_mode=up", r"monitor_mode='up' must be min or max"),
-        ("resume=/nowhere", r"resume=/nowhere holds no last.ckpt"),
-        ("optim.lr=-1", r"optim.lr=-1 .* must be positive"),
-        ("optim.warmup=2", r"optim.warmup=2 must be"),
-        ("data.batch_size=0", r"data.batch_size=0 must be at least 1"),
+        ("monitor=val/BLUE-4", r"monitor=val/BLUE-4 .*val/BLEU-1, .*did you mean val/BLEU-4"),
+        ("monitor_mode=up", r"monitor_mode='up' .*min or max"),
+        ("resume=/nowhere", r"resume=/nowhere .*last\.ckpt"),
+        ("optim.lr=-1", r"optim\.lr=-1 "),
+        ("optim.warmup=2", r"optim\.warmup=2 "),
+        ("data.batch_size=0", r"data\.batch_size=0 "),
         ("+trainer.nonsense=1", r"trainer: .*nonsense"),
         ("trainer.accelerator=gpu", r"trainer: .*gpu"),
-        ("validate_captions=1", r"validate_captions=1 must be at least 2"),
-        ("model.decoder.num_heads=5", r"num_heads=5 does not divide dim=16"),
-        ("objective.label_smoothing=1", r"label_smoothing=1 must be"),
-        ("encoder.name=resnet19", r"'resnet19' is not a timm model; near names: resnet18"),
+        ("validate_captions=1", r"validate_captions=1 "),
+        ("model.decoder.num_heads=5", r"num_heads=5 .*dim=16"),
+        ("objective.label_smoothing=1", r"label_smoothing=1 "),
+        ("encoder.name=resnet19", r"resnet19.*resnet18"),
     ],
 )
 def test_wrong_settings_are_named(tmp_path: Path, override: str, message: str) -> None:
@@ -142,5 +138,5 @@ def test_wrong_settings_are_named(tmp_path: Path, override: str, message: str) -
 
 def test_an_unwritable_folder_is_refused_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match=r"output_dir=.*file/run cannot be written"):
+    with pytest.raises(UsageError, match=r"output_dir=.*file/run"):
         fit(compose("train", *TINY, f"output_dir={tmp_path / 'file' / 'run'}"))

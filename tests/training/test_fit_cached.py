@@ -1,4 +1,4 @@
-"""Does training from stored features give what training from photos gives, only sooner?"""
+"""Training on cached features equals training on photos."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def cached(tmp_path: Path, views: int = 2) -> tuple[str, ...]:
     return "cache=features", f"cache.folder={tmp_path / 'features'}", f"cache.views={views}"
 
 
-def test_the_first_epochs_are_those_of_photos(tmp_path: Path) -> None:
-    """As many epochs as there are views see the same pixels; what differs is the rounding to half floats."""
+def test_the_first_epochs_equal_those_on_photos(tmp_path: Path) -> None:
+    """As many epochs as there are views use the same pixels; features are rounded to half precision."""
     photos = run(tmp_path / "photos", "trainer.max_epochs=2")
     features = run(tmp_path / "cached", "trainer.max_epochs=2", *cached(tmp_path))
     assert features["val/loss"] == pytest.approx(photos["val/loss"], rel=1e-3)
@@ -45,7 +45,7 @@ def test_the_first_epochs_are_those_of_photos(tmp_path: Path) -> None:
     assert spec == other
 
 
-def test_a_resumed_run_reads_on_exactly(tmp_path: Path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     steady = ("trainer.max_epochs=3", "optim.warmup=0", "optim.final_lr=1", *cached(tmp_path))
     run(tmp_path / "whole", *steady)
     every = "+trainer.val_check_interval=2"
@@ -59,7 +59,7 @@ def test_a_resumed_run_reads_on_exactly(tmp_path: Path) -> None:
         assert torch.equal(value, found[name]), name
 
 
-def test_two_processes_write_together_and_validate_as_one(tmp_path: Path) -> None:
+def test_two_processes_share_the_writing_and_validate_as_one(tmp_path: Path) -> None:
     settings = [
         *TINY,
         *FROZEN,
@@ -72,17 +72,17 @@ def test_two_processes_write_together_and_validate_as_one(tmp_path: Path) -> Non
     command += ["trainer.precision=32-true", f"output_dir={tmp_path / 'two'}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    # CaptionRecord by the first process alone, and by none where the second had already written all of a split.
+    # Printed by the first process only, and not where the second one had already written all of a split.
     assert done.stderr.count("features complete") <= 2
     alone = run(
         tmp_path / "one", "trainer.max_epochs=1", "optim.lr=1e-9", "data.val.size=13", *cached(tmp_path)
     )
     card = load(tmp_path / "two" / "model.safetensors").card
-    # 13 images do not divide by two processes: none may count twice.
+    # 13 images are not a multiple of two processes; none may count twice.
     assert card["scores"]["val/loss"] == pytest.approx(alone["val/loss"], rel=1e-6)
     assert card["scores"]["val/CIDEr-D"] == pytest.approx(alone["val/CIDEr-D"], rel=1e-6)
 
 
-def test_an_encoder_that_is_trained_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"needs a frozen encoder, and encoder.trainable=all"):
+def test_a_trained_encoder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"encoder\.trainable=all"):
         fit(compose("train", *TINY, *cached(tmp_path), f"output_dir={tmp_path}"))

@@ -1,4 +1,4 @@
-"""Do photos in their own shapes train a model, and do its words look at them on grids of their own shapes?"""
+"""Training on photos of their own shapes, with grids and maps that follow them."""
 
 from __future__ import annotations
 
@@ -72,13 +72,13 @@ def test_grids_follow_the_photos_from_training_to_maps(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (("cache=features",), "image.fit=native they depend on the photo; set cache=none"),
+        (("cache=features",), r"image\.fit=native .*cache=none"),
         (
             ("encoder.name=vit_tiny_patch16_224",),
-            r"vit_tiny_patch16_224 does not .*; add \+encoder.model_args.dynamic_img_size=true",
+            r"vit_tiny_patch16_224 .*encoder\.model_args\.dynamic_img_size=true",
         ),
     ],
 )
-def test_what_does_not_go_together_is_told(folder: Path, settings: tuple[str, ...], message: str) -> None:
+def test_incompatible_settings_are_refused(folder: Path, settings: tuple[str, ...], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         fit(compose("train", *SETTINGS, f"data.root={folder}", f"output_dir={folder / 'run'}", *settings))

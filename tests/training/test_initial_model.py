@@ -1,4 +1,4 @@
-"""Does a run start from a model file as it is, and refuse what does not fit in one sentence?"""
+"""Runs that start from a model file, and settings that do not fit it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from captioner.bundle import load
 from captioner.data.samples import CaptionSample
@@ -16,20 +18,23 @@ from captioner.data.scenes.dataset import Scenes
 from captioner.errors import DataError, ModelFileError, UsageError
 from captioner.image.decode import Photo
 from captioner.training.fit import fit
-from captioner.training.initial_model import Start, model_from_file
+from captioner.training.initial_model import InitialModel, model_from_file
 from tests.conftest import TINY, Finished, compose
 
 ROOT = Path(__file__).parents[2]
 
 
-def started(model: Path, *given: str, output_dir: str = "elsewhere", data: object = None) -> Start:
-    tiny = [s for s in TINY if not (s.startswith("model.decoder.depth") and "decoder=lstm" in given)]
-    cfg = compose("train", *tiny, f"init_from={model}", *given)
+def initial_model(
+    model: Path, *overrides: str, output_dir: str = "elsewhere", data: object = None
+) -> InitialModel:
+    tiny = [s for s in TINY if not (s.startswith("model.decoder.depth") and "decoder=lstm" in overrides)]
+    cfg = compose("train", *tiny, f"init_from={model}", *overrides)
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
     dataset = Scenes("train", size=20, image_size=32) if data is None else data
-    return model_from_file(cfg, dataset, given=given, output_dir=Path(output_dir))  # type: ignore[arg-type]
+    return model_from_file(settings, dataset, overrides=overrides, output_dir=Path(output_dir))  # type: ignore[arg-type]
 
 
-def test_weights_words_and_transform_come_from_the_file(tmp_path: Path, tiny_model: Path) -> None:
+def test_weights_vocabulary_and_transform_come_from_the_file(tmp_path: Path, tiny_model: Path) -> None:
     result = fit(
         compose(
             "train",
@@ -41,7 +46,7 @@ def test_weights_words_and_transform_come_from_the_file(tmp_path: Path, tiny_mod
             "optim.lr=1e-12",
             f"init_from={tiny_model.parent}",
             f"output_dir={tmp_path}",
-            "tokenizer=bpe",  # none of these comes from the command line of a user: the file knows better
+            "tokenizer=bpe",  # no overrides are passed to `fit`, so settings of the model are ignored
             "image.fit=pad",
             "model.decoder.depth=2",
         )
@@ -54,24 +59,24 @@ def test_weights_words_and_transform_come_from_the_file(tmp_path: Path, tiny_mod
     for name, value in before.captioner.state_dict().items():
         torch.testing.assert_close(after.captioner.state_dict()[name], value, atol=1e-6, rtol=1e-6, msg=name)
     metrics = (tmp_path / "metrics.csv").read_text().splitlines()[0].split(",")
-    said = ("reward", "baseline", "advantage_sd", "sample_length", "policy_entropy")
-    assert {f"train/{name}" for name in said} <= set(metrics)
+    names = ("reward", "baseline", "advantage_sd", "sample_length", "policy_entropy")
+    assert {f"train/{name}" for name in names} <= set(metrics)
 
 
-def test_how_it_is_trained_may_be_changed(tiny_model: Path) -> None:
-    given = ("model.dropout=0.25", "model.decoder.dropout=0.5", "encoder.trainable=none")
-    start = started(tiny_model, *given)
-    assert start.captioner.bridge.dropout.p == 0.25
-    assert start.captioner.decoder.dropout.p == 0.5
-    assert start.captioner.encoder.frozen
-    assert start.spec["dropout"] == 0.25
-    assert start.spec["encoder"]["trainable"] == "none"
-    untold = started(tiny_model)
-    assert untold.captioner.bridge.dropout.p == load(tiny_model).captioner.bridge.dropout.p
+def test_settings_of_its_training_may_be_changed(tiny_model: Path) -> None:
+    overrides = ("model.dropout=0.25", "model.decoder.dropout=0.5", "encoder.trainable=none")
+    initial = initial_model(tiny_model, *overrides)
+    assert initial.captioner.bridge.dropout.p == 0.25
+    assert initial.captioner.decoder.dropout.p == 0.5
+    assert initial.captioner.encoder.frozen
+    assert initial.spec["dropout"] == 0.25
+    assert initial.spec["encoder"]["trainable"] == "none"
+    unchanged = initial_model(tiny_model)
+    assert unchanged.captioner.bridge.dropout.p == load(tiny_model).captioner.bridge.dropout.p
 
 
-def test_what_is_so_in_the_file_may_be_said(tiny_model: Path) -> None:
-    started(
+def test_overrides_equal_to_the_file_are_accepted(tiny_model: Path) -> None:
+    initial_model(
         tiny_model,
         "model.decoder.dim=16",
         "encoder=tiny",
@@ -86,47 +91,45 @@ def test_what_is_so_in_the_file_may_be_said(tiny_model: Path) -> None:
     [
         (
             "model.decoder.dim=32",
-            r"model.decoder.dim=32 is asked for, and the file has 16; leave model.decoder.dim away",
+            r"model\.decoder\.dim=32 .*has 16; leave model\.decoder\.dim out",
         ),
         (
             "decoder=lstm",
-            r"model.decoder._target_=captioner.models.decoders.lstm.LstmDecoder is asked for, .*; leave decoder away",
+            r"model\.decoder\._target_=captioner\.models\.decoders\.lstm\.LstmDecoder .*; leave decoder out",
         ),
         (
             "encoder=resnet50",
-            r"encoder.name=resnet50 is asked for, and the file has resnet10t; leave encoder away",
+            r"encoder\.name=resnet50 .*has resnet10t; leave encoder out",
         ),
         (
             "encoder.image_size=[64,64]",
-            r"encoder.image_size=\[64, 64\] is asked for, and the file has \[32, 32\]",
+            r"encoder\.image_size=\[64, 64\] .*has \[32, 32\]",
         ),
-        ("encoder.weights=there", r"encoder.weights=there is asked for, and the file has its own; leave"),
-        ("tokenizer.min_count=3", r"tokenizer.min_count=3 is asked for, and the file has its own"),
-        ("image.fit=pad", r"image.fit=pad is asked for, and the file has crop; leave image.fit away"),
-        ("model.image_depth=1", r"model.image_depth=1 is asked for, and the file has 0"),
+        ("encoder.weights=there", r"encoder\.weights=there .*has its own; leave"),
+        ("tokenizer.min_count=3", r"tokenizer\.min_count=3 .*has its own"),
+        ("image.fit=pad", r"image\.fit=pad .*has crop; leave image\.fit out"),
+        ("model.image_depth=1", r"model\.image_depth=1 .*has 0"),
     ],
 )
 def test_another_model_than_the_files_is_refused(tiny_model: Path, override: str, message: str) -> None:
-    with pytest.raises(UsageError, match=rf"init_from=.*model.safetensors brings its own model: {message}"):
-        started(tiny_model, override)
+    with pytest.raises(UsageError, match=message):
+        initial_model(tiny_model, override)
 
 
-def test_a_file_that_is_none_is_refused(tmp_path: Path, tiny_model: Path) -> None:
+def test_files_that_cannot_be_used_are_refused(tmp_path: Path, tiny_model: Path) -> None:
     with pytest.raises(ModelFileError, match=r"no model file at .*nothing.safetensors"):
-        started(tmp_path / "nothing.safetensors")
+        initial_model(tmp_path / "nothing.safetensors")
     with pytest.raises(ModelFileError, match="no model file at"):
-        started(tmp_path)
+        initial_model(tmp_path)
     (tmp_path / "text").write_text("text")
     with pytest.raises(ModelFileError, match="is not a captioner model file"):
-        started(tmp_path / "text")
-    with pytest.raises(
-        UsageError, match="is the file that this run would overwrite; take another output_dir"
-    ):
-        started(tiny_model, output_dir=str(tiny_model.parent))
+        initial_model(tmp_path / "text")
+    with pytest.raises(UsageError, match=r"init_from=.*output_dir"):
+        initial_model(tiny_model, output_dir=str(tiny_model.parent))
 
 
 class Foreign:
-    """Captions in words that the model does not know."""
+    """Captions of words that are not in the model's vocabulary."""
 
     def __len__(self) -> int:
         return 3
@@ -138,32 +141,29 @@ class Foreign:
         raise NotImplementedError
 
 
-def test_captions_in_other_words_are_refused(tiny_model: Path) -> None:
-    message = (
-        r"does not know \d+% of the words of these training captions, such as ein, hund, rennt; take a model"
-    )
-    with pytest.raises(DataError, match=message):
-        started(tiny_model, data=Foreign())
+def test_captions_of_another_vocabulary_are_refused(tiny_model: Path) -> None:
+    with pytest.raises(DataError, match=r"\d+% .*ein, hund, rennt"):
+        initial_model(tiny_model, data=Foreign())
 
 
-def test_the_command_says_it_in_one_line(
+def test_the_command_prints_one_line(
     tmp_path: Path, tiny_model: Path, command: Callable[..., Finished]
 ) -> None:
     done = command(
         "train", *TINY, f"init_from={tiny_model}", "model.decoder.dim=32", f"output_dir={tmp_path}"
     )
     assert done.status == 2
-    assert "model.decoder.dim=32 is asked for, and the file has 16" in done.err
+    assert "model.decoder.dim=32" in done.err
     done = command("train", *TINY, "objective=self_critical", f"output_dir={tmp_path}")
     assert done.status == 2
     assert done.err.count("\n") == 1
-    assert "give init_from=FILE" in done.err
+    assert "init_from=FILE" in done.err
 
 
-def test_two_processes_learn_what_one_learns_from_stored_features(
+def test_two_processes_equal_one_on_cached_features(
     tmp_path: Path, tiny_model: Path, command: Callable[..., Finished]
 ) -> None:
-    """What is drawn for an image is the same wherever it is drawn, so whole batches have the same gradient."""
+    """Samples of an image do not depend on the process, so whole batches have equal gradients."""
     settings = [
         *TINY,
         *("objective=self_critical", "objective.kl=0.1", "objective.samples=3"),
@@ -180,11 +180,11 @@ def test_two_processes_learn_what_one_learns_from_stored_features(
     one, two = (
         torch.load(tmp_path / name / "last.ckpt", weights_only=True)["state_dict"] for name in ("one", "two")
     )
-    start = load(tiny_model).captioner.state_dict()
-    apart, moved = (
+    initial = load(tiny_model).captioner.state_dict()
+    difference, update = (
         torch.cat(
             [(value - other[name]).flatten() for name, value in one.items() if value.is_floating_point()]
         )
-        for other in (two, {f"captioner.{name}": value for name, value in start.items()})
+        for other in (two, {f"captioner.{name}": value for name, value in initial.items()})
     )
-    assert float(apart.norm()) < 0.02 * float(moved.norm())
+    assert float(difference.norm()) < 0.02 * float(update.norm())

@@ -1,4 +1,4 @@
-"""Do two real ranks of two reading processes each see every sample of the shards once an epoch, whatever stops them?"""
+"""Streamed shards in two ranks of two workers each: every sample once per epoch, also after a resume."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from captioner.data.shards.shard_writer import write_index, write_shard
 from captioner.train import train
 from captioner.training.module import CaptionModule
 from tests.conftest import TINY, compose
-from tests.training.together import train_ranks
+from tests.training.rank_processes import train_ranks
 
 SIZE = 23
 STREAMED = (
@@ -45,25 +45,25 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def train_and_note(cfg: DictConfig) -> int:
-    """Train, and note in this rank's file the epoch, process and images of each batch that is learned from."""
+def train_and_record(cfg: DictConfig) -> int:
+    """Train, and write epoch, world size and images of each training batch to this rank's file."""
     step = CaptionModule.training_step
 
-    def noting(module: CaptionModule, batch: CaptionBatch, batch_idx: int) -> Tensor:
-        learned = (batch.tokens != module.pad_id).flatten(1).any(dim=1)
-        images = batch.indices[learned].tolist()
+    def recorded(module: CaptionModule, batch: CaptionBatch, batch_idx: int) -> Tensor:
+        has_captions = (batch.tokens != module.pad_id).flatten(1).any(dim=1)
+        images = batch.indices[has_captions].tolist()
         with (Path(cfg.output_dir) / f"seen-{module.global_rank}.jsonl").open("a") as file:
             file.write(json.dumps([module.current_epoch, module.trainer.world_size, images]) + "\n")
         return step(module, batch, batch_idx)
 
-    CaptionModule.training_step = noting  # type: ignore[method-assign]
+    CaptionModule.training_step = recorded  # type: ignore[method-assign]
     return train(cfg)
 
 
 def stream(shards: Path, folder: Path, *more: str) -> tuple[list[list[Any]], dict[str, Tensor]]:
-    """What each rank has seen since the folder is there, and the weights."""
+    """The batches of each rank since the folder was created, and the weights."""
     train_ranks(
-        compose("train", *STREAMED, f"data.root={shards}", f"output_dir={folder}", *more), train_and_note
+        compose("train", *STREAMED, f"data.root={shards}", f"output_dir={folder}", *more), train_and_record
     )
     seen = [
         [json.loads(line) for line in (folder / f"seen-{rank}.jsonl").read_text().splitlines()]
@@ -76,11 +76,11 @@ def stream(shards: Path, folder: Path, *more: str) -> tuple[list[list[Any]], dic
 def whole(
     shards: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[list[list[Any]], dict[str, Tensor]]:
-    """Two epochs that nothing stopped."""
+    """Two uninterrupted epochs."""
     return stream(shards, tmp_path_factory.mktemp("whole"))
 
 
-def test_every_sample_is_learned_from_once_an_epoch(whole: tuple[list[list[Any]], dict[str, Tensor]]) -> None:
+def test_every_sample_is_used_once_per_epoch(whole: tuple[list[list[Any]], dict[str, Tensor]]) -> None:
     seen, _ = whole
     assert {processes for rank in seen for _, processes, _ in rank} == {2}
     assert len(seen[0]) == len(seen[1]) == 8
@@ -88,7 +88,7 @@ def test_every_sample_is_learned_from_once_an_epoch(whole: tuple[list[list[Any]]
     assert counted == {(epoch, image): 1 for epoch in range(2) for image in range(SIZE)}
 
 
-def test_a_run_stopped_within_an_epoch_goes_on_with_the_rest_of_it(
+def test_a_run_stopped_within_an_epoch_resumes_with_the_rest_of_it(
     whole: tuple[list[list[Any]], dict[str, Tensor]], shards: Path, tmp_path: Path
 ) -> None:
     often = "+trainer.val_check_interval=2"  # of four batches an epoch and rank

@@ -1,1 +1,1 @@
-"""Training on several processes: strategies, sharded weights, failures of ranks."""
+"""Distributed training: strategies, sharded weights, synchronised batch norms, rank failures."""

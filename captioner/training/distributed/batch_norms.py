@@ -1,6 +1,7 @@
-"""How do batch norms see the images of all ranks? Those that learn are replaced by synchronised ones while training.
+"""Synchronised batch norms: trained batch norms are replaced during training by ones over the images of all ranks.
 
-Lightning's own replacement, torch's, loses the activation that many of timm's CNNs keep within a batch norm.
+Lightning's own plugin uses torch's conversion, which drops the activation that many of timm's CNNs hold inside a batch
+norm.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from captioner.errors import UsageError
 
 
 class SynchronisedBatchNorms(TorchSyncBatchNorm):
-    """Means and variances over the images of all ranks. Batch norms that are frozen ask nobody, and stay."""
+    """Plugin that synchronises the statistics of trained batch norms; frozen ones are unchanged."""
 
     def __init__(self) -> None:
         self._replaced: list[tuple[nn.Module, str, _BatchNorm]] = []
 
     def apply(self, model: nn.Module) -> nn.Module:
-        """Replace the batch norms that learn, in place.
+        """Replace the trained batch norms in place.
 
         Raises:
-            UsageError: There are some, and the run is on CPUs, where torch cannot synchronise them.
+            UsageError: There are some and the run is on CPUs, for which torch has no synchronised batch norm.
         """
         self._replaced = [
             (parent, name, child)
@@ -34,20 +35,20 @@ class SynchronisedBatchNorms(TorchSyncBatchNorm):
         ]
         if self._replaced and isinstance(model, lightning.LightningModule) and _on_cpu(model):
             raise UsageError(
-                "trainer.sync_batchnorm=true cannot be on CPUs, where torch synchronises no batch norms that learn; "
-                "there leave strategy=ddp or strategy=lean out, or take encoder.trainable=none"
+                "trainer.sync_batchnorm=true needs GPUs where batch norms are trained; on CPUs "
+                "set trainer.sync_batchnorm=false, or encoder.trainable=none"
             )
         for parent, name, norm in self._replaced:
             setattr(parent, name, convert_sync_batchnorm(norm))  # type: ignore[no-untyped-call]
         return model
 
     def revert(self, model: nn.Module) -> nn.Module:
-        """Put the former layers back, with what the synchronised ones have learned and counted."""
+        """Put the original layers back, with the parameters and statistics of the synchronised ones."""
         for parent, name, norm in self._replaced:
-            learned = getattr(parent, name)
-            for own, other in ((norm._parameters, learned._parameters), (norm._buffers, learned._buffers)):
+            trained = getattr(parent, name)
+            for own, other in ((norm._parameters, trained._parameters), (norm._buffers, trained._buffers)):
                 own.update(other)
-            norm.training = learned.training
+            norm.training = trained.training
             setattr(parent, name, norm)
         self._replaced = []
         return model

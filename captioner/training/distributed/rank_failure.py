@@ -1,4 +1,4 @@
-"""What is said where a process of a run has died? One sentence in each that lives, and no traceback of its network."""
+"""Error report of a distributed run in which a rank has died: one sentence in each other rank, no traceback."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ from torch import distributed
 
 from captioner.errors import CaptionerError
 
-OBSERVER = "lightning.fabric.strategies.launchers.subprocess_script"
-"""Names to the logger a process that died, and ends the others, when the first hangs; it looks every five seconds."""
-_PATIENCE = 5.0  # seconds until the process that broke the connection has ended
+LAUNCHER_LOGGER = "lightning.fabric.strategies.launchers.subprocess_script"
+"""Logger of Lightning's launcher, which checks every five seconds for a dead process, reports it and ends the rest."""
+_TIMEOUT = 5.0  # seconds to wait for the exit status of the process that broke the connection
 
 
 @contextmanager
-def naming_the_lost(trainer: lightning.Trainer) -> Iterator[None]:
-    """Tell a connection that another rank's death broke as that.
+def report_rank_failure(trainer: lightning.Trainer) -> Iterator[None]:
+    """Report connection errors caused by a dead rank as such.
 
     Raises:
-        CaptionerError: Instead of the error of the network.
+        CaptionerError: In place of the error of NCCL or gloo.
     """
     try:
         yield
     except RuntimeError as error:
-        if not _is_of_the_network(error):
+        if not _is_connection_error(error):
             raise
-        started: Sequence[Popen[Any]] = getattr(trainer.strategy.launcher, "procs", ())
+        children: Sequence[Popen[Any]] = getattr(trainer.strategy.launcher, "procs", ())
         raise CaptionerError(
-            f"process {trainer.global_rank} of {trainer.world_size} cannot go on: {_who(started)} ended before the run "
-            "did; its own message, if it had time for one, stands beside this; resume= goes on from the last checkpoint"
+            f"process {trainer.global_rank} of {trainer.world_size} cannot continue: {_dead_process(children)} ended "
+            "early; see its own message, if it printed one, and continue from the last checkpoint with resume=FOLDER"
         ) from error
 
 
-def _is_of_the_network(error: RuntimeError) -> bool:
-    """NCCL's errors have a type; those of gloo are known by its name."""
+def _is_connection_error(error: RuntimeError) -> bool:
+    """NCCL's errors have a type of their own; gloo's are recognised by their text."""
     return isinstance(error, distributed.DistError) or "gloo" in str(error)
 
 
-def _who(started: Sequence[Popen[Any]]) -> str:
-    """The one that failed, among those that this process started; the connection ends a moment before the process."""
-    until = time.monotonic() + _PATIENCE
-    while started and time.monotonic() < until:
-        for rank, process in enumerate(started, 1):
+def _dead_process(children: Sequence[Popen[Any]]) -> str:
+    """The failed process, if this process started it; its connection breaks slightly before it ends."""
+    deadline = time.monotonic() + _TIMEOUT
+    while children and time.monotonic() < deadline:
+        for rank, process in enumerate(children, 1):
             if status := process.poll():
-                return f"process {rank} {_how(status)}"
+                return f"process {rank} {_describe(status)}"
         time.sleep(0.1)
     return "another process"
 
 
-def _how(status: int) -> str:
+def _describe(status: int) -> str:
     return f"(killed by {signal.Signals(-status).name})" if status < 0 else f"(status {status})"

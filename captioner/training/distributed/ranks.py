@@ -1,8 +1,8 @@
-"""What must ranks agree on, so that several train as one would? How much of a step each has, and when to part.
+"""Collective operations on losses and sums of all ranks.
 
-Data-parallel training averages the gradients of the ranks' mean losses; captions differ in length and photos may be
-skipped, so that the mean of means is not the mean over all. Weighted by its share of the words or images that a loss is
-the mean of, each rank adds what it would add to one process.
+Data-parallel training averages the gradients of the ranks' mean losses. Captions differ in length and photos may be
+skipped, so the mean of the ranks' means is not the mean over all tokens. Weighting each rank's loss by its count makes
+the averaged gradient that of a single process.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from torch import Tensor
 from captioner.objectives.objective import Losses
 
 
-def shares(losses: Losses) -> Tensor:
-    """This rank's counts over the mean of all ranks' in this step, one for each term; 1 where all have as many.
+def rank_weights(losses: Losses) -> Tensor:
+    """This rank's count of each term over the mean count of all ranks `[terms]`; 1 where all ranks have as many.
 
-    Every rank must ask in the same step.
+    A collective call: every rank must make it in the same step.
     """
     own = torch.stack([losses.counts[name] for name in losses.terms]).to(torch.float32)
     total = own.clone()
@@ -28,13 +28,11 @@ def shares(losses: Losses) -> Tensor:
 
 
 def sum_over_ranks(values: Sequence[float], device: torch.device) -> list[float]:
-    """The sums over all ranks, in float64; the values themselves where there is one process.
-
-    Every rank must ask.
+    """The sums over all ranks in float64; `values` themselves in a single process. A collective call.
 
     Args:
-        values: One rank's numbers.
-        device: Where the ranks' tensors meet.
+        values: This rank's numbers.
+        device: Device of the communication.
     """
     if not (distributed.is_available() and distributed.is_initialized()):
         return list(values)
@@ -43,10 +41,10 @@ def sum_over_ranks(values: Sequence[float], device: torch.device) -> list[float]
     return [float(value) for value in total]
 
 
-def part() -> None:
-    """Leave the group of ranks, all together, if there is one.
+def leave_process_group() -> None:
+    """Destroy the process group, all ranks together, if there is one.
 
-    Its threads would otherwise still run while the interpreter ends, which now and then aborts a finished process.
+    Its threads would otherwise still run while the interpreter exits, which occasionally aborts a finished process.
     """
     if distributed.is_available() and distributed.is_initialized():
         distributed.barrier()

@@ -1,11 +1,11 @@
-"""How is a model split over processes? Each keeps a part of every weight, and asks for the rest when it is needed.
+"""Weight sharding over processes with FSDP2.
 
-FSDP2: weights, their gradients and the optimizer's state are split; a piece of the model is put together for its turn
-in the forward and backward pass, and its gradients are averaged over the processes while they are split again. The
-memory of a process is its part, and the largest piece.
+Weights, gradients and the optimizer's state are sharded; each unit of the model is gathered for its forward and
+backward pass, and its gradients are averaged over the processes while they are sharded again. The memory of a process
+is its shard plus the largest unit.
 
 Sources: Zhao et al. 2023, "PyTorch FSDP: experiences on scaling fully sharded data parallel"; Rajbhandari et al. 2020,
-"ZeRO" (the idea).
+"ZeRO".
 """
 
 from __future__ import annotations
@@ -20,64 +20,64 @@ from captioner.models.captioner import Captioner
 from captioner.models.linear import forget_copies
 from captioner.training.distributed.batch_norms import SynchronisedBatchNorms
 
-_LEAST = 1 / 200  # of the encoder's weights: gathering a smaller piece on its own takes longer than it spares
+_MIN_UNIT = 1 / 200  # of the encoder's weights: gathering a smaller unit costs more time than it saves memory
 
 
 def shard(captioner: Captioner, mesh: DeviceMesh) -> None:
-    """Split all weights that are trained over the processes of `mesh`. Done once; again, it changes nothing.
+    """Shard all trained weights over the processes of `mesh`; a second call changes nothing.
 
-    Pieces are the encoder's blocks, what else the encoder has, the bridge, and the decoder. The decoder is one: it is
-    small beside an encoder that needs splitting, and its layers are called in more ways than by `forward`. What is
-    frozen stays whole: it has no gradients and no optimizer's state.
+    Units are the encoder's blocks, the rest of the encoder, the bridge, and the decoder. The decoder is a single unit:
+    it is small compared with an encoder that needs sharding, and its layers are called by other methods than
+    `forward`. Frozen weights are not sharded: they have neither gradients nor an optimizer state.
 
-    Batch norms that are trained see the images of all processes, where they can: on GPUs.
+    On GPUs, trained batch norms are synchronised.
 
     Args:
         captioner: Equal in all processes.
-        mesh: Of one dimension.
+        mesh: A one-dimensional mesh.
     """
     if isinstance(captioner.decoder, FSDPModule):
         return
     if mesh.device_type == "cuda":
         SynchronisedBatchNorms().apply(captioner.encoder)
     for parameter in captioner.parameters():
-        if not parameter.numel():  # positions of prefix tokens where there are none
+        if not parameter.numel():  # positions of prefix tokens in an encoder without any
             parameter.requires_grad_(False)
         if parameter.requires_grad:
-            parameter.data = parameter.data.contiguous()  # channels_last cannot be split
+            parameter.data = parameter.data.contiguous()  # FSDP2 cannot shard channels_last
     frozen = {parameter for parameter in captioner.parameters() if not parameter.requires_grad}
-    pieces = [*blocks(captioner.encoder), captioner.encoder, captioner.bridge, captioner.decoder]
-    for piece in pieces:
-        if any(parameter.requires_grad for parameter in piece.parameters()):
-            fully_shard(piece, mesh=mesh, ignored_params=frozen)
+    units = [*repeated_blocks(captioner.encoder), captioner.encoder, captioner.bridge, captioner.decoder]
+    for unit in units:
+        if any(parameter.requires_grad for parameter in unit.parameters()):
+            fully_shard(unit, mesh=mesh, ignored_params=frozen)
 
 
-def blocks(encoder: nn.Module) -> list[nn.Module]:
-    """What an encoder repeats: the innermost modules beside others of their class in a sequence, if large enough."""
-    least = _LEAST * _size(encoder)
+def repeated_blocks(encoder: nn.Module) -> list[nn.Module]:
+    """The innermost modules that stand beside others of their class in a sequence, if large enough."""
+    min_size = _MIN_UNIT * _size(encoder)
 
     def within(module: nn.Module) -> list[nn.Module]:
-        alike = Counter(type(child) for child in module.children())
-        sequence = isinstance(module, nn.Sequential | nn.ModuleList)
-        found = []
+        of_class = Counter(type(child) for child in module.children())
+        is_sequence = isinstance(module, nn.Sequential | nn.ModuleList)
+        blocks = []
         for child in module.children():
             inner = within(child)
-            if not inner and sequence and alike[type(child)] > 1 and _size(child) >= least:
+            if not inner and is_sequence and of_class[type(child)] > 1 and _size(child) >= min_size:
                 inner = [child] if any(child.children()) else []
-            found += inner
-        return found
+            blocks += inner
+        return blocks
 
     return within(encoder)
 
 
 def gather_decoder(captioner: Captioner) -> None:
-    """Put the decoder together for a training step, where it is split: objectives call more of it than `forward`.
+    """Gather a sharded decoder for a training step, since objectives call more methods of it than `forward`.
 
-    The backward pass splits it again.
+    The backward pass shards it again.
     """
     if isinstance(captioner.decoder, FSDPModule):
         captioner.decoder.unshard()
-        # The weights are new in the same tensors, whose version does not tell.
+        # Gathering fills the same tensors without a new version, so cached copies would be stale.
         forget_copies(captioner.decoder)
 
 

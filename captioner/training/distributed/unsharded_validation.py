@@ -1,4 +1,4 @@
-"""How does validation caption with whole weights while training splits them? By a whole model that stands in."""
+"""Validation with unsharded weights while training shards them."""
 
 from __future__ import annotations
 
@@ -16,50 +16,50 @@ from captioner.models.captioner import Captioner
 from captioner.training.module import CaptionModule
 
 
-class WholeWeights(Callback):
-    """Puts a whole captioner in the split one's place while there is validation.
+class UnshardedValidation(Callback):
+    """Replaces the sharded captioner by an unsharded copy during validation.
 
-    A search makes as many steps as its captions are long, and overlays are drawn by the first process alone; split
-    weights need all processes at every step. Every process has a whole copy meanwhile, of weights alone: a quarter of
-    what training with Adam holds of them.
+    Sharded weights need all processes at every step, but the number of decoding steps depends on the captions, and
+    overlays are drawn by the first process alone. During validation every process holds a full copy of the weights: a
+    quarter of what training with Adam holds per weight.
 
-    It must stand behind every callback that validates or writes the model file, so that they find whole weights in
-    place. The checkpoint is written after them, and Lightning puts its weights together itself.
+    It must come after every callback that validates or writes the model file: Lightning calls `on_validation_end` in
+    order, and those must still find the copy. The checkpoint is written last, and Lightning gathers its weights itself.
     """
 
     def __init__(self) -> None:
-        self._plan: Captioner | None = None
-        self._split: Captioner | None = None
+        self._template: Captioner | None = None
+        self._sharded: Captioner | None = None
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        """Keep how the captioner is built, without its weights: what is split cannot be copied."""
+        """Keep a copy without weights, before they are sharded: a sharded module cannot be copied."""
         assert isinstance(pl_module, CaptionModule)
-        if self._plan is None:
-            weightless = {id(parameter): _meta(parameter) for parameter in pl_module.captioner.parameters()}
-            self._plan = copy.deepcopy(pl_module.captioner, weightless)
+        if self._template is None:
+            without_data = {id(parameter): _meta(parameter) for parameter in pl_module.captioner.parameters()}
+            self._template = copy.deepcopy(pl_module.captioner, without_data)
 
-    # Tensors of inference mode would be of no use for gradients, which some explanations want.
+    # Inference tensors have no gradients, which some explanation methods need.
     @torch.inference_mode(False)
     @torch.no_grad()
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Put a whole captioner in place; all processes together."""
-        assert self._plan is not None
+        """Gather the weights into a copy and use it; a collective call of all processes."""
+        assert self._template is not None
         assert isinstance(pl_module, CaptionModule)
-        self._split = pl_module.captioner
-        _average_statistics(self._split)
-        whole = copy.deepcopy(self._plan)
+        self._sharded = pl_module.captioner
+        _average_statistics(self._sharded)
+        unsharded = copy.deepcopy(self._template)
         state = {
             name: value.full_tensor() if isinstance(value, DTensor) else value
-            for name, value in self._split.state_dict().items()
+            for name, value in self._sharded.state_dict().items()
         }
-        whole.load_state_dict(state, assign=True)
-        pl_module.captioner = whole.to(pl_module.device).to(memory_format=torch.channels_last).eval()
+        unsharded.load_state_dict(state, assign=True)
+        pl_module.captioner = unsharded.to(pl_module.device).to(memory_format=torch.channels_last).eval()
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Put the split one back."""
-        assert self._split is not None
-        pl_module.captioner = self._split
-        self._split = None
+        """Put the sharded captioner back."""
+        assert self._sharded is not None
+        pl_module.captioner = self._sharded
+        self._sharded = None
 
 
 def _meta(parameter: nn.Parameter) -> nn.Parameter:
@@ -67,9 +67,9 @@ def _meta(parameter: nn.Parameter) -> nn.Parameter:
 
 
 def _average_statistics(captioner: Captioner) -> None:
-    """Let the running statistics of batch norms, which each process gathers for itself, be those of all.
+    """Average the running statistics of trained batch norms, which each process updates by itself, over all processes.
 
-    Otherwise each would validate another model, and a resumed run would begin with those of the first.
+    Otherwise each process would validate a different model, and a resumed run would start with those of the first.
     """
     for module in captioner.modules():
         if not isinstance(module, _BatchNorm) or isinstance(module, nn.SyncBatchNorm):

@@ -1,4 +1,4 @@
-"""Is it the average of the weights that is validated and kept, and does a resumed run go on with it?"""
+"""Weight averaging: formula, validation and model file, exact resume."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from captioner.training.fit import fit
 from tests.conftest import TINY, compose
 
 
-@pytest.mark.parametrize("started", [False, True])
-def test_the_average_is_the_formulas(tmp_path: Path, tiny_model: Path, started: bool) -> None:
-    """Against runs of one, two and three steps: their weights, averaged by hand from those of the start on."""
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_the_average_follows_the_formula(tmp_path: Path, tiny_model: Path, pretrained: bool) -> None:
+    """Against runs of one, two and three steps, whose weights are averaged explicitly."""
     settings = [
         *TINY,
         "trainer.max_epochs=1",
@@ -28,7 +28,7 @@ def test_the_average_is_the_formulas(tmp_path: Path, tiny_model: Path, started: 
         "optim.lr=1e-3",
         "ema=0.4",
     ]
-    settings += [f"init_from={tiny_model}"] * started
+    settings += [f"init_from={tiny_model}"] * pretrained
 
     def run(steps: int) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         folder = tmp_path / str(steps)
@@ -37,23 +37,25 @@ def test_the_average_is_the_formulas(tmp_path: Path, tiny_model: Path, started: 
         kept = torch.load(folder / "last.ckpt", weights_only=True)
         return kept["state_dict"], kept["callbacks"]["WeightAverage"]["average"]
 
-    (one, first), (two, _), (three, found) = map(run, (1, 2, 3))
-    for name, value in found.items():
+    (one, first), (two, _), (three, average) = map(run, (1, 2, 3))
+    for name, value in average.items():
         if not name.startswith("module.") or not value.is_floating_point():
             continue
         key = "captioner." + name.removeprefix("module.")
-        # A new model's start is no file; what the first step left of it in the average tells it.
-        decays = (0.4, 0.4, 0.4) if started else (2 / 11, 3 / 12, 4 / 13)
+        # The initial weights of a new model are not saved, so the average after the first step is taken as given.
+        decays = (0.4, 0.4, 0.4) if pretrained else (2 / 11, 3 / 12, 4 / 13)
         expected = first[name]
-        if started:
-            start = load(tiny_model).captioner.state_dict()[key.removeprefix("captioner.")]
-            torch.testing.assert_close(expected, 0.4 * start + 0.6 * one[key], atol=1e-6, rtol=1e-5, msg=name)
+        if pretrained:
+            initial = load(tiny_model).captioner.state_dict()[key.removeprefix("captioner.")]
+            torch.testing.assert_close(
+                expected, 0.4 * initial + 0.6 * one[key], atol=1e-6, rtol=1e-5, msg=name
+            )
         for decay, weights in zip(decays[1:], (two, three), strict=True):
             expected = decay * expected + (1 - decay) * weights[key]
         torch.testing.assert_close(value, expected, atol=1e-6, rtol=1e-5, msg=name)
 
 
-def test_the_average_is_validated_and_written_and_the_weights_go_on(tmp_path: Path) -> None:
+def test_the_average_is_validated_and_written_without_changing_training(tmp_path: Path) -> None:
     steady = ("trainer.max_epochs=1", "optim.warmup=0", "optim.final_lr=1")
     result = fit(compose("train", *TINY, *steady, "ema=0.8", f"output_dir={tmp_path / 'average'}"))
     fit(compose("train", *TINY, *steady, f"output_dir={tmp_path / 'plain'}"))
@@ -62,14 +64,14 @@ def test_the_average_is_validated_and_written_and_the_weights_go_on(tmp_path: Pa
         torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("average", "plain")
     )
     for name, value in plain["state_dict"].items():
-        assert torch.equal(kept["state_dict"][name], value), f"{name}: averaging changed what is learned"
+        assert torch.equal(kept["state_dict"][name], value), f"{name}: averaging changed the weights"
     average = kept["callbacks"]["WeightAverage"]["average"]
     bundle = load(result.model_file)
-    moved = 0
+    differing = 0
     for name, value in bundle.captioner.state_dict().items():
         assert torch.equal(value, average[f"module.{name}"]), name
-        moved += not torch.equal(value, plain["state_dict"][f"captioner.{name}"])
-    assert moved > 20
+        differing += not torch.equal(value, plain["state_dict"][f"captioner.{name}"])
+    assert differing > 20
     data = CaptionDataModule(
         Scenes("val", size=12, image_size=32),
         Scenes("val", size=12, image_size=32),
@@ -92,7 +94,7 @@ def test_the_average_is_validated_and_written_and_the_weights_go_on(tmp_path: Pa
     ],
     ids=["self-critical", "scheduled sampling and dropout"],
 )
-def test_a_resumed_run_is_the_uninterrupted_one(
+def test_a_resumed_run_equals_an_uninterrupted_one(
     tmp_path: Path, tiny_model: Path, objective: tuple[str, ...]
 ) -> None:
     settings = [
@@ -117,6 +119,6 @@ def test_a_resumed_run_is_the_uninterrupted_one(
 
 
 @pytest.mark.parametrize("decay", [0.0, 1.0, -0.5, float("nan")])
-def test_the_decay_is_a_share(decay: float) -> None:
-    with pytest.raises(UsageError, match=f"ema={decay} must be above 0 and below 1"):
+def test_a_decay_out_of_range_is_refused(decay: float) -> None:
+    with pytest.raises(UsageError, match=f"ema={decay} "):
         WeightAverage(decay)

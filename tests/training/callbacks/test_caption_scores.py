@@ -29,5 +29,5 @@ def test_the_best_epoch_by_any_of_the_metrics_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_metric_that_cannot_be_computed_is_refused_before_training(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="Unknown metric FAME: choose from BLEU"):
+    with pytest.raises(UsageError, match="metric FAME"):
         fit(compose("train", *TINY, f"output_dir={tmp_path}", "validate_metrics=[FAME]"))

@@ -1,4 +1,4 @@
-"""Do two processes train as one would, whatever the data, and end together when one dies?"""
+"""Two processes have the losses and scores of one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from captioner.training.fit import fit
 from tests.conftest import TINY, compose
-from tests.training.together import train_ranks
+from tests.training.rank_processes import train_ranks
 
 STEADY = (
     *TINY, "model.dropout=0", "model.decoder.dropout=0", "trainer.max_epochs=2", "+trainer.log_every_n_steps=1",
@@ -23,7 +23,7 @@ def column(folder: Path, name: str) -> list[float]:
         return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
 
 
-# Batch norms that learn see each rank's own images, unless they are synchronised, which needs GPUs.
+# Trained batch norms use each rank's own images, unless they are synchronised, which needs GPUs.
 FROZEN = ("encoder.trainable=none",)
 WITHOUT_BATCH_NORM = (
     "encoder=timm",
@@ -38,7 +38,7 @@ def test_two_processes_have_the_losses_and_scores_of_one_with_the_doubled_batch(
     encoder: tuple[str, ...], tmp_path: Path
 ) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    uneven = "data.val.size=13"  # a rank has one less, and each a last batch that is not full
+    uneven = "data.val.size=13"  # one rank has an image less, and the last batches are not full
     fit(compose("train", *STEADY, *encoder, uneven, "data.batch_size=8", f"output_dir={one}"))
     cfg = compose("train", *STEADY, *encoder, uneven, *TWO, "data.batch_size=4", f"output_dir={two}")
     train_ranks(cfg)
@@ -46,7 +46,7 @@ def test_two_processes_have_the_losses_and_scores_of_one_with_the_doubled_batch(
     assert len(losses) == 12
     assert losses[-1] < losses[0]
     assert column(two, "train/loss") == pytest.approx(losses, abs=1e-4)
-    # A network rounds otherwise where batches are of other shapes; captions are whole words, scored all at one place.
+    # Rounding depends on the shape of batches; captions are equal, and are scored in one process.
     assert column(two, "val/loss") == pytest.approx(column(one, "val/loss"), abs=2e-6)
     for name in SCORES:
         assert len(column(one, f"val/{name}")) == 2
@@ -54,12 +54,12 @@ def test_two_processes_have_the_losses_and_scores_of_one_with_the_doubled_batch(
     assert min(column(one, "val/CIDEr-D")) > 0
 
 
-def test_a_rank_without_data_of_its_own_stops_nobody(tmp_path: Path) -> None:
+def test_a_rank_without_data_does_not_block_the_others(tmp_path: Path) -> None:
     few = ("data.train.size=1", "data.val.size=1", "data.batch_size=2", "validate_captions=2")
     train_ranks(compose("train", *STEADY, *few, *TWO, f"output_dir={tmp_path}"))
     assert len(column(tmp_path, "train/loss")) == 2
     assert len(column(tmp_path, "val/loss")) == 2
     fit(compose("train", *STEADY, *few, f"output_dir={tmp_path / 'one'}"))
-    for name in ("train/loss", "val/loss"):  # 41 words in validation: an odd number, of which a rank has none
+    for name in ("train/loss", "val/loss"):  # all 41 validation tokens are in one rank
         assert column(tmp_path, name) == pytest.approx(column(tmp_path / "one", name), abs=1e-4), name
     assert column(tmp_path, "val/BLEU-1") == column(tmp_path / "one", "val/BLEU-1")

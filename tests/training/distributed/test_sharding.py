@@ -1,4 +1,4 @@
-"""Is a model that is split over processes the one that is not: in training, in validation and when it is resumed?"""
+"""Sharded models equal unsharded ones in training, in validation and after a resume."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from captioner.bundle import load
 from captioner.models.captioner import Captioner
 from captioner.models.decoders.transformer import TransformerDecoder
 from captioner.models.encoders.encoder import ImageEncoder
-from captioner.training.distributed.sharding import blocks, gather_decoder, shard
+from captioner.training.distributed.sharding import gather_decoder, repeated_blocks, shard
 from captioner.training.fit import fit
 from captioner.training.recompute import recompute_activations
 from tests.conftest import TINY, compose
@@ -39,7 +39,7 @@ STEADY = (
 SPLIT = ("trainer=ddp_cpu", "trainer.precision=32-true", "strategy=fsdp", "data.batch_size=4")
 EVERY = "+trainer.val_check_interval=3"
 
-# A rank of two, with all the runs of these tests: importing takes longer than they do.
+# One of two ranks, with all the runs of these tests: imports take longer than the runs.
 RANK = """
 import json, os, sys
 from pathlib import Path
@@ -48,20 +48,20 @@ from captioner.training.fit import fit
 from captioner.training.module import CaptionModule
 from tests.conftest import compose
 
-def held(self):
+def write_sizes(self):
     trained = [p for p in self.captioner.parameters() if p.requires_grad]
     state = [s["exp_avg"] for s in self.optimizers().optimizer.state.values()]
-    found = {
-        "split": all(isinstance(t, DTensor) for t in trained + state),
+    sizes = {
+        "sharded": all(isinstance(t, DTensor) for t in trained + state),
         "weights": sum(p.numel() for p in trained),
         "own": sum(p.to_local().numel() for p in trained),
         "state": sum(s.to_local().numel() for s in state),
     }
-    Path(f"rank-{self.global_rank}.json").write_text(json.dumps(found))
+    Path(f"rank-{self.global_rank}.json").write_text(json.dumps(sizes))
 
-CaptionModule.on_train_end = held
+CaptionModule.on_train_end = write_sizes
 for port, overrides in json.loads(sys.argv[1]):
-    os.environ["MASTER_PORT"] = str(port)  # the last group's may still be open in the other rank
+    os.environ["MASTER_PORT"] = str(port)  # that of the previous group may still be open in the other rank
     fit(compose("train", *overrides))
 """
 
@@ -73,8 +73,8 @@ def column(folder: Path, name: str) -> list[float]:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folders of runs: one process; two with split weights; the same stopped after 9 of 12 steps and resumed."""
-    folder = tmp_path_factory.mktemp("split")
+    """The folders of runs: one process; two with sharded weights; the same stopped after 9 of 12 steps and resumed."""
+    folder = tmp_path_factory.mktemp("sharded")
     two = (*STEADY, *SPLIT)
     commands = [
         [*two, f"output_dir={folder / 'two'}"],
@@ -99,7 +99,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")]),
                 "OMP_NUM_THREADS": "1",
-                "TORCHELASTIC_RUN_ID": "test",  # as under torchrun: the ranks are there already
+                "TORCHELASTIC_RUN_ID": "test",  # as under torchrun: Lightning does not start the other ranks
                 "MASTER_ADDR": "127.0.0.1",
                 "WORLD_SIZE": "2",
                 "LOCAL_WORLD_SIZE": "2",
@@ -117,7 +117,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_two_processes_have_the_loss_curve_and_scores_of_one_with_the_doubled_batch(runs: Path) -> None:
+def test_two_processes_have_the_losses_and_scores_of_one_with_the_doubled_batch(runs: Path) -> None:
     losses = column(runs / "one", "train/loss")
     assert len(losses) == 12
     assert losses[-1] < losses[0]
@@ -128,11 +128,11 @@ def test_two_processes_have_the_loss_curve_and_scores_of_one_with_the_doubled_ba
 
 def test_each_process_holds_half_of_what_is_trained(runs: Path) -> None:
     parts = [json.loads((runs / f"rank-{rank}.json").read_text()) for rank in range(2)]
-    assert all(part["split"] for part in parts)
+    assert all(part["sharded"] for part in parts)
     whole = parts[0]["weights"]
     for held in ("own", "state"):
         assert sum(part[held] for part in parts) == whole
-        # Weights whose first axis is 1, such as class tokens, lie in one process.
+        # Weights whose first axis is 1, such as class tokens, are in one process.
         assert all(0.45 < part[held] / whole < 0.55 for part in parts), parts
 
 
@@ -155,7 +155,7 @@ def test_a_resumed_run_ends_with_the_same_weights(runs: Path) -> None:
 
 @pytest.fixture
 def mesh() -> Iterator[DeviceMesh]:
-    """Of this process alone: all is split, into one part."""
+    """A mesh of this process only: weights are sharded into one part."""
     distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
     yield init_device_mesh("cpu", (1,))
     distributed.destroy_process_group()
@@ -200,7 +200,7 @@ def learn(model: Captioner) -> dict[str, Tensor]:
         ("resnet10t", "none"),
     ],
 )
-def test_a_split_model_learns_the_same(encoder: str, trainable: str, mesh: DeviceMesh) -> None:
+def test_a_sharded_model_has_equal_updates(encoder: str, trainable: str, mesh: DeviceMesh) -> None:
     expected = learn(small(encoder, trainable).train())
     model = small(encoder, trainable).train()
     shard(model, mesh)
@@ -210,7 +210,7 @@ def test_a_split_model_learns_the_same(encoder: str, trainable: str, mesh: Devic
         torch.testing.assert_close(value, expected[name], msg=name)
 
 
-def test_activations_of_a_split_encoder_may_be_computed_again(mesh: DeviceMesh) -> None:
+def test_activations_of_a_sharded_encoder_may_be_recomputed(mesh: DeviceMesh) -> None:
     expected = learn(small("test_vit").train())
     model = small("test_vit").train()
     recompute_activations(model.encoder)
@@ -219,8 +219,8 @@ def test_activations_of_a_split_encoder_may_be_computed_again(mesh: DeviceMesh) 
         torch.testing.assert_close(value, expected[name], msg=name)
 
 
-def test_a_search_in_training_sees_the_weights_of_its_step(mesh: DeviceMesh) -> None:
-    """In bfloat16 too, whose copies of weights are kept while these stay: split weights change in hiding."""
+def test_a_search_in_training_uses_the_current_weights(mesh: DeviceMesh) -> None:
+    """Also in bfloat16, which caches cast weights by version: gathering does not change the version."""
     model = small("test_vit", "none").eval()
     shard(model, mesh)
     decoder = model.decoder
@@ -244,7 +244,7 @@ def test_a_search_in_training_sees_the_weights_of_its_step(mesh: DeviceMesh) -> 
 @pytest.mark.parametrize(
     ("encoder", "count"), [("vit_tiny_patch16_224", 12), ("resnet10t", 0), ("resnet18", 8)]
 )
-def test_blocks_are_what_an_encoder_repeats(encoder: str, count: int) -> None:
-    found = blocks(ImageEncoder(encoder, [64, 64]))
-    assert len(found) == count
-    assert len({type(block) for block in found}) <= 1
+def test_repeated_blocks_of_encoders(encoder: str, count: int) -> None:
+    blocks = repeated_blocks(ImageEncoder(encoder, [64, 64]))
+    assert len(blocks) == count
+    assert len({type(block) for block in blocks}) <= 1

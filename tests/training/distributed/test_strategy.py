@@ -1,4 +1,4 @@
-"""Is what a strategy cannot do refused, with the remedy?"""
+"""Settings that sharding strategies do not support."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from tests.conftest import TINY, compose
     [
         (
             ["strategy=fsdp", "ema=0.9"],
-            r"ema=0.9 averages whole weights, and strategy=fsdp splits them; leave ema",
+            r"ema=0\.9 .*ema=null",
         ),
         (
             ["strategy=fsdp", "image.fit=native", "encoder.trainable=all"],
-            r"image.fit=native looks through the encoder .* take encoder.trainable=none, .* or strategy=ddp",
+            r"image\.fit=native .*encoder\.trainable=none.*strategy=ddp",
         ),
         (
             ["strategy=fsdp", "trainer.precision=16-mixed"],
-            r"trainer: The `ModelParallelStrategy` does not support .* precision='16-mixed'",
+            r"trainer: .*16-mixed",
         ),
     ],
 )
-def test_what_cannot_be_combined_with_split_weights_is_refused(
+def test_settings_that_need_unsharded_weights_are_refused(
     tmp_path: Path, overrides: list[str], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
@@ -36,6 +36,6 @@ def test_what_cannot_be_combined_with_split_weights_is_refused(
 
 
 @pytest.mark.parametrize("strategy", ["fsdp_cpu_offload", "deepspeed_stage_2"])
-def test_other_ways_to_split_weights_are_refused(strategy: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=f"trainer.strategy={strategy} splits the weights.*strategy=fsdp"):
+def test_other_sharding_strategies_are_refused(strategy: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"trainer.strategy={strategy} .*strategy=fsdp"):
         fit(compose("train", *TINY, f"trainer.strategy={strategy}", f"output_dir={tmp_path}"))

@@ -1,4 +1,4 @@
-"""How do tests start real ranks that meet by gloo, without the seconds that new interpreters take?"""
+"""Distributed runs in forked processes over gloo, without the start-up time of new interpreters."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ PRELOADED = ["captioner.bulk.command", "captioner.captioning.engine", "captioner
 
 
 def forkserver() -> multiprocessing.context.ForkServerContext:
-    """Starts processes that have torch and the package at hand: imported once for all tests of this process."""
+    """Starts processes with torch and the package already imported, once for all tests of this process."""
     root = str(Path(__file__).parents[2])
     if root not in sys.path:
-        sys.path.append(root)  # where the processes find the tests' own functions
+        sys.path.append(root)  # for functions of the test modules
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(PRELOADED)
     return server
 
 
 @dataclass(frozen=True)
-class Ended:
-    """What ranks left behind, one by one."""
+class RankResults:
+    """Exit status and output of each rank."""
 
     statuses: list[int | None]
-    told: list[str]
+    outputs: list[str]
 
 
 def train_ranks(cfg: DictConfig, task: Task = train, *, ranks: int = 2) -> None:
-    """Call `task` with `cfg` in ranks that meet on this machine; fails with what they wrote if one fails."""
-    ended = run_ranks(cfg, task, ranks=ranks)
-    assert ended.statuses == [0] * ranks, "\n".join(ended.told)
+    """Call `task` with `cfg` in ranks on this machine; fails with their output if one fails."""
+    results = run_ranks(cfg, task, ranks=ranks)
+    assert results.statuses == [0] * ranks, "\n".join(results.outputs)
 
 
-def run_ranks(cfg: DictConfig, task: Task = train, *, ranks: int = 2, timeout: float = 300) -> Ended:
-    """As `train_ranks`, where ranks may fail."""
+def run_ranks(cfg: DictConfig, task: Task = train, *, ranks: int = 2, timeout: float = 300) -> RankResults:
+    """As `train_ranks`, for ranks that may fail."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -62,7 +62,7 @@ def run_ranks(cfg: DictConfig, task: Task = train, *, ranks: int = 2, timeout: f
     statuses = [process.exitcode for process in processes]
     for process in processes:
         process.kill()
-    return Ended(statuses, [log.read_text() for log in logs])
+    return RankResults(statuses, [log.read_text() for log in logs])
 
 
 def _rank(cfg: DictConfig, task: Task, rank: int, ranks: int, port: int, log: Path) -> None:
@@ -71,11 +71,10 @@ def _rank(cfg: DictConfig, task: Task, rank: int, ranks: int, port: int, log: Pa
         "MASTER_PORT": str(port),
         "WORLD_SIZE": str(ranks),
         "NODE_RANK": "0",
-        "LOCAL_RANK": str(rank),  # says to Lightning that the other ranks are there
+        "LOCAL_RANK": str(rank),  # tells Lightning not to start the other ranks
     }
-    multiprocessing.set_start_method(
-        "fork", force=True
-    )  # for its readers, which would else import torch again
+    # For the loader's workers, which would otherwise import torch again.
+    multiprocessing.set_start_method("fork", force=True)
     with log.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
