@@ -103,12 +103,12 @@ def theirs(candidates: dict[str, str], references: Captions, metrics: Sequence[s
 def reward() -> dict[str, float]:
     """Milliseconds of one call of CaptionReward for 64 images of 5 samples."""
     from captioner.metrics.caption_reward import CaptionReward
-    from captioner.metrics.token_words import WordSpelling
+    from captioner.metrics.token_words import TableWords
 
     references = generated(5000)
     words = ["", "", "", ".", "A", *NOUNS, *VERBS, *EXTRA, "a", *(f"word{i}" for i in range(3000))]
     scorer = CaptionReward(
-        references, WordSpelling(words, eos_id=2, count_end=True), weights={"CIDEr-D": 1.0}
+        references, TableWords(words, eos_id=2, count_end=True), weights={"CIDEr-D": 1.0}
     )
     rng = np.random.default_rng(0)
     images = [str(i) for i in rng.choice(5000, 64, replace=False)]

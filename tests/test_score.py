@@ -149,8 +149,8 @@ def test_several_captions_of_each_image_are_measured_for_their_variety(folder: P
             "self-CIDEr takes several captions for each image, the other metrics take one: ask for it alone",
         ),
         (("candidates=a.json", "references=refs.json", "metrics=[]"), "metrics is empty: choose from BLEU"),
-        (("candidates=a.json", "references=none.json"), "none.json holds no reference caption"),
-        (("candidates=a.json", "references=refs.json", "metrics=[FAME]"), "Unknown metric FAME"),
+        (("candidates=a.json", "references=none.json"), "none.json has no reference caption"),
+        (("candidates=a.json", "references=refs.json", "metrics=[FAME]"), "unknown metric FAME"),
         (
             ("candidates=[a.json,a.json,a.json]", "references=refs.json"),
             "give one to score, or two to compare",

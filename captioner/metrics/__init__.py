@@ -1,1 +1,1 @@
-"""How good is a caption? Pure functions, without torch."""
+"""Caption metrics as pure functions, without torch."""

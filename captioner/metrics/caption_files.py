@@ -1,7 +1,7 @@
-"""What captions does a file hold, in whichever of the usual formats? For scoring; no photo is opened.
+"""Readers of caption files for scoring; no photo is opened.
 
 Candidates: COCO results JSON, JSON lines or CSV of image and caption. References: COCO captions JSON, Karpathy's
-JSON, Flickr's token file, or JSON lines or CSV with a line for each caption.
+JSON, Flickr's token file, or JSON lines or CSV with one line per caption.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from captioner.errors import DataError, UsageError
+from captioner.errors import DataError, UsageError, did_you_mean
 
-# A dataset may name its images in several ways: by number, by file name. Captions by image name, for each way.
 Namings = list[dict[str, list[str]]]
+"""Captions by image name, once for each naming of the images in the file: by number, by file name."""
 
-Said = TypeVar("Said")
+Captions = TypeVar("Captions")
 
 _TOKEN_LINE = re.compile(r"(.+)#\d+\t(.*)")
 
@@ -31,29 +31,33 @@ def read_candidates(path: Path) -> dict[str, str]:
     Raises:
         DataError: The file is missing, empty or malformed, or an image has more than one caption.
     """
-    captions = read_several(path)
+    captions = read_multiple_candidates(path)
     if repeated := [image for image, of_image in captions.items() if len(of_image) > 1]:
-        shown = ", ".join(repeated[:5])
+        examples = ", ".join(repeated[:5])
         raise DataError(
-            f"{path} has more than one caption for {len(repeated)} of its images ({shown}): keep one for each."
+            f"{path} has more than one caption for {len(repeated)} of its images ({examples}); keep one for each"
         )
     return {image: of_image[0] for image, of_image in captions.items()}
 
 
-def read_several(path: Path) -> dict[str, list[str]]:
-    """All captions of each image, of a file of candidates. Raises as `read_candidates`, but for several captions."""
-    captions = _as_one(_read(path, split=None), path)
+def read_multiple_candidates(path: Path) -> dict[str, list[str]]:
+    """All captions of each image in a file of candidates.
+
+    Raises:
+        DataError: The file is missing, empty or malformed.
+    """
+    captions = _single_naming(_read(path, split=None), path)
     if not captions:
-        raise DataError(f"{path} holds no caption: give a line or an entry for each image.")
+        raise DataError(f"{path} has no caption; give a line or an entry for each image")
     return captions
 
 
 def read_references(path: Path, split: str | None = None) -> Namings:
-    """All captions of each image, by each way in which the file names its images.
+    """All captions of each image, for each naming of the images in the file.
 
     Args:
         path: The file.
-        split: Only this split, of a file that has splits (Karpathy's).
+        split: Read only this split, of a file with splits (Karpathy's).
 
     Raises:
         DataError: The file is missing, malformed or has no caption.
@@ -61,20 +65,20 @@ def read_references(path: Path, split: str | None = None) -> Namings:
     """
     namings = _read(path, split=split)
     if not any(namings):
-        raise DataError(f"{path} holds no reference caption: is it the right file?")
+        raise DataError(f"{path} has no reference caption; check that it is the right file")
     return namings
 
 
 def match_names(
-    candidates: Sequence[Mapping[str, Said]], references: Namings
-) -> tuple[list[dict[str, Said]], dict[str, list[str]]]:
-    """Candidates (a caption or several for each image) and references by one name for each image.
+    candidates: Sequence[Mapping[str, Captions]], references: Namings
+) -> tuple[list[dict[str, Captions]], dict[str, list[str]]]:
+    """Candidates (one or several captions of each image) and references under common image names.
 
-    References by the first naming that has a candidate's name; where none has, candidates are tried by the last part
-    of their names, since what `predict` writes names photos by their paths.
+    The first naming of the references that contains a candidate's name is used. If none does, candidates are matched
+    by the last part of their names, since `predict` names photos by their paths.
 
     Raises:
-        DataError: Two candidates' paths end in one name.
+        DataError: Two candidates' paths end in the same name.
     """
     as_given = [dict(captions) for captions in candidates]
     for naming in references:
@@ -88,15 +92,15 @@ def match_names(
                     counts = Counter(PurePosixPath(image).name for image in given)
                     name = counts.most_common(1)[0][0]
                     raise DataError(
-                        f"Several candidates are for a photo named {name}: give each its own name."
+                        f"several candidates are for a photo named {name}; give each photo its own name"
                     )
             return by_file, naming
     return as_given, references[0]
 
 
-def _as_one(namings: Namings, path: Path) -> dict[str, list[str]]:
+def _single_naming(namings: Namings, path: Path) -> dict[str, list[str]]:
     if len(namings) != 1:
-        raise DataError(f"{path} holds references, not candidates: give COCO results, JSON lines or CSV.")
+        raise DataError(f"{path} has references, not candidates; give COCO results, JSON lines or CSV")
     return namings[0]
 
 
@@ -114,7 +118,7 @@ def _read(path: Path, *, split: str | None) -> Namings:
     else:
         namings = [_token_file(text, path)]
     if split is not None and not (start == "{" and len(namings) > 1):
-        raise UsageError(f"split={split} is for files that have splits, and {path} has none: leave it out.")
+        raise UsageError(f"split={split} needs a file with splits, and {path} has none; leave it out")
     return namings
 
 
@@ -122,9 +126,9 @@ def _text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 at byte {error.start}: save it as UTF-8.") from error
+        raise DataError(f"{path} is not UTF-8 at byte {error.start}; save it as UTF-8") from error
 
 
 def _json(text: str, path: Path, line: int | None = None) -> Any:
@@ -133,10 +137,10 @@ def _json(text: str, path: Path, line: int | None = None) -> Any:
     except json.JSONDecodeError as error:
         where = f"line {line or error.lineno}, column {error.colno}"
         raise DataError(
-            f"{path} is not whole JSON: {error.msg} at {where}. Is the file cut short?"
+            f"{path} is not valid JSON: {error.msg} at {where}; the file may be truncated"
         ) from error
     except RecursionError as error:
-        raise DataError(f"{path} nests too deeply to be a file of captions.") from error
+        raise DataError(f"{path} is nested too deeply for a file of captions") from error
 
 
 def _json_object(text: str, path: Path, split: str | None) -> Namings:
@@ -150,8 +154,8 @@ def _json_object(text: str, path: Path, split: str | None) -> Namings:
     if isinstance(images, list) and all(isinstance(i, dict) and "sentences" in i for i in images):
         return _karpathy(images, path, split)
     raise DataError(
-        f"{path} is a JSON object without annotations (COCO) or images with sentences (Karpathy): "
-        "give one of these, COCO results, or JSON lines of image and caption."
+        f"{path} is a JSON object without annotations (COCO) or images with sentences (Karpathy); "
+        "give one of these, COCO results, or JSON lines of image and caption"
     )
 
 
@@ -167,7 +171,7 @@ def _coco(content: Mapping[str, Any], path: Path) -> Namings:
         return [by_id, {}]
     ids = Counter(str(image.get("id")) for image in images if isinstance(image, dict))
     if repeated := [image for image, count in ids.items() if count > 1]:
-        raise DataError(f"{path} has several images of the id {repeated[0]}: keep one for each.")
+        raise DataError(f"{path} has several images with the id {repeated[0]}; keep one")
     by_file = {}
     for image in images:
         if isinstance(image, dict) and "file_name" in image and str(image.get("id")) in by_id:
@@ -178,7 +182,9 @@ def _coco(content: Mapping[str, Any], path: Path) -> Namings:
 def _karpathy(images: Sequence[Mapping[str, Any]], path: Path, split: str | None) -> Namings:
     splits = sorted({str(image.get("split")) for image in images})
     if split is not None and split not in splits:
-        raise UsageError(f"split={split} is not in {path}: choose from {', '.join(splits)}.")
+        raise UsageError(
+            f"split={split} is not in {path}; choose from {', '.join(splits)}{did_you_mean(split, splits)}"
+        )
     namings: Namings = []
     for key in ("cocoid", "filename", "imgid"):
         captions: dict[str, list[str]] = {}
@@ -186,10 +192,10 @@ def _karpathy(images: Sequence[Mapping[str, Any]], path: Path, split: str | None
             if key in image and split in (None, str(image.get("split"))):
                 name = str(image[key])
                 if name in captions:
-                    raise DataError(f"{path} has two images whose {key} is {name}: keep one.")
+                    raise DataError(f"{path} has two images with {key} {name}; keep one")
                 sentences = image["sentences"]
                 if not all(isinstance(s, dict) and isinstance(s.get("raw"), str) for s in sentences):
-                    raise DataError(f"{path}: a sentence of image {name} has no raw text.")
+                    raise DataError(f"{path}: a sentence of image {name} has no raw text")
                 captions[name] = [sentence["raw"] for sentence in sentences]
         namings.append(captions)
     return namings
@@ -200,11 +206,11 @@ def _csv(text: str, path: Path) -> dict[str, list[str]]:
     try:
         if not {"image", "caption"} <= set(reader.fieldnames or ()):
             raise DataError(
-                f"{path} has no header naming the columns image and caption: add image,caption on top."
+                f"{path} has no header with the columns image and caption; add the line image,caption at the top"
             )
         rows = list(reader)
     except csv.Error as error:
-        raise DataError(f"{path} is not whole CSV: {error}. Is the file cut short?") from error
+        raise DataError(f"{path} is not valid CSV: {error}; the file may be truncated") from error
     return _group(_entries(rows, path, "image"))
 
 
@@ -216,25 +222,25 @@ def _token_file(text: str, path: Path) -> dict[str, list[str]]:
         match = _TOKEN_LINE.fullmatch(line.rstrip("\r"))
         if not match:
             raise DataError(
-                f"{path}, line {number} is neither name#number<TAB>caption nor JSON: {line[:60]!r}. Known are COCO "
-                "and Karpathy JSON, Flickr token files, JSON lines and CSV."
+                f"{path}, line {number} is neither name#number<TAB>caption nor JSON: {line[:60]!r}; give COCO or "
+                "Karpathy JSON, a Flickr token file, JSON lines or CSV"
             )
         captions.setdefault(match[1], []).append(match[2])
     return captions
 
 
 def _entries(rows: Any, path: Path, key: str) -> Iterable[tuple[str, str]]:
-    """Image and caption of each entry, checked."""
+    """Validated image and caption of each entry."""
     if not isinstance(rows, list):
-        raise DataError(f"{path} should hold a list of {key} and caption.")
+        raise DataError(f"{path} must be a list of {key} and caption")
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict) or not {key, "caption"} <= row.keys():
-            raise DataError(f"{path}, entry {number} lacks {key} or caption: {str(row)[:60]}.")
+            raise DataError(f"{path}, entry {number} lacks {key} or caption: {str(row)[:60]}")
         image, caption = row[key], row["caption"]
         if not isinstance(image, str | int) or isinstance(image, bool):
-            raise DataError(f"{path}, entry {number}: {key} is {image!r}, not a name or a number.")
+            raise DataError(f"{path}, entry {number}: {key} is {image!r}; it must be a name or a number")
         if not isinstance(caption, str):
-            raise DataError(f"{path}: the caption of image {image} is {caption!r}, not text.")
+            raise DataError(f"{path}: the caption of image {image} is {caption!r}; it must be text")
         yield str(image), caption
 
 

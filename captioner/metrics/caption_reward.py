@@ -1,8 +1,8 @@
-"""How good are sampled captions, for self-critical training? CIDEr-D, BLEU-4 and length against prepared references.
+"""Rewards of sampled captions for self-critical training: CIDEr-D, BLEU-4 and length.
 
 CIDEr-D and BLEU-4 equal `cider.cider_d` and `bleu.bleu` on the decoded captions, but what depends on the references
-alone is computed once. Where the end of a caption counts as a word, captions that stop in the middle of a phrase earn
-less than those that end where people end.
+alone is computed once. Where EOS counts as a word, captions that stop in the middle of a phrase get a lower reward
+than complete ones.
 
 Source: S. Rennie et al., "Self-critical sequence training for image captioning", 2017.
 
@@ -18,26 +18,26 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from captioner.errors import DataError, UsageError
+from captioner.errors import DataError, UsageError, did_you_mean
 from captioner.metrics.bleu import Bleu
 from captioner.metrics.cider import SCALE, SIGMA
 from captioner.metrics.ngrams import MAX_ORDER, Ints, count_ids
 from captioner.metrics.prepared import Floats, PreparedOrder
 from captioner.metrics.ptb.ptb_tokenizer import tokenize
-from captioner.metrics.token_words import END, Spelling, ranges
+from captioner.metrics.token_words import END, TokenWords, ranges
 
 REWARDS = ("CIDEr-D", "BLEU-4", "length")
-"""CIDEr-D is 0–10, BLEU-4 0–1. Length is 1 for a caption as long as one of its references, less by the share of the
-closest one's words that it has too few or too many, and at least 0."""
+"""CIDEr-D is 0–10, BLEU-4 0–1. Length is max(0, 1 - |c - r| / r) for a caption of c words and the reference length r
+closest to c."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rewards:
-    """What sampled captions earn.
+    """Rewards of sampled captions.
 
     Attributes:
         total: float64 `[B, S]`, the weighted sum.
-        parts: Each reward by its name, float64 `[B, S]`, unweighted.
+        parts: Each unweighted reward by name, float64 `[B, S]`.
     """
 
     total: Floats
@@ -45,111 +45,107 @@ class Rewards:
 
 
 class CaptionReward:
-    """The worth of sampled captions.
+    """Reward function of sampled captions.
 
-    The document frequencies are those of the references given here: of the whole training set.
+    Document frequencies are those of `references`: give those of the whole training set.
 
     Args:
         references: At least one caption by image id, as written, of two images or more.
-        spelling: What token ids stand for.
-        weights: Of some of `REWARDS`; what has weight 0 is not computed.
+        words: Maps token ids to words.
+        weights: Weights of some of `REWARDS`; a reward of weight 0 is not computed.
 
     Raises:
-        DataError: An image has no reference, or there are fewer than two images, with which every weight is 0.
+        DataError: An image has no reference, or there are fewer than two images, so that every idf weight is 0.
         UsageError: A reward is unknown, or no weight is above 0.
     """
 
     def __init__(
         self,
         references: Mapping[str, Sequence[str]],
-        spelling: Spelling,
+        words: TokenWords,
         *,
         weights: Mapping[str, float],
     ) -> None:
         check_weights(weights)
         if len(references) < 2:
-            raise DataError(
-                f"CIDEr weighs words over images, and there are references for {len(references)}."
-            )
+            raise DataError(f"CIDEr needs references of at least two images, and got {len(references)}")
         if bare := [image for image, captions in references.items() if not captions]:
-            raise DataError(f"Image {bare[0]} has no reference caption: leave it out of training.")
-        end = [END] if spelling.count_end else []
+            raise DataError(f"image {bare[0]} has no reference caption; leave it out of training")
+        end = [END] if words.count_end else []
         split = [
             [tokenize(caption).split() + end for caption in captions] for captions in references.values()
         ]
-        number: dict[str, int] = {}
+        index: dict[str, int] = {}
         captions = [caption for of_image in split for caption in of_image]
-        ids = [number.setdefault(word, len(number)) for caption in captions for word in caption]
-        spelling.number(number)
-        self._spelling = spelling
+        ids = [index.setdefault(word, len(index)) for caption in captions for word in caption]
+        words.set_vocabulary(index)
+        self._words = words
         self._weights = {name: weight for name, weight in weights.items() if weight > 0}
         self._end = len(end)
-        self._image = {image: index for index, image in enumerate(references)}
+        self._image = {image: i for i, image in enumerate(references)}
         self._length = np.array([len(caption) for caption in captions], np.int64)
         per_image = np.array([len(of_image) for of_image in split], np.int64)
         self._first_reference = np.concatenate([[0], np.cumsum(per_image)])
         image_of = np.repeat(np.arange(len(split)), per_image)
-        vocabulary = len(number)
+        vocabulary = len(index)
         self._orders = [
             PreparedOrder(counts, image_of, len(split), vocabulary)
             for counts in count_ids(np.array(ids, np.int64), self._length, vocabulary)
         ]
 
     def __call__(self, images: Sequence[str], tokens: NDArray[np.integer]) -> Rewards:
-        """The rewards of samples.
+        """The rewards of sampled captions.
 
         Args:
             images: The ids of B images.
-            tokens: Integers `[B, S, L]`, S samples for each image, of token ids.
+            tokens: Token ids, integers `[B, S, L]`, S samples for each image.
 
         Raises:
             UsageError: `tokens` has another shape.
-            KeyError: There are no references for an image.
+            KeyError: An image has no references.
         """
         if tokens.ndim != 3 or len(tokens) != len(images):
             raise UsageError(
                 f"tokens has the shape {tokens.shape}; expected [{len(images)}, samples, length]"
             )
-        spelled = self._spelling(tokens.reshape(-1, tokens.shape[-1]))
-        length = spelled.length
-        counts = count_ids(spelled.words, length, spelled.vocabulary)
-        known = []
-        shorter = np.zeros(
-            1, np.int64
-        )  # for each n-gram of the samples one shorter, its number among the references'
+        rows = self._words(tokens.reshape(-1, tokens.shape[-1]))
+        length = rows.length
+        counts = count_ids(rows.words, length, rows.vocabulary)
+        indices = []  # for each order, the index of each of the samples' n-grams among the references'
+        prefixes = np.zeros(1, np.int64)
         for samples, prepared in zip(counts, self._orders, strict=True):
-            shorter = prepared.numbers(samples, shorter, spelled.vocabulary)
-            known.append(shorter)
+            prefixes = prepared.indices(samples, prefixes, rows.vocabulary)
+            indices.append(prefixes)
 
         image = np.repeat([self._image[name] for name in images], tokens.shape[1])
         first = self._first_reference[image]
         per_sample = self._first_reference[image + 1] - first
-        # A pair is a sample and a reference of its image; a sample's pairs stand together: [pairs]
+        # A pair is a sample and a reference of its image; the pairs of a sample are adjacent: [pairs]
         first_pair = np.cumsum(per_sample) - per_sample
         sample = np.repeat(np.arange(len(image)), per_sample)
-        theirs = self._length[ranges(first, first + per_sample)]
+        reference_length = self._length[ranges(first, first + per_sample)]
         parts: dict[str, Floats] = {}
         if "CIDEr-D" in self._weights:
             similarity = np.zeros(len(sample))
             reference = ranges(first, first + per_sample)
-            for samples, prepared, numbers in zip(counts, self._orders, known, strict=True):
-                dot, norm = prepared.products(samples, numbers, image, first_pair - first, len(sample))
+            for samples, prepared, of_order in zip(counts, self._orders, indices, strict=True):
+                dot, norm = prepared.products(samples, of_order, image, first_pair - first, len(sample))
                 norms = norm[sample] * prepared.norm[reference]
                 similarity += np.divide(dot, norms, out=np.zeros_like(dot), where=norms > 0)
-            delta = np.maximum(length - 1, 0)[sample] - np.maximum(theirs - 1, 0)
+            delta = np.maximum(length - 1, 0)[sample] - np.maximum(reference_length - 1, 0)
             similarity *= np.exp(-(delta**2) / (2 * SIGMA**2))
             parts["CIDEr-D"] = np.bincount(sample, similarity, len(image)) / per_sample * (SCALE / MAX_ORDER)
         if "BLEU-4" in self._weights:
             matches = [
-                prepared.matches(samples, numbers, image)
-                for samples, prepared, numbers in zip(counts, self._orders, known, strict=True)
+                prepared.matches(samples, of_order, image)
+                for samples, prepared, of_order in zip(counts, self._orders, indices, strict=True)
             ]
             total = np.maximum(length[:, None] - np.arange(MAX_ORDER), 0)
-            closest = _closest(length[sample], theirs, first_pair)
+            closest = _closest(length[sample], reference_length, first_pair)
             parts["BLEU-4"] = Bleu(np.stack(matches, axis=1), total, length, closest).images()[:, -1]
         if "length" in self._weights:
-            words = length - spelled.ended
-            closest = np.maximum(_closest(words[sample], theirs - self._end, first_pair), 1)
+            words = length - rows.ended
+            closest = np.maximum(_closest(words[sample], reference_length - self._end, first_pair), 1)
             parts["length"] = np.maximum(1 - np.abs(words - closest) / closest, 0.0)
         shape = tokens.shape[:2]
         shaped = {name: np.asarray(values.reshape(shape), np.float64) for name, values in parts.items()}
@@ -160,21 +156,30 @@ class CaptionReward:
 
 
 def check_weights(weights: Mapping[str, float]) -> None:
-    """Refuse rewards that there are not.
+    """Check names and weights of rewards.
 
     Raises:
-        UsageError: Naming the reward or its weight.
+        UsageError: A reward is unknown, a weight is out of range, or all are 0.
     """
     for name, weight in weights.items():
         if name not in REWARDS:
-            raise UsageError(f"reward {name} is unknown; choose from {', '.join(REWARDS)}")
+            raise UsageError(
+                f"reward {name} is unknown; choose from {', '.join(REWARDS)}{did_you_mean(name, REWARDS)}"
+            )
         if not isinstance(weight, int | float) or not 0 <= weight < math.inf:
-            raise UsageError(f"reward {name}={weight} must be a number from 0; 0 leaves it out")
+            raise UsageError(f"reward {name}={weight} must be a finite number of at least 0; 0 turns it off")
     if not any(weights.values()):
-        raise UsageError(f"no reward has a weight; give one of {', '.join(REWARDS)} a number above 0")
+        raise UsageError(f"all reward weights are 0; set one of {', '.join(REWARDS)} to a number above 0")
 
 
-def _closest(mine: Ints, theirs: Ints, first_pair: Ints) -> Ints:
-    """`[samples]`: of the references' lengths the closest to the sample's, the shorter of two equally close."""
-    longest = int(theirs.max(initial=0)) + 1
-    return np.minimum.reduceat(np.abs(theirs - mine) * longest + theirs, first_pair) % longest
+def _closest(length: Ints, reference_length: Ints, first_pair: Ints) -> Ints:
+    """`[samples]`: the reference length closest to each sample's, the shorter of two equally close.
+
+    Args:
+        length: Of the sample of each pair.
+        reference_length: Of the reference of each pair.
+        first_pair: The first pair of each sample.
+    """
+    longest = int(reference_length.max(initial=0)) + 1
+    distance = np.abs(reference_length - length) * longest + reference_length
+    return np.minimum.reduceat(distance, first_pair) % longest

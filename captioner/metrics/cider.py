@@ -1,10 +1,11 @@
-"""Does a candidate say what most references say? CIDEr and CIDEr-D (Vedantam et al. 2015).
+"""CIDEr and CIDEr-D (Vedantam et al. 2015).
 
-Both are ten times the mean, over orders 1 to 4 and over references, of the cosine between tf-idf vectors of
-n-grams. CIDEr-D also clips the candidate's weights at the reference's and multiplies by a Gaussian of the
-difference in length. What coco-caption prints as "CIDEr" is CIDEr-D; it is the one here that equals it. Like
-the authors' own code, neither stems the words. Both depend on the references of the whole corpus, through the
-document frequencies.
+    CIDEr   = 10/4 Σₙ meanⱼ  g(c)·g(sⱼ) / (‖g(c)‖ ‖g(sⱼ)‖)
+    CIDEr-D = 10/4 Σₙ meanⱼ  e^(-(|c|-|sⱼ|)²/2σ²) min(g(c), g(sⱼ))·g(sⱼ) / (‖g(c)‖ ‖g(sⱼ)‖)
+
+with g the tf-idf vector of n-grams, n from 1 to 4, over the references sⱼ of an image, and σ = 6. What coco-caption
+prints as "CIDEr" is CIDEr-D, and `cider_d` equals it. As in the authors' code, words are not stemmed. Both depend on
+the references of the whole corpus through the document frequencies.
 """
 
 from __future__ import annotations
@@ -26,15 +27,14 @@ def cider_d(corpus: Corpus, frequency: DocumentFrequency | None = None) -> NDArr
 
     Args:
         corpus: Candidates and references.
-        frequency: Document frequencies from elsewhere; by default those of the corpus' own references, under
-        which
-            a corpus of one image has no value: nan.
+        frequency: Document frequencies; by default those of the corpus' own references, for which a corpus of one image
+            gives nan.
     """
     return _cider(corpus, frequency, robust=True)
 
 
 def cider(corpus: Corpus, frequency: DocumentFrequency | None = None) -> NDArray[np.float64]:
-    """Plain CIDEr of each image, float64 `[I]`, 0–10: unclipped, blind to length. Arguments as `cider_d`."""
+    """Plain CIDEr of each image, float64 `[I]`, 0–10: without clipping and length penalty. Arguments as `cider_d`."""
     return _cider(corpus, frequency, robust=False)
 
 
@@ -48,23 +48,25 @@ def _cider(corpus: Corpus, frequency: DocumentFrequency | None, *, robust: bool)
         if frequency:
             occurs = frequency.of(corpus, references.where, order + 1)
         else:
-            occurs = np.bincount(corpus.richest[order].ngram, minlength=references.num_ngrams).astype(float)
+            occurs = np.bincount(
+                corpus.reference_maxima[order].ngram, minlength=references.num_ngrams
+            ).astype(float)
         weight = math.log(documents) - np.log(np.maximum(occurs, 1.0))
         of_candidate = candidates.count * weight[candidates.ngram]
         of_reference = references.count * weight[references.ngram]
 
-        # Only what some candidate says can be shared.
-        said = np.zeros(references.num_ngrams, np.bool_)
-        said[candidates.ngram] = True
-        shared = np.flatnonzero(said[references.ngram])
+        # Only n-grams of some candidate can be shared.
+        in_candidates = np.zeros(references.num_ngrams, np.bool_)
+        in_candidates[candidates.ngram] = True
+        shared = np.flatnonzero(in_candidates[references.ngram])
         size = max(references.num_ngrams, 1)
         image = corpus.image[references.caption[shared]]
         at, found = find(
             candidates.caption * size + candidates.ngram, image * size + references.ngram[shared]
         )
         row = shared[found]
-        mine, theirs = of_candidate[at[found]], of_reference[row]
-        product = (np.minimum(mine, theirs) if robust else mine) * theirs
+        left, right = of_candidate[at[found]], of_reference[row]
+        product = (np.minimum(left, right) if robust else left) * right
         dot = np.bincount(references.caption[row], product, len(corpus.image))
 
         candidate_norm = np.sqrt(np.bincount(candidates.caption, of_candidate**2, corpus.num_images))
@@ -72,7 +74,7 @@ def _cider(corpus: Corpus, frequency: DocumentFrequency | None, *, robust: bool)
         norm = candidate_norm[corpus.image] * reference_norm
         total += np.divide(dot, norm, out=np.zeros(len(dot)), where=norm > 0)  # an empty bincount is int
     if robust:
-        # The tools take the number of bigrams for the length: off by one, but for empty captions.
+        # coco-caption uses the number of bigrams as the length: one less, except for empty captions.
         bigrams = np.maximum(corpus.candidate_length - 1, 0)[corpus.image]
         delta = bigrams - np.maximum(corpus.reference_length - 1, 0)
         total *= np.exp(-(delta**2) / (2 * SIGMA**2))

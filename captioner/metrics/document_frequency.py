@@ -1,4 +1,4 @@
-"""In how many images does an n-gram occur? CIDEr's document frequencies, counted or saved."""
+"""Document frequencies of n-grams for CIDEr: counting, saving and loading."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from captioner.metrics.ngrams import MAX_ORDER, Corpus, Ints
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DocumentFrequency:
-    """How many images of some corpus have an n-gram in their references.
+    """The number of images of a corpus whose references contain an n-gram.
 
     Attributes:
         num_images: Images in that corpus.
-        images: For each n-gram, its words joined by one blank: the number of images.
-        name: Where it is from, for the signature of a score.
+        images: The number of images by n-gram, its words joined by one blank.
+        name: Name of the corpus, for the signature of scores.
     """
 
     num_images: int
@@ -31,14 +31,14 @@ class DocumentFrequency:
     name: str
 
     def of(self, corpus: Corpus, where: Ints, order: int) -> NDArray[np.float64]:
-        """`[num_ngrams]`: of the n-grams of `order` words that begin at `where` in the corpus; 0 if unknown."""
+        """`[num_ngrams]`: frequencies of the n-grams of `order` words at `where` in the corpus; 0 if unknown."""
         rows = corpus.ids[where[:, None] + np.arange(order)].tolist()
         ngrams = (" ".join([corpus.vocabulary[word] for word in row]) for row in rows)
         return np.fromiter((self.images.get(ngram, 0) for ngram in ngrams), np.float64, len(where))
 
 
 def document_frequency(references: Iterable[Sequence[str]], name: str) -> DocumentFrequency:
-    """Count over the tokenized references of each image."""
+    """Count the n-grams of the tokenized references of each image."""
     images: Counter[str] = Counter()
     num_images = 0
     for of_image in references:
@@ -56,7 +56,7 @@ def document_frequency(references: Iterable[Sequence[str]], name: str) -> Docume
 
 
 def save_document_frequency(frequency: DocumentFrequency, path: Path) -> None:
-    """Write as JSON, compressed where the name ends in `.gz`."""
+    """Write as JSON, compressed if the name ends in `.gz`."""
     text = json.dumps(
         {"num_images": frequency.num_images, "images": dict(frequency.images)}, ensure_ascii=False
     )
@@ -65,10 +65,10 @@ def save_document_frequency(frequency: DocumentFrequency, path: Path) -> None:
 
 
 def load_document_frequency(path: Path) -> DocumentFrequency:
-    """Read what `save_document_frequency` wrote; its name becomes the file's.
+    """Read a file of `save_document_frequency`; the file's name becomes the name.
 
     Raises:
-        DataError: The file is missing or is not such a file.
+        DataError: The file is missing or of another format.
     """
     try:
         data = path.read_bytes()
@@ -79,6 +79,6 @@ def load_document_frequency(path: Path) -> DocumentFrequency:
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} is not a file of document frequencies (JSON of num_images and images): "
-            "make one with save_frequency=FILE."
+            "write one with save_frequency=FILE."
         ) from error
     return DocumentFrequency(num_images, images, path.name)

@@ -1,4 +1,4 @@
-"""What do the metrics find, image by image, and for any draw of images? Shared by scores and their significance."""
+"""Metrics per image and of resampled corpora, shared by scores and significance tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from captioner.errors import UsageError
+from captioner.errors import UsageError, did_you_mean
 from captioner.metrics.bleu import Bleu, bleu
 from captioner.metrics.cider import cider, cider_d
 from captioner.metrics.document_frequency import DocumentFrequency
@@ -24,15 +24,17 @@ METRICS = ("BLEU", "METEOR", "ROUGE-L", "CIDEr-D", "CIDEr", "SPICE")
 
 
 def check_metrics(names: Sequence[str]) -> None:
-    """Refuse metrics that cannot be computed here, before any work is done.
+    """Check that metrics exist and can be computed on this machine.
 
     Raises:
-        UsageError: An unknown metric or none, or SPICE where what it needs is missing.
+        UsageError: An unknown metric, no metric, or SPICE without what it needs.
     """
     if unknown := [name for name in names if name not in METRICS]:
-        raise UsageError(f"Unknown metric {unknown[0]}: choose from {', '.join(METRICS)}.")
+        raise UsageError(
+            f"unknown metric {unknown[0]}; choose from {', '.join(METRICS)}{did_you_mean(unknown[0], METRICS)}"
+        )
     if not names:
-        raise UsageError(f"metrics is empty: choose from {', '.join(METRICS)}.")
+        raise UsageError(f"metrics is empty; choose from {', '.join(METRICS)}")
     if "SPICE" in names:
         from captioner.metrics.spice import check_spice
 
@@ -41,11 +43,11 @@ def check_metrics(names: Sequence[str]) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measured:
-    """Metrics of some captions.
+    """Metrics of a set of captions.
 
     Attributes:
-        metrics: The metrics' names, in the order asked for; METEOR by the name of what was computed.
-        images: For each value ("BLEU-4"), float64 `[I]`.
+        metrics: Names of the metrics, in the order requested; METEOR under the name of the variant computed.
+        images: float64 `[I]` by the name of the value, such as "BLEU-4".
     """
 
     metrics: tuple[str, ...]
@@ -54,10 +56,10 @@ class Measured:
     _meteor: Meteor | None
 
     def corpus(self, draws: Ints) -> dict[str, NDArray[np.float64]]:
-        """Each value of whole corpora, float64 `[S]`.
+        """Each value of resampled corpora, float64 `[S]`.
 
         Args:
-            draws: int64 `[S, I]`, how often each corpus has each image.
+            draws: int64 `[S, I]`, how often each corpus contains each image.
         """
         orders = self._bleu.corpus(draws) if self._bleu else None
         values = {}
@@ -67,7 +69,7 @@ class Measured:
             elif self._meteor and name == self._meteor.name:
                 values[name] = self._meteor.corpus(draws)
             elif len(draws) == 1 and (draws == 1).all():
-                values[name] = np.mean(images, keepdims=True)  # to the last digit as coco-caption
+                values[name] = np.mean(images, keepdims=True)  # equal to coco-caption in the last digit
             else:
                 values[name] = draws @ images / draws.sum(1)
         return values
@@ -99,9 +101,8 @@ def measure(
             by_order = bleu_counts.images()
             images |= {f"BLEU-{order + 1}": by_order[:, order] for order in range(MAX_ORDER)}
         elif name == "METEOR":
-            from captioner.metrics.meteor.meteor import (
-                meteor,  # here: the usual three need none of what it loads
-            )
+            # Imported here, since other metrics do not need what it loads.
+            from captioner.metrics.meteor.meteor import meteor
 
             meteor_counts = meteor(tokenized, tokenized_references)
             name = meteor_counts.name

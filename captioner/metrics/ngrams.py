@@ -1,4 +1,4 @@
-"""How often does each n-gram occur in each caption? Counted at once for all, for BLEU and CIDEr.
+"""N-gram counts of all captions of a corpus, for BLEU and CIDEr.
 
 Axis letters: `I` images, `R` references of all images together, `M` distinct (caption, n-gram) pairs.
 """
@@ -23,11 +23,11 @@ class NgramCounts:
     """Counts of the n-grams of one order, sorted by caption, then by n-gram.
 
     Attributes:
-        caption: int64 `[M]`, the caption.
-        ngram: int64 `[M]`, the n-gram's number, 0 to `num_ngrams - 1`.
-        count: int64 `[M]`, how often it occurs there, at least 1.
-        where: int64 `[num_ngrams]`, a place in the captions' words where each n-gram begins.
-        keys: int64 `[num_ngrams]`, increasing: the number of the n-gram without its last word (0 for single words)
+        caption: int64 `[M]`, index of the caption.
+        ngram: int64 `[M]`, index of the n-gram, 0 to `num_ngrams - 1`.
+        count: int64 `[M]`, occurrences of the n-gram in the caption, at least 1.
+        where: int64 `[num_ngrams]`, the position of one occurrence of each n-gram in the concatenated words.
+        keys: int64 `[num_ngrams]`, increasing: the index of the n-gram without its last word (0 for single words)
             times the size of the vocabulary, plus the last word.
     """
 
@@ -48,15 +48,15 @@ class Corpus:
     """One candidate and at least one reference for each image, as counts of n-grams.
 
     Attributes:
-        ids: int64 `[T]`, the words of all candidates, then of all references, by their number in `vocabulary`.
+        ids: int64 `[T]`, the words of all candidates, then of all references, as indices into `vocabulary`.
         vocabulary: The distinct words.
         candidate_length: int64 `[I]`, in words.
         reference_length: int64 `[R]`, in words.
         image: int64 `[R]`, the image of each reference, not decreasing.
         candidates: The candidates' counts, for orders 1 to 4. `caption` is the image.
         references: The references' counts, for orders 1 to 4. `caption` is the reference, 0 to R - 1.
-        richest: For orders 1 to 4, each n-gram of an image's references and its count in the reference that has it
-            most often. `caption` is the image.
+        reference_maxima: For orders 1 to 4, each n-gram of an image's references with its maximum count in one
+            reference. `caption` is the image.
     """
 
     ids: Ints
@@ -66,7 +66,7 @@ class Corpus:
     image: Ints
     candidates: tuple[NgramCounts, ...]
     references: tuple[NgramCounts, ...]
-    richest: tuple[NgramCounts, ...]
+    reference_maxima: tuple[NgramCounts, ...]
 
     @property
     def num_images(self) -> int:
@@ -75,14 +75,14 @@ class Corpus:
 
 
 def count_ngrams(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> Corpus:
-    """Count the n-grams of tokenized captions, tokens parted by white space.
+    """Count the n-grams of tokenized captions, tokens separated by white space.
 
     Args:
         candidates: One for each image.
         references: At least one for each image, in the order of `candidates`.
     """
     number: defaultdict[str, int] = defaultdict(count().__next__)
-    # All captions are split in one call, each followed by a word that none has, to tell where it ends.
+    # All captions are split in one call, each terminated by a word that occurs in none.
     text = f" {_END} ".join([*candidates, *chain.from_iterable(references), ""])
     words = text.split()
     number[_END] = -1
@@ -94,7 +94,7 @@ def count_ngrams(candidates: Sequence[str], references: Sequence[Sequence[str]])
 
     num_images = len(candidates)
     image = np.repeat(np.arange(num_images), [len(of_image) for of_image in references])
-    candidate_counts, reference_counts, richest = [], [], []
+    candidate_counts, reference_counts, maxima = [], [], []
     for both in count_ids(ids, length, len(number)):
         cut = int(np.searchsorted(both.caption, num_images))
         candidate_counts.append(
@@ -105,7 +105,7 @@ def count_ngrams(candidates: Sequence[str], references: Sequence[Sequence[str]])
                 both, caption=both.caption[cut:] - num_images, ngram=both.ngram[cut:], count=both.count[cut:]
             )
         )
-        richest.append(_richest(reference_counts[-1], image))
+        maxima.append(_maxima(reference_counts[-1], image))
     return Corpus(
         ids=ids,
         vocabulary=tuple(number),
@@ -114,24 +114,24 @@ def count_ngrams(candidates: Sequence[str], references: Sequence[Sequence[str]])
         image=image,
         candidates=tuple(candidate_counts),
         references=tuple(reference_counts),
-        richest=tuple(richest),
+        reference_maxima=tuple(maxima),
     )
 
 
 def count_ids(ids: Ints, length: Ints, vocabulary: int) -> tuple[NgramCounts, ...]:
-    """Count the n-grams of captions given as numbers, for orders 1 to 4.
+    """Count the n-grams of captions given as word ids, for orders 1 to 4.
 
     Args:
-        ids: int64 `[T]`, the words of all captions, one after the other, 0 to `vocabulary - 1`.
-        length: int64, the words of each caption.
-        vocabulary: How many words there may be.
+        ids: int64 `[T]`, the words of all captions, concatenated, 0 to `vocabulary - 1`.
+        length: int64, the number of words of each caption.
+        vocabulary: Size of the vocabulary.
     """
     caption = np.repeat(np.arange(len(length)), length)
     left = np.repeat(np.cumsum(length), length) - np.arange(len(ids))  # words from here to the caption's end
     ngram = np.zeros_like(ids)
     counts = []
     for order in range(1, MAX_ORDER + 1):
-        # An n-gram is the n-gram one shorter that begins here, and the word after it.
+        # An n-gram is the (n-1)-gram that begins at the same position, and the word after it.
         begins = np.flatnonzero(left >= order)
         key = ngram[begins] * max(vocabulary, 1) + ids[begins + order - 1]
         by_key = np.argsort(key)
@@ -148,10 +148,10 @@ def count_ids(ids: Ints, length: Ints, vocabulary: int) -> tuple[NgramCounts, ..
     return tuple(counts)
 
 
-def _richest(references: NgramCounts, image: Ints) -> NgramCounts:
-    """Each image's n-grams with the largest of the references' counts."""
+def _maxima(references: NgramCounts, image: Ints) -> NgramCounts:
+    """Each image's n-grams with the maximum of the references' counts."""
     size = max(references.num_ngrams, 1)
-    # Sorted together with their counts, the last of each image's n-gram has the largest.
+    # Sorted together with the counts, the last entry of each image and n-gram has the maximum.
     bits = int(references.count.max(initial=1)).bit_length()
     entry = np.sort((image[references.caption] * size + references.ngram) << bits | references.count)
     key = entry >> bits
@@ -161,7 +161,7 @@ def _richest(references: NgramCounts, image: Ints) -> NgramCounts:
 
 
 def find(keys: Ints, wanted: Ints) -> tuple[Ints, NDArray[np.bool_]]:
-    """Where each of `wanted` stands in sorted, distinct `keys`, and whether it is there at all."""
+    """The index of each of `wanted` in sorted, distinct `keys`, and whether it is among them."""
     if not len(keys):
         return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), np.bool_)
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)

@@ -1,4 +1,4 @@
-"""How good are these captions, and what may the numbers be compared with? One call for the usual metrics."""
+"""Scores of a set of captions, with a signature that states what they may be compared with."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _VARIANTS = {
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Scores of some captions.
+    """Scores of a set of captions.
 
     Attributes:
-        corpus: Each metric's value over all images, by name ("BLEU-4"). nan where it is undefined, as CIDEr of
-            a single image is.
-        images: For each image id, each metric's value.
-        signature: One line that says what must agree for two numbers to be comparable.
-        left_out: Ids left out because they had no candidate or no reference; empty unless `strict=False`.
+        corpus: Each metric's value over all images, by name ("BLEU-4"); nan where it is undefined, such as CIDEr of a
+            single image.
+        images: Each metric's value by image id.
+        signature: One line that states what must agree for two scores to be comparable.
+        left_out: Ids of images without candidate or reference; empty unless `strict=False`.
     """
 
     corpus: dict[str, float]
@@ -70,22 +70,22 @@ def score_captions(
 ) -> Scores:
     """Score one caption for each image against its references.
 
-    Images are taken in the order of their ids, so that several processes whose captions were gathered by id
-    give the same digits as one.
+    Images are processed in the order of their ids, so that captions gathered from several processes give exactly the
+    scores of a single one.
 
     Args:
-        candidates: Caption by image id, as written; it is tokenized here. An empty one scores 0.
+        candidates: Caption by image id, as written; they are tokenized here. An empty caption scores 0.
         references: At least one caption by image id, as written.
-        metrics: Which of `METRICS`; "BLEU" gives BLEU-1 to BLEU-4. "METEOR" comes back under another name,
-            `METEOR[exact+stem]`, where pycocoevalcap with its tables is not installed.
+        metrics: Some of `METRICS`; "BLEU" gives BLEU-1 to BLEU-4. "METEOR" is named `METEOR[exact+stem]` where
+            pycocoevalcap with its tables is not installed.
         frequency: CIDEr's document frequencies; by default those of `references`.
         strict: Refuse images without candidate or reference. False scores the images that have both.
-        decoding: How the captions were searched for, for the signature.
+        decoding: Description of the search, for the signature.
 
     Raises:
         UsageError: An unknown metric.
-        DataError: An image lacks its candidate or its references (the message names ids), a caption is not a
-            string, or there is no image to score.
+        DataError: An image lacks its candidate or its references, a caption is not a string, or there is no image to
+            score.
     """
     ids, left_out = common_ids([candidates], references, strict=strict)
     measured = measure_captions(ids, candidates, references, metrics=metrics, frequency=frequency)
@@ -101,12 +101,12 @@ def measure_captions(
     metrics: Sequence[str],
     frequency: DocumentFrequency | None,
 ) -> Measured:
-    """Compute metrics of the images of `ids`, in that order. Raises as `score_captions`."""
+    """Compute metrics of the images `ids`, in that order. Raises as `score_captions`."""
     check_metrics(metrics)
     for image in ids:
         for caption in (candidates[image], *references[image]):
             if not isinstance(caption, str):
-                raise DataError(f"A caption of image {image} is not text but {caption!r}: give a string.")
+                raise DataError(f"a caption of image {image} is {caption!r}; it must be a string")
     return measure(
         [candidates[image] for image in ids], [references[image] for image in ids], metrics, frequency
     )
@@ -115,7 +115,7 @@ def measure_captions(
 def as_scores(
     ids: Sequence[str], measured: Measured, signature: str, left_out: tuple[str, ...] = ()
 ) -> Scores:
-    """Put what was measured under the images' ids."""
+    """Scores by image id from per-image arrays."""
     every_image_once = np.ones((1, len(ids)), np.int64)
     rows = zip(*(column.tolist() for column in measured.images.values()), strict=True)
     return Scores(
@@ -135,42 +135,42 @@ def name_some(ids: Sequence[str], limit: int = 5) -> str:
 
 
 def wordless(candidates: Mapping[str, str]) -> str | None:
-    """A sentence that names the images whose candidate has no word, and so scores 0; None where all have."""
+    """A warning that names the images whose candidate has no word and so scores 0; None if there are none."""
     empty = sorted(image for image, caption in candidates.items() if not tokenize(caption))
     if not empty:
         return None
     return (
-        f"{len(empty)} captions have no word, or only punctuation, and score 0 ({name_some(empty)}): "
-        "caption those images anew if that is not meant"
+        f"{len(empty)} captions have no word, or only punctuation, and score 0 ({name_some(empty)}); "
+        "check those captions if that is not intended"
     )
 
 
 def common_ids(
     candidates: Sequence[Mapping[str, object]], references: Mapping[str, Sequence[str]], *, strict: bool
 ) -> tuple[list[str], tuple[str, ...]]:
-    """The images to score, sorted, and those to leave out.
+    """The sorted ids to score, and those left out.
 
     Args:
-        candidates: One or more sets of candidates by image id; an image must be in each.
-        references: Captions by image id; an image without any counts as missing.
-        strict: Refuse to leave any out.
+        candidates: One or more sets of candidates by image id; a scored image is in each.
+        references: Captions by image id; an image with none counts as missing.
+        strict: Raise if any would be left out.
 
     Raises:
-        DataError: Nothing is left to score, or something would be left out though `strict`.
+        DataError: No image can be scored, or one would be left out despite `strict`.
     """
     referenced = {image for image, captions in references.items() if len(captions)}
     captioned = set.intersection(*(set(captions) for captions in candidates))
     anywhere = set.union(*(set(captions) for captions in candidates))
     if not referenced:
-        raise DataError("There is no reference caption for any image: check the references file.")
+        raise DataError("no image has a reference caption; check the references file")
     if not all(candidates):
-        raise DataError("There is no candidate caption for any image: check the candidates file.")
+        raise DataError("no image has a candidate caption; check the candidates file")
     no_reference, no_candidate = sorted(anywhere - referenced), sorted(referenced - captioned)
     common = sorted(captioned & referenced)
     if not common:
         raise DataError(
-            f"Candidates (of {name_some(sorted(anywhere), 2)}) and references (of {name_some(no_candidate, 2)}) "
-            "have no image in common: check that both name images in the same way."
+            f"candidates (of {name_some(sorted(anywhere), 2)}) and references (of {name_some(no_candidate, 2)}) "
+            "have no image in common; check that both name images in the same way"
         )
     for missing, what in (
         (no_reference, "have a candidate but no reference"),
@@ -178,8 +178,8 @@ def common_ids(
     ):
         if strict and missing:
             raise DataError(
-                f"{len(missing)} of the images {what} ({name_some(missing)}): add what is missing, "
-                "or pass strict=false to score the images that have both."
+                f"{len(missing)} of the images {what} ({name_some(missing)}); add them, or set strict=false to score "
+                "the images that have both"
             )
     return common, tuple(sorted((anywhere | referenced) - set(common)))
 
@@ -192,7 +192,7 @@ def sign(
     frequency: DocumentFrequency | None,
     decoding: str | None,
 ) -> str:
-    """One line that says what must agree for two numbers to be comparable, to be pasted into a paper."""
+    """The signature of scores: one line that states what must agree for two of them to be comparable."""
     digest = hashlib.sha256()
     for image in ids:
         digest.update("\0".join([image, *references[image], ""]).encode(errors="surrogatepass"))

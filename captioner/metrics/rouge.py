@@ -1,8 +1,9 @@
-"""How long a subsequence do candidate and reference share? ROUGE-L (Lin 2004), as coco-caption computes it.
+"""ROUGE-L (Lin 2004), as in coco-caption.
 
-The best recall and the best precision over the references, which may come from different ones, in an
-F-measure with beta 1.2. Tokens are parted by single blanks, so an empty caption has one token, the empty one,
-as in coco-caption.
+    F = (1 + β²) P R / (R + β² P),   P = maxⱼ LCS(c, sⱼ) / |c|,   R = maxⱼ LCS(c, sⱼ) / |sⱼ|,   β = 1.2
+
+LCS is the length of the longest common subsequence. As in coco-caption, the maxima of P and R may come from different
+references, and an empty caption has one token, the empty string, since tokens are separated by single blanks.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ def rouge_l(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> N
     """ROUGE-L of each image, float64 `[I]`, 0–1. The corpus value is the mean.
 
     Args:
-        candidates: One tokenized caption for each image, tokens parted by one blank.
+        candidates: One tokenized caption for each image, tokens separated by one blank.
         references: At least one for each image, in the order of `candidates`.
     """
     pairs = zip(candidates, references, strict=True)
@@ -35,8 +36,8 @@ def _rouge_l(candidate: str, references: Sequence[str]) -> float:
     precision = recall = 0.0
     for reference in references:
         other = reference.split(" ")
-        # Longest common subsequence, one row of its table as the bits of an integer (Hyyrö 2004): a bit turns
-        # from 1 to 0 where the row's length grows by one.
+        # Longest common subsequence with one row of its table as the bits of an integer (Hyyrö 2004): a 0 bit marks a
+        # column in which the length grows by one.
         row = all_ones
         for word in other:
             if matches := row & positions.get(word, 0):

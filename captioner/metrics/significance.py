@@ -1,4 +1,4 @@
-"""Is one set of captions really better than another? The paired bootstrap over images (Koehn 2004)."""
+"""Significance of score differences by the paired bootstrap over images (Koehn 2004)."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from captioner.errors import UsageError
 from captioner.metrics.document_frequency import DocumentFrequency
 from captioner.metrics.report import DEFAULT_METRICS, Scores, as_scores, common_ids, measure_captions, sign
 
-_DRAWS_AT_ONCE = 64
+_BATCH = 64  # samples computed at once
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How much a metric gains from the first captions to the second.
+    """Difference of one metric between two sets of captions.
 
     Attributes:
         value: Second minus first, over all images.
         low: Lower end of the 95 % interval.
-        high: Upper end. Where the interval leaves out 0, the difference is more than chance.
+        high: Upper end. The difference is significant at 5 % if the interval excludes 0.
     """
 
     value: float
@@ -46,7 +46,7 @@ class Comparison:
     differences: dict[str, Difference]
 
     def differences_as_json(self) -> str:
-        """JSON text, for each metric value, low and high; null where a metric is undefined."""
+        """JSON text of value, low and high by metric; null where a metric is undefined."""
         plain = {
             name: {key: None if np.isnan(value) else value for key, value in asdict(difference).items()}
             for name, difference in self.differences.items()
@@ -65,10 +65,10 @@ def compare_captions(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Comparison:
-    """Score two sets of captions and their difference.
+    """Score two sets of captions and the difference of their scores.
 
-    As many images as there are, are drawn with replacement, the same for both sets, `resamples` times; each corpus
-    value is computed anew on every draw, but for CIDEr's document frequencies, which stay those of all images.
+    Each of `resamples` samples draws as many images as there are, with replacement, the same for both sets. Corpus
+    values are recomputed on each sample, except for CIDEr's document frequencies, which stay those of all images.
 
     Args:
         first: Caption by image id.
@@ -77,15 +77,15 @@ def compare_captions(
         metrics: As for `score_captions`.
         frequency: As for `score_captions`.
         strict: As for `score_captions`; False compares on the images that both sets and the references have.
-        resamples: How many draws, at least 100.
-        seed: Of the draws.
+        resamples: Number of samples, at least 100.
+        seed: Seed of the samples.
 
     Raises:
         UsageError: Too few resamples, or an unknown metric.
         DataError: As `score_captions`.
     """
     if resamples < 100:
-        raise UsageError(f"resamples={resamples} is too few for a 95 % interval: take at least 100.")
+        raise UsageError(f"resamples={resamples} must be at least 100 for a 95 % interval")
     ids, left_out = common_ids([first, second], references, strict=strict)
     both = [
         measure_captions(ids, captions, references, metrics=metrics, frequency=frequency)
@@ -96,8 +96,8 @@ def compare_captions(
 
     random = np.random.default_rng(seed)
     gains: dict[str, list[NDArray[np.float64]]] = {name: [] for name in both[0].images}
-    for begin in range(0, resamples, _DRAWS_AT_ONCE):
-        count = min(_DRAWS_AT_ONCE, resamples - begin)
+    for begin in range(0, resamples, _BATCH):
+        count = min(_BATCH, resamples - begin)
         draws = random.multinomial(len(ids), np.full(len(ids), 1 / len(ids)), size=count)
         values = [measured.corpus(draws) for measured in both]
         for name in gains:

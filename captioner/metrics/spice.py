@@ -1,6 +1,7 @@
-"""Do candidate and references claim the same things? SPICE (Anderson et al. 2016), by the authors' own Java program.
+"""SPICE (Anderson et al. 2016) by the authors' Java program.
 
-Off unless asked for: it needs an installed `pycocoevalcap`, Stanford CoreNLP 3.6.0 beside it, and an old Java.
+It is the F-score of scene-graph tuples of candidate and references. It needs an installed `pycocoevalcap`, Stanford
+CoreNLP 3.6.0 in its folder, and Java 8 to 15.
 """
 
 from __future__ import annotations
@@ -20,23 +21,23 @@ from numpy.typing import NDArray
 
 from captioner.errors import UsageError
 
-_NEWEST_JAVA = 15  # later ones refuse the reflection that its serialisation library needs
+_NEWEST_JAVA = 15  # later versions forbid the reflection that its serialisation library uses
 
 
 def check_spice() -> None:
-    """Refuse where SPICE cannot run. Raises UsageError: Java, pycocoevalcap or CoreNLP is missing or unfit."""
+    """Check that SPICE can run. Raises UsageError: Java, pycocoevalcap or CoreNLP is missing or unsuitable."""
     _java(), _jar()
 
 
 def spice(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> NDArray[np.float64]:
-    """SPICE of each image, float64 `[I]`, 0–1; nan where it finds nothing to compare. The corpus value is the mean.
+    """SPICE of each image, float64 `[I]`, 0–1; nan where no tuple is found. The corpus value is the mean.
 
     Args:
         candidates: One tokenized caption for each image.
         references: At least one for each image, in the order of `candidates`.
 
     Raises:
-        UsageError: pycocoevalcap, CoreNLP or a Java that can run them is missing, or the program failed.
+        UsageError: As `check_spice`, or the program failed.
     """
     java, jar = _java(), _jar()
     tasks = [
@@ -51,7 +52,7 @@ def spice(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> NDA
         if done.returncode or not result_file.is_file():
             last_line = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
             raise UsageError(
-                f"SPICE's Java program failed ({' '.join(last_line)}): leave SPICE out of metrics."
+                f"SPICE's Java program failed ({' '.join(last_line)}); leave SPICE out of metrics"
             )
         results = json.loads(result_file.read_text(encoding="utf-8"))
     scores = {result["image_id"]: result["scores"]["All"]["f"] for result in results}
@@ -66,15 +67,15 @@ def _java() -> str:
     java = shutil.which("java")
     if java is None:
         raise UsageError(
-            f"SPICE is a Java program and no java is on the path: install Java 8 to {_NEWEST_JAVA}, or leave SPICE "
-            "out of metrics. The other metrics need no Java."
+            f"SPICE needs Java, and no java is on the path; install Java 8 to {_NEWEST_JAVA}, or leave SPICE out of "
+            "metrics"
         )
-    told = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
-    version = re.search(r'version "(?:1\.)?(\d+)', told)
+    output = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    version = re.search(r'version "(?:1\.)?(\d+)', output)
     if version and int(version[1]) > _NEWEST_JAVA:
         raise UsageError(
-            f"SPICE runs on Java 8 to {_NEWEST_JAVA}, and {java} is Java {version[1]}: put an older one first on the "
-            "path, or leave SPICE out of metrics."
+            f"SPICE needs Java 8 to {_NEWEST_JAVA}, and {java} is Java {version[1]}; put an older one first on the "
+            "path, or leave SPICE out of metrics"
         )
     return java
 
@@ -91,10 +92,10 @@ def _jar() -> Path:
             ]
             if missing:
                 raise UsageError(
-                    f"SPICE needs {' and '.join(missing)} in {jar.parent / 'lib'}: fetch Stanford CoreNLP 3.6.0 there, "
-                    "or leave SPICE out of metrics."
+                    f"SPICE needs {' and '.join(missing)} in {jar.parent / 'lib'}; put Stanford CoreNLP 3.6.0 there, "
+                    "or leave SPICE out of metrics"
                 )
             return jar
     raise UsageError(
-        "SPICE comes with pycocoevalcap, which is not installed: install it, or leave SPICE out."
+        "SPICE needs pycocoevalcap, which is not installed; install it, or leave SPICE out of metrics"
     )

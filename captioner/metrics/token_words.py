@@ -1,4 +1,4 @@
-"""Which words do the token ids of sampled captions spell? By a table, or by decoding where tokens are pieces of words.
+"""Words of sampled token ids: by a table, or by decoding where tokens are parts of words.
 
 Axis letters: `R` rows of token ids, `L` tokens.
 """
@@ -16,18 +16,18 @@ from captioner.metrics.ngrams import Ints
 from captioner.metrics.ptb.ptb_tokenizer import tokenize
 
 END = "\0"
-"""Stands for the end of a caption where that counts as a word; no caption can spell it."""
+"""The word of EOS where that counts as one; it occurs in no caption."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Spelled:
-    """Captions as numbers of words.
+class WordRows:
+    """Captions as ids of words.
 
     Attributes:
-        words: int64, the words of all captions, one after the other.
-        length: int64 `[R]`, the words of each, `END` among them.
+        words: int64, the words of all captions, concatenated.
+        length: int64 `[R]`, the number of words of each, `END` included.
         ended: int64 `[R]`, 1 where `END` is one of them.
-        vocabulary: All numbers are below it.
+        vocabulary: Upper bound of the ids.
     """
 
     words: Ints
@@ -36,32 +36,32 @@ class Spelled:
     vocabulary: int
 
 
-class Spelling(Protocol):
-    """How a tokenizer's ids become words.
+class TokenWords(Protocol):
+    """Map from a tokenizer's ids to words.
 
     Attributes:
-        count_end: Whether EOS is a word, `END`.
+        count_end: Whether EOS counts as the word `END`.
     """
 
     count_end: bool
 
-    def number(self, words: dict[str, int]) -> None:
-        """Take over the numbers of the references' words, and number further words in the same mapping."""
+    def set_vocabulary(self, vocabulary: dict[str, int]) -> None:
+        """Use the ids of the references' words; ids of further words may be added to the same mapping."""
         ...
 
-    def __call__(self, tokens: NDArray[np.integer]) -> Spelled:
+    def __call__(self, tokens: NDArray[np.integer]) -> WordRows:
         """The words of rows `[R, L]` of token ids, each up to its EOS."""
         ...
 
 
-class WordSpelling:
-    """Each token id stands for words of its own: a table, looked up for all rows at once.
+class TableWords:
+    """Words of tokens that are whole words, by table look-up.
 
     Args:
-        words: For each token id the words it stands for in a caption: "" for control tokens. They are tokenized as
-            captions are, so a comma's id counts for nothing.
-        eos_id: What stands after it is not part of the caption.
-        count_end: Whether EOS is a word, `END`.
+        words: The words of each token id in a caption, "" for control tokens. They are tokenized as captions are, so
+            the id of a comma stands for no word.
+        eos_id: End of a caption; tokens after it are ignored.
+        count_end: Whether EOS counts as the word `END`.
     """
 
     def __init__(self, words: Sequence[str], *, eos_id: int, count_end: bool = False) -> None:
@@ -69,35 +69,37 @@ class WordSpelling:
         self._split[eos_id] = [END] if count_end else []
         self.count_end = count_end
         self._eos_id = eos_id
-        self.number({})
+        self.set_vocabulary({})
 
-    def number(self, words: dict[str, int]) -> None:
-        """As in `Spelling`."""
-        of_token = [[words.setdefault(word, len(words)) for word in of_one] for of_one in self._split]
-        self._vocabulary = len(words)
-        # Token id -> words, ragged: where they begin in one list, and how many they are.
-        self._words = np.array([word for of_one in of_token for word in of_one] or [0], np.int64)
-        self._length = np.array([len(of_one) for of_one in of_token], np.int64)
+    def set_vocabulary(self, vocabulary: dict[str, int]) -> None:
+        """As in `TokenWords`."""
+        of_tokens = [
+            [vocabulary.setdefault(word, len(vocabulary)) for word in words] for words in self._split
+        ]
+        self._vocabulary = len(vocabulary)
+        # Ragged rows: the words of token i are _words[_start[i] : _start[i] + _length[i]]
+        self._words = np.array([word for words in of_tokens for word in words] or [0], np.int64)
+        self._length = np.array([len(words) for words in of_tokens], np.int64)
         self._start = np.cumsum(self._length) - self._length
 
-    def __call__(self, tokens: NDArray[np.integer]) -> Spelled:
-        """As in `Spelling`."""
+    def __call__(self, tokens: NDArray[np.integer]) -> WordRows:
+        """As in `TokenWords`."""
         end = tokens == self._eos_id
-        written = np.cumsum(end, axis=1) == end  # EOS itself, too
-        lengths = self._length[tokens] * written
+        kept = np.cumsum(end, axis=1) == end  # up to the first EOS, included
+        lengths = self._length[tokens] * kept
         starts = self._start[tokens].ravel()
         words = self._words[ranges(starts, starts + lengths.ravel())]
         ended = end.any(axis=1) & self.count_end
-        return Spelled(words, lengths.sum(1), ended.astype(np.int64), self._vocabulary)
+        return WordRows(words, lengths.sum(1), ended.astype(np.int64), self._vocabulary)
 
 
-class DecodedSpelling:
-    """Tokens are pieces of words: each row is decoded to text and tokenized as captions are.
+class DecodedWords:
+    """Words of tokens that are parts of words: each row is decoded to text and tokenized as captions are.
 
     Args:
-        decode: Token ids up to EOS to text.
-        eos_id: What stands after it is not part of the caption.
-        count_end: Whether EOS is a word, `END`.
+        decode: Decodes token ids up to EOS to text.
+        eos_id: End of a caption; tokens after it are ignored.
+        count_end: Whether EOS counts as the word `END`.
     """
 
     def __init__(
@@ -106,32 +108,32 @@ class DecodedSpelling:
         self._decode = decode
         self._eos_id = eos_id
         self.count_end = count_end
-        self._words: Mapping[str, int] = {}
+        self._vocabulary: Mapping[str, int] = {}
 
-    def number(self, words: dict[str, int]) -> None:
-        """As in `Spelling`."""
-        self._words = words
+    def set_vocabulary(self, vocabulary: dict[str, int]) -> None:
+        """As in `TokenWords`."""
+        self._vocabulary = vocabulary
 
-    def __call__(self, tokens: NDArray[np.integer]) -> Spelled:
-        """As in `Spelling`; words that no reference has are numbered anew in each call."""
+    def __call__(self, tokens: NDArray[np.integer]) -> WordRows:
+        """As in `TokenWords`; each call assigns its own ids to words that occur in no reference."""
         new: dict[str, int] = {}
-        known = len(self._words)
-        found: list[int] = []
+        size = len(self._vocabulary)
+        ids: list[int] = []
         lengths = []
         ended = (tokens == self._eos_id).any(axis=1) & self.count_end
         for row, has_end in zip(tokens.tolist(), ended.tolist(), strict=True):
             words = tokenize(self._decode(row)).split() + [END] * has_end
             for word in words:
-                number = self._words.get(word)
-                found.append(new.setdefault(word, known + len(new)) if number is None else number)
+                index = self._vocabulary.get(word)
+                ids.append(new.setdefault(word, size + len(new)) if index is None else index)
             lengths.append(len(words))
-        return Spelled(
-            np.array(found, np.int64), np.array(lengths, np.int64), ended.astype(np.int64), known + len(new)
+        return WordRows(
+            np.array(ids, np.int64), np.array(lengths, np.int64), ended.astype(np.int64), size + len(new)
         )
 
 
 def ranges(starts: Ints, stops: Ints) -> Ints:
-    """The numbers of all ranges, one after the other."""
+    """The integers of all ranges, concatenated."""
     lengths = stops - starts
     ends = np.cumsum(lengths)
     return np.repeat(stops - ends, lengths) + np.arange(ends[-1] if len(ends) else 0)

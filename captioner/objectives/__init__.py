@@ -1,1 +1,1 @@
-"""What is learned?"""
+"""Training objectives: teacher forcing, self-critical training, and their loss terms."""

@@ -1,4 +1,4 @@
-"""How well is each next word predicted? Cross-entropy with label smoothing (Szegedy et al. 2016).
+"""Cross-entropy with label smoothing (Szegedy et al. 2016).
 
 Axis letters: `B` images, `C` captions per image, `L` tokens, `V` vocabulary.
 """
@@ -12,10 +12,10 @@ from captioner.errors import UsageError
 
 
 class CrossEntropy:
-    """Mean negative log-likelihood (nats) of the tokens that are not padding.
+    """Mean negative log-likelihood (nats) over the tokens that are not padding.
 
     Args:
-        label_smoothing: Share of the target's probability spread over the whole vocabulary, 0 to below 1.
+        label_smoothing: Fraction of the target's probability spread evenly over the vocabulary, in [0, 1).
 
     Raises:
         UsageError: If `label_smoothing` is out of range.
@@ -26,20 +26,19 @@ class CrossEntropy:
             raise UsageError(f"objective.label_smoothing={label_smoothing} must be at least 0 and below 1")
         self.label_smoothing = label_smoothing
 
-    def __call__(self, logits: Tensor, targets: Tensor, *, pad_id: int, smooth: bool = True) -> Tensor:
+    def __call__(self, logits: Tensor, targets: Tensor, *, pad_id: int) -> Tensor:
         """The loss of logits `[B, C, L, V]` against targets int64 `[B, C, L]`, or of `[M, V]` against `[M]`.
 
         Args:
-            logits: Predictions of each target.
+            logits: The prediction of each target.
             targets: Token ids; `pad_id` is ignored.
-            pad_id: The padding.
-            smooth: False leaves smoothing out, for a validation loss that is a log-likelihood.
+            pad_id: Id of the padding token.
         """
         total = F.cross_entropy(
             logits.flatten(0, -2).float(),
             targets.flatten(),
             ignore_index=pad_id,
-            label_smoothing=self.label_smoothing if smooth else 0.0,
+            label_smoothing=self.label_smoothing,
             reduction="sum",
         )
-        return total / (targets != pad_id).sum().clamp(min=1)  # a batch without any caption costs nothing
+        return total / (targets != pad_id).sum().clamp(min=1)  # 0 for a batch without captions

@@ -1,15 +1,15 @@
-"""Was it worth looking? A price on attention to the image, so that words that need no picture look away from it.
+"""Penalty on image-attention mass, so that tokens that do not depend on the image attend elsewhere.
 
-    λ p Σᵢ αₜᵢ        p the share of training that is over, 0-1
+    λ p Σᵢ αₜᵢ        p the training progress, 0–1
 
-Attention that looks away falls on a visual sentinel, or nowhere (normalisers off_by_one and sink). An LSTM learns that
-of itself; a Transformer may just as well look and leave what it read unused, for its residual stream goes past
-attention. With a price, a word looks in the end as far as that is worth λ nats to the caption. The price starts at 0: a
-model that does not know yet where to look would learn not to. Nor may it come too late, for a softmax that is near 1
-hardly moves.
+The remaining attention falls on a visual sentinel or on nothing (normalisers off_by_one and sink). An LSTM learns to
+attend elsewhere without a penalty; a Transformer need not, since its residual stream lets it ignore what it attended
+to. With the penalty, a token's image attention converges to what gains the caption at least λ nats. The weight rises
+from 0: penalised before it has learned where to attend, a model learns not to attend to the image. Nor may it rise too
+late, since the gradient of a saturated softmax is near 0.
 
-A high price pales nouns too. A Transformer's words read each other: what a noun would look at was seen by the adjective
-before it, and one look is cheaper than two. So nouns point worse above some λ.
+A large weight also lowers the attention of nouns. In a Transformer, a noun can obtain image features through
+self-attention from the adjective before it, which is penalised only once. Above some λ the maps of nouns get worse.
 
 Axis letters: `B` images, `C` captions per image, `L` tokens, `H` heads, `N` image tokens.
 """
@@ -20,11 +20,11 @@ from torch import Tensor
 
 
 def image_attention_penalty(attention: Tensor, real: Tensor) -> Tensor:
-    """Mean over the words of the share of their attention that fell on the image, 0-1; a scalar.
+    """Mean over tokens of the attention mass on the image, 0–1; a scalar.
 
     Args:
-        attention: `[B, C, L, layers, H, N]`, on all of the image's tokens; α is the mean over layers and heads.
+        attention: `[B, C, L, layers, H, N]`, on all image tokens; α is the mean over layers and heads.
         real: bool `[B, C, L]`, False where a token is padding.
     """
-    share = attention.float().sum(dim=-1).mean(dim=(3, 4))  # [B, C, L]
-    return (share * real).sum() / real.sum().clamp(min=1)
+    mass = attention.float().sum(dim=-1).mean(dim=(3, 4))  # [B, C, L]
+    return (mass * real).sum() / real.sum().clamp(min=1)

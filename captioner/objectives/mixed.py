@@ -1,8 +1,8 @@
-"""Can a model learn from people's captions and from its own at once? Teacher forcing and self-critical training mixed.
+"""Weighted sum of teacher forcing and self-critical training.
 
-    loss = λ₁ teacher forcing (nats a token) + λ₂ self-critical (reward a caption)
+    loss = λ₁ teacher forcing (nats per token) + λ₂ self-critical (reward per caption)
 
-Cross-entropy beside the reward keeps captions to what people write (Edunov et al. 2018; Paulus et al. 2018).
+The cross-entropy term keeps captions close to the references (Edunov et al. 2018; Paulus et al. 2018).
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from captioner.objectives.teacher_forcing import TeacherForcing
 
 
 class Mixed:
-    """A weighted sum of both objectives.
+    """Both objectives on the same batch.
 
     Args:
-        teacher_forcing: Learns from the captions of the batch.
-        self_critical: Learns from captions drawn for its images.
+        teacher_forcing: Objective on the captions of the batch.
+        self_critical: Objective on captions sampled for its images.
         teacher_forcing_weight: λ₁.
         self_critical_weight: λ₂.
 
     Raises:
-        UsageError: If a weight is no number above 0.
+        UsageError: If a weight is not a finite number above 0.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Mixed:
         ):
             if not 0 < weight < math.inf:
                 raise UsageError(
-                    f"objective.{name}_weight={weight} must be a number above 0; for one of them alone take "
+                    f"objective.{name}_weight={weight} must be a finite number above 0; for one objective alone set "
                     "objective=teacher_forcing or objective=self_critical"
                 )
         self._parts = (
@@ -52,16 +52,16 @@ class Mixed:
             (self_critical_weight, self_critical),
         )
 
-    def prepare(self, course: TrainingContext) -> None:
-        """Prepare both; raises as they do."""
+    def prepare(self, context: TrainingContext) -> None:
+        """Prepare both objectives. Raises as they do."""
         for _, part in self._parts:
-            part.prepare(dataclasses.replace(course, forced=True))
+            part.prepare(dataclasses.replace(context, with_teacher_forcing=True))
 
-    def __call__(self, captioner: Captioner, lesson: TrainingStep) -> Losses:
-        """All terms of both, weighted."""
-        losses = [(weight, part(captioner, lesson)) for weight, part in self._parts]
+    def __call__(self, captioner: Captioner, step: TrainingStep) -> Losses:
+        """The terms of both, weighted."""
+        weighted = [(weight, part(captioner, step)) for weight, part in self._parts]
         return Losses(
-            {name: weight * term for weight, found in losses for name, term in found.terms.items()},
-            {name: value for _, found in losses for name, value in found.shown.items()},
-            {name: count for _, found in losses for name, count in found.counts.items()},
+            {name: weight * term for weight, losses in weighted for name, term in losses.terms.items()},
+            {name: value for _, losses in weighted for name, value in losses.metrics.items()},
+            {name: count for _, losses in weighted for name, count in losses.counts.items()},
         )

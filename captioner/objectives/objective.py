@@ -1,4 +1,4 @@
-"""What does an objective take, and what does it give? A training step in, weighted terms of a loss out.
+"""Interface of training objectives: context and step in, weighted loss terms out.
 
 Axis letters: `B` images, `C` captions per image, `L` tokens.
 """
@@ -21,18 +21,18 @@ from captioner.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingContext:
-    """What is known before training begins.
+    """What an objective may need before training starts.
 
     Attributes:
-        captioner: The model as training starts with it.
+        captioner: The model with its initial weights.
         train_set: Training images and their captions.
-        tokenizer: The model's.
-        special: The ids that are no words.
-        transform: Brings a photo to the encoder's pixels.
-        augmented: Whether training images are varied, so that boxes do not stay where they are.
-        seed: Of everything that is drawn.
-        started: Whether the weights come from a model file, so that the model can write already.
-        forced: Whether another objective learns from people's captions beside this one.
+        tokenizer: The model's tokenizer.
+        special: Ids of control tokens.
+        transform: Maps a photo to the encoder's input pixels.
+        augmented: Whether training images are augmented, which moves boxes.
+        seed: Seed of all sampling.
+        pretrained: Whether the weights come from a trained model.
+        with_teacher_forcing: Whether a teacher-forcing objective is trained beside this one.
     """
 
     captioner: Captioner
@@ -42,18 +42,18 @@ class TrainingContext:
     transform: ImageTransform
     augmented: bool = False
     seed: int = 0
-    started: bool = False
-    forced: bool = False
+    pretrained: bool = False
+    with_teacher_forcing: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingStep:
-    """One training step.
+    """Input of one training step.
 
     Attributes:
-        batch: Images with their captions. A frozen encoder's tokens stand in place of pixels.
-        step: Steps of the optimizer before this one.
-        progress: The share of all steps that is over, 0–1.
+        batch: Images with their captions; image tokens in place of pixels where the encoder is frozen.
+        step: Number of optimizer steps before this one.
+        progress: Fraction of all steps that is done, 0–1.
     """
 
     batch: CaptionBatch
@@ -63,31 +63,31 @@ class TrainingStep:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Losses:
-    """What one step gives.
+    """Output of one training step.
 
     Attributes:
-        terms: Scalars by name, weighted; their sum is the loss.
-        shown: Scalars by name that a user wants to see, without gradient.
-        counts: Of each term, how many words or images it is the mean of: scalars.
+        terms: Weighted scalars by name; their sum is the loss.
+        metrics: Scalars by name to log, without gradient.
+        counts: For each term, the number of tokens or images it is the mean of, as a scalar.
     """
 
     terms: Mapping[str, Tensor]
-    shown: Mapping[str, Tensor]
+    metrics: Mapping[str, Tensor]
     counts: Mapping[str, Tensor]
 
 
 class Objective(Protocol):
-    """What is learned."""
+    """A loss over a captioner and a training step."""
 
-    def prepare(self, course: TrainingContext) -> None:
-        """Look at the data once, before training.
+    def prepare(self, context: TrainingContext) -> None:
+        """Check the model and the data once before training, and keep what later steps need.
 
         Raises:
             DataError: If the data lack what the objective needs.
-            UsageError: If a setting does not go with the model or the data.
+            UsageError: If a setting does not fit the model or the data.
         """
         ...
 
-    def __call__(self, captioner: Captioner, lesson: TrainingStep) -> Losses:
+    def __call__(self, captioner: Captioner, step: TrainingStep) -> Losses:
         """The loss of one step."""
         ...

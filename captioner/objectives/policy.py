@@ -1,10 +1,10 @@
-"""How likely was a caption to be drawn? The distribution that sampling draws from, with gradients.
+"""Log-probabilities of sampled captions under the sampling policy, with gradients.
 
-A search never writes BOS, PAD or UNK, and in the last place nothing but EOS: what remains is renormalised. So
+A search never emits BOS, PAD or UNK, and at the last position only EOS; the remaining tokens are renormalised. So
 
-    log π(y) = Σₜ log p(yₜ | y₁..ₜ₋₁) - log p(something that may be written | y₁..ₜ₋₁)
+    log π(y) = Σₜ log p(yₜ | y₁..ₜ₋₁) - log p(any allowed token | y₁..ₜ₋₁)
 
-without the last place, where there is no choice.
+without the last position, where only one token is allowed.
 
 Axis letters: `B` images, `K` captions of each image, `L` tokens, `V` vocabulary.
 """
@@ -23,13 +23,14 @@ from captioner.models.decoders.transformer import TransformerDecoder
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Drawn:
-    """What one teacher-forced pass says of captions that were drawn.
+class PolicyOutput:
+    """Result of one teacher-forced pass over sampled captions.
 
     Attributes:
-        logprobs: float32 `[B, K, L]` nats: of each token under the policy; 0 where there was no choice.
-        entropy: float32 `[B, K, L]` nats: of what each token was drawn from, without gradient; 0 as `logprobs`.
-        chosen: bool `[B, K, L]`: where there was a choice, EOS included.
+        logprobs: float32 `[B, K, L]` nats: of each token under the policy; 0 where it was not chosen.
+        entropy: float32 `[B, K, L]` nats: of the distribution of each token, without gradient; 0 as `logprobs`.
+        chosen: bool `[B, K, L]`: where a token was chosen among several, EOS included; False under padding and at the
+            last position.
     """
 
     logprobs: Tensor
@@ -44,25 +45,25 @@ def policy(
     special: SpecialTokens,
     *,
     max_length: int,
-) -> Drawn:
-    """Judge captions by one pass over all their tokens at once; equal to what the search computed step by step.
+) -> PolicyOutput:
+    """Score captions in one pass over all their tokens; equal to the step-by-step log-probabilities of the search.
 
     Args:
-        decoder: As the search had it: in evaluation mode.
+        decoder: In evaluation mode, as in the search.
         features: The memory `[B, N, D]`.
-        tokens: int64 `[B, K, L]`: words, EOS, padding; without BOS.
-        special: The ids that are no words.
-        max_length: The search's longest caption in tokens: in that place EOS was no choice.
+        tokens: int64 `[B, K, L]`: caption, EOS, padding; without BOS.
+        special: Ids of control tokens.
+        max_length: Maximum length of the search in tokens; at that position EOS was forced.
     """
     inputs = torch.cat([torch.full_like(tokens[:, :, :1], special.begin), tokens[:, :, :-1]], dim=2)
     chosen = tokens != special.pad
     if tokens.shape[-1] == max_length:
         chosen[:, :, -1] = False
-    logits = decoder(inputs, features, real=chosen).logits.float()  # [M, V], for the tokens that were chosen
-    never = torch.tensor(sorted({special.pad, special.begin, *special.banned} - {special.end}))
-    logits = logits.index_fill(-1, never.to(logits.device), float("-inf"))
+    logits = decoder(inputs, features, real=chosen).logits.float()  # [M, V], of the M chosen tokens
+    excluded = torch.tensor(sorted({special.pad, special.begin, *special.banned} - {special.end}))
+    logits = logits.index_fill(-1, excluded.to(logits.device), float("-inf"))
     logprobs = -F.cross_entropy(logits, tokens[chosen], reduction="none")
     with torch.no_grad():
         entropy = torch.special.entr(logits.softmax(dim=-1)).sum(dim=-1)
-    nothing = torch.zeros(tokens.shape, device=tokens.device)
-    return Drawn(nothing.masked_scatter(chosen, logprobs), nothing.masked_scatter(chosen, entropy), chosen)
+    zeros = torch.zeros(tokens.shape, device=tokens.device)
+    return PolicyOutput(zeros.masked_scatter(chosen, logprobs), zeros.masked_scatter(chosen, entropy), chosen)

@@ -1,20 +1,20 @@
-"""What is learned from the model's own captions? Self-critical sequence training: those that score better than usual.
+"""Self-critical sequence training: policy gradient of the expected reward of sampled captions.
 
-    ∇ E[r(y)] = E[(r(y) - b) ∇ log π(y)]          y drawn from the model, r its CIDEr-D
+    ∇ E[r(y)] = E[(r(y) - b) ∇ log π(y)]          y sampled from the model, r its CIDEr-D
 
-The baseline b is what the model earns anyway on the same image: by its greedy caption, or by the mean of the other
-captions drawn for it, which needs no further decoding and varies less. Neither depends on y, so that the gradient stays
-that of the expected reward. A penalty on leaving the model that training started from goes into the reward,
+The baseline b is the reward of the greedy caption of the same image, or the mean reward of the other captions sampled
+for it, which needs no further decoding and has less variance. Neither depends on y, so the gradient is unbiased. A KL
+penalty towards the initial model is part of the reward,
 
-    r(y) - λ (log π(y) - log π₀(y)),               whose mean is that of r less λ KL(π ‖ π₀).
+    r(y) - λ (log π(y) - log π₀(y)),               whose mean is that of r minus λ KL(π ‖ π₀).
 
-Captions are drawn and judged without dropout: the policy that learns is the one that will write.
+Captions are sampled and scored without dropout, so that the policy trained is the one used in decoding.
 
 Sources: Rennie et al. 2017, "Self-critical sequence training for image captioning" (the greedy baseline); Luo 2020,
-"A better variant of self-critical sequence training" (the mean of the others, "new self-critical"); Jaques et al. 2017,
-"Sequence Tutor" (the penalty).
+"A better variant of self-critical sequence training" (leave-one-out mean, "new self-critical"); Jaques et al. 2017,
+"Sequence Tutor" (KL penalty).
 
-Axis letters: `B` images, `K` captions drawn for each image, `L` tokens.
+Axis letters: `B` images, `K` captions sampled for each image, `L` tokens.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ import torch
 from torch import Tensor, nn
 
 from captioner.decoding import GreedySearch, SampleSearch, Search
-from captioner.errors import DataError, UsageError
+from captioner.errors import DataError, UsageError, did_you_mean
 from captioner.metrics.caption_reward import CaptionReward, check_weights
-from captioner.metrics.token_words import DecodedSpelling, Spelling, WordSpelling
+from captioner.metrics.token_words import DecodedWords, TableWords, TokenWords
 from captioner.models.captioner import Captioner
 from captioner.objectives.objective import Losses, TrainingContext, TrainingStep
-from captioner.objectives.policy import Drawn, policy
+from captioner.objectives.policy import PolicyOutput, policy
 from captioner.text.tokenizer import Tokenizer
 
 BASELINES = ("others", "greedy")
@@ -44,13 +44,13 @@ class SelfCritical:
     """Policy gradient of the expected reward.
 
     Args:
-        samples: `K`, captions drawn for each image.
+        samples: `K`, captions sampled for each image.
         baseline: "others", the mean reward of the other captions of the image, or "greedy".
         reward: Weights of `metrics.caption_reward.REWARDS`.
-        count_end: Whether the end of a caption counts as a word in CIDEr-D and BLEU-4. Without it captions learn to
-            stop in the middle of a phrase.
-        kl: Weight of the penalty on leaving the starting model, in reward per nat.
-        max_length: Longest caption drawn, in tokens, EOS included; the decoder's own where that is less.
+        count_end: Whether EOS counts as a word in CIDEr-D and BLEU-4. Without it, training favours captions that stop
+            in the middle of a phrase.
+        kl: Weight of the KL penalty towards the initial model, in reward per nat.
+        max_length: Maximum length of a sampled caption in tokens, EOS included; at most the decoder's own.
 
     Raises:
         UsageError: If a setting is out of range.
@@ -67,16 +67,21 @@ class SelfCritical:
         max_length: int = 30,
     ) -> None:
         if baseline not in BASELINES:
-            raise UsageError(f"objective.baseline={baseline} is unknown; choose from {', '.join(BASELINES)}")
+            raise UsageError(
+                f"objective.baseline={baseline} is unknown; choose from {', '.join(BASELINES)}"
+                f"{did_you_mean(baseline, BASELINES)}"
+            )
         least = 2 if baseline == "others" else 1
         if not isinstance(samples, int) or samples < least:
             raise UsageError(
-                f"objective.samples={samples} must be a whole number from {least} with objective.baseline={baseline}"
+                f"objective.samples={samples} must be an integer of at least {least} with objective.baseline={baseline}"
             )
         if not 0 <= kl < math.inf:
-            raise UsageError(f"objective.kl={kl} must be a number from 0; 0 leaves it out")
+            raise UsageError(
+                f"objective.kl={kl} must be a finite number of at least 0; 0 turns the penalty off"
+            )
         if max_length < 2:
-            raise UsageError(f"objective.max_length={max_length} must be at least 2: a word and its end")
+            raise UsageError(f"objective.max_length={max_length} must be at least 2: a word and EOS")
         check_weights(reward)
         self.samples = samples
         self.baseline = baseline
@@ -85,149 +90,147 @@ class SelfCritical:
         self.kl = kl
         self.max_length = max_length
 
-    def prepare(self, course: TrainingContext) -> None:
-        """Count the n-grams of the training captions, and keep the starting model where the penalty needs it.
+    def prepare(self, context: TrainingContext) -> None:
+        """Count the n-grams of the training captions, and copy the initial model where the KL penalty needs it.
 
         Raises:
             DataError: If fewer than two training images have captions.
-            UsageError: If there is no model to start from, or it has hard attention.
+            UsageError: If the initial model is untrained, or has hard attention.
         """
-        if not course.started and not course.forced:
+        if not context.pretrained and not context.with_teacher_forcing:
             raise UsageError(
-                "self-critical training improves a model that can write already; give init_from=FILE, a model trained "
-                "with objective=teacher_forcing"
+                "objective=self_critical needs a trained model; set init_from=FILE to one trained with "
+                "objective=teacher_forcing"
             )
-        if getattr(course.captioner.decoder, "hard", False) and not course.forced:
+        if getattr(context.captioner.decoder, "hard", False) and not context.with_teacher_forcing:
             raise UsageError(
-                "self-critical training leaves hard attention where it is (model.decoder.hard=true); take "
-                "objective=mixed, which goes on teaching it"
+                "objective=self_critical does not train hard attention (model.decoder.hard=true); set objective=mixed"
             )
-        if self.kl and not course.started:
+        if self.kl and not context.pretrained:
             raise UsageError(
-                f"objective.kl={self.kl} keeps to the model that training starts from; give init_from=FILE, or kl=0"
+                f"objective.kl={self.kl} penalises distance from a trained model; set init_from=FILE, or kl=0"
             )
-        samples = [course.train_set[i] for i in range(len(course.train_set))]
-        # By place, not by id: shards of other tools may repeat their ids.
-        references = {str(place): sample.captions for place, sample in enumerate(samples) if sample.captions}
+        samples = [context.train_set[i] for i in range(len(context.train_set))]
+        # Keyed by index, not by id: shards of other tools may repeat ids.
+        references = {str(index): sample.captions for index, sample in enumerate(samples) if sample.captions}
         if len(references) < 2:
             raise DataError(
-                f"self-critical training compares captions with references, and {len(references)} of the "
-                f"{len(samples):,} training images have any; check the caption file, or take another dataset"
+                f"objective=self_critical needs references of at least two training images, and {len(references)} of "
+                f"the {len(samples):,} training images have captions; check the caption file or data.root"
             )
-        self._special = course.special
-        self._seed = course.seed
+        self._special = context.special
+        self._seed = context.seed
         self._reward = CaptionReward(
-            references, spelling_of(course.tokenizer, count_end=self.count_end), weights=self.reward
+            references, token_words(context.tokenizer, count_end=self.count_end), weights=self.reward
         )
-        self._length = min(self.max_length, course.captioner.decoder.max_length)
-        self._start = _frozen_copy(course.captioner) if self.kl else None
+        self._length = min(self.max_length, context.captioner.decoder.max_length)
+        self._initial = _frozen_copy(context.captioner) if self.kl else None
 
-    def __call__(self, captioner: Captioner, lesson: TrainingStep) -> Losses:
-        """Draw captions, judge them, and make the better ones likelier."""
-        batch = lesson.batch
+    def __call__(self, captioner: Captioner, step: TrainingStep) -> Losses:
+        """Sample captions, score them, and raise the probability of those above the baseline."""
+        batch = step.batch
         special = self._special
-        known = batch.tokens[:, 0, 0] != special.pad  # a photo that could not be read has no captions
-        with in_evaluation(captioner):
+        valid = batch.tokens[:, 0, 0] != special.pad  # an image without captions could not be read
+        with evaluation_mode(captioner):
             features = captioner.encode(batch.images).features
-            drawn, rewards, baseline = self._draw(captioner, features.detach(), lesson, known)
-            judged = policy(captioner.decoder, features, drawn, special, max_length=self._length)
-        logprob = judged.logprobs.sum(dim=-1)  # [B, K]
-        kept = rewards
-        shown = {}
-        if self._start is not None:
-            ratio = logprob.detach() - self._at_the_start(lesson, drawn).sum(dim=-1)
-            kept = rewards - self.kl * ratio
-            shown["kl"] = _mean(ratio, known)
+            samples, rewards, baseline = self._sample(captioner, features.detach(), step, valid)
+            output = policy(captioner.decoder, features, samples, special, max_length=self._length)
+        logprob = output.logprobs.sum(dim=-1)  # [B, K]
+        penalised = rewards
+        metrics = {}
+        if self._initial is not None:
+            log_ratio = logprob.detach() - self._initial_logprobs(step, samples).sum(dim=-1)
+            penalised = rewards - self.kl * log_ratio
+            metrics["kl"] = _mean(log_ratio, valid)
         if self.baseline == "others":
-            baseline = mean_of_others(kept)
-        advantage = kept - baseline
-        shown |= {
-            "reward": _mean(rewards, known),
-            "baseline": _mean(baseline, known),
-            "advantage_sd": _mean((advantage - _mean(advantage, known)).square(), known).sqrt(),
-            **_habits(judged, known),
+            baseline = leave_one_out_mean(penalised)
+        advantage = penalised - baseline
+        metrics |= {
+            "reward": _mean(rewards, valid),
+            "baseline": _mean(baseline, valid),
+            "advantage_sd": _mean((advantage - _mean(advantage, valid)).square(), valid).sqrt(),
+            **_sample_statistics(output, valid),
         }
-        loss = policy_gradient(logprob, advantage, known)
-        return Losses({"self_critical": loss}, shown, {"self_critical": known.sum()})
+        loss = policy_gradient(logprob, advantage, valid)
+        return Losses({"self_critical": loss}, metrics, {"self_critical": valid.sum()})
 
     @torch.no_grad()
-    def _draw(
-        self, captioner: Captioner, features: Tensor, lesson: TrainingStep, known: Tensor
+    def _sample(
+        self, captioner: Captioner, features: Tensor, step: TrainingStep, valid: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Captions `[B, K, L]`, their rewards `[B, K]`, and those of the greedy captions `[B, 1]` where needed.
 
-        Every image and step has its own stream, so that what is drawn depends neither on the number of processes nor
-        on whether the run was resumed.
+        Every image and step has its own random stream, so that samples depend neither on the number of processes nor on
+        whether the run was resumed.
         """
         search = SampleSearch(
-            self.samples, seed=(self._seed << 32) + lesson.step, max_length=self._length
-        ).for_images(lesson.batch.indices.tolist())
-        drawn = self._search(search, captioner, features)
-        rewards = self._rewards(drawn, lesson, known)
+            self.samples, seed=(self._seed << 32) + step.step, max_length=self._length
+        ).for_images(step.batch.indices.tolist())
+        samples = self._search(search, captioner, features)
+        rewards = self._rewards(samples, step, valid)
         baseline = torch.zeros_like(rewards[:, :1])
         if self.baseline == "greedy":
             greedy = self._search(GreedySearch(max_length=self._length), captioner, features)
-            baseline = self._rewards(greedy, lesson, known)
-        # Autocast keeps the weights it has cast, here without their gradients.
+            baseline = self._rewards(greedy, step, valid)
+        # Autocast caches cast weights, here without gradients; the next pass needs gradients.
         torch.clear_autocast_cache()
-        return drawn, rewards, baseline
+        return samples, rewards, baseline
 
     def _search(self, search: Search, captioner: Captioner, features: Tensor) -> Tensor:
-        """Captions without the places that none of them needs."""
+        """Captions, cut to the longest."""
         tokens = search(captioner.decoder, features, self._special).tokens
         longest = int((tokens != self._special.pad).sum(dim=-1).amax())
         return tokens[:, :, :longest]
 
-    def _rewards(self, tokens: Tensor, lesson: TrainingStep, known: Tensor) -> Tensor:
+    def _rewards(self, tokens: Tensor, step: TrainingStep, valid: Tensor) -> Tensor:
         """Rewards float32 `[B, K]`; 0 for an image without references."""
-        # An end to which the length alone came is none.
-        tokens = tokens[:, :, : self._length - 1]
-        images = [str(i) for i in lesson.batch.indices[known].tolist()]
+        tokens = tokens[:, :, : self._length - 1]  # ignore an EOS forced by the maximum length
+        images = [str(i) for i in step.batch.indices[valid].tolist()]
         rewards = torch.zeros(tokens.shape[:2], device=tokens.device)
         if images:
-            found = self._reward(images, tokens[known].cpu().numpy())
-            rewards[known] = torch.from_numpy(found.total).to(rewards)
+            values = self._reward(images, tokens[valid].cpu().numpy()).total
+            rewards[valid] = torch.from_numpy(values).to(rewards)
         return rewards
 
     @torch.no_grad()
-    def _at_the_start(self, lesson: TrainingStep, drawn: Tensor) -> Tensor:
-        """Log-probabilities `[B, K, L]` under the model that training started from."""
-        assert self._start is not None
-        start = self._start.to(drawn.device)
-        features = start.encode(lesson.batch.images).features
-        judged = policy(start.decoder, features, drawn, self._special, max_length=self._length)
+    def _initial_logprobs(self, step: TrainingStep, samples: Tensor) -> Tensor:
+        """Log-probabilities `[B, K, L]` under the initial model."""
+        assert self._initial is not None
+        initial = self._initial.to(samples.device)
+        features = initial.encode(step.batch.images).features
+        output = policy(initial.decoder, features, samples, self._special, max_length=self._length)
         torch.clear_autocast_cache()
-        return judged.logprobs
+        return output.logprobs
 
 
-def policy_gradient(logprob: Tensor, advantage: Tensor, known: Tensor) -> Tensor:
-    """A loss whose gradient is REINFORCE's, the mean over captions. Its value says nothing.
+def policy_gradient(logprob: Tensor, advantage: Tensor, valid: Tensor) -> Tensor:
+    """A surrogate loss whose gradient is REINFORCE's, the mean over captions.
 
     Args:
         logprob: `[B, K]` nats, log π of each caption.
-        advantage: `[B, K]`, reward less baseline; no gradient goes through it.
-        known: bool `[B]`: images that count.
+        advantage: `[B, K]`, reward minus baseline; it gets no gradient.
+        valid: bool `[B]`: images that count.
     """
-    gain = logprob * advantage.detach() * known[:, None]
-    return -gain.sum() / (known.sum() * logprob.shape[1]).clamp(min=1)
+    gain = logprob * advantage.detach() * valid[:, None]
+    return -gain.sum() / (valid.sum() * logprob.shape[1]).clamp(min=1)
 
 
-def mean_of_others(rewards: Tensor) -> Tensor:
-    """For each caption the mean reward of the other captions of its image, `[B, K]` with `K` from 2."""
+def leave_one_out_mean(rewards: Tensor) -> Tensor:
+    """For each caption the mean reward of the other captions of its image, `[B, K]`; `K` is at least 2."""
     return (rewards.sum(dim=1, keepdim=True) - rewards) / (rewards.shape[1] - 1)
 
 
-def spelling_of(tokenizer: Tokenizer, *, count_end: bool) -> Spelling:
-    """Which words a tokenizer's ids stand for."""
+def token_words(tokenizer: Tokenizer, *, count_end: bool) -> TokenWords:
+    """The map from a tokenizer's ids to words: a table, or decoding where tokens are parts of words."""
     if tokenizer.kind == "bpe":
-        return DecodedSpelling(tokenizer.decode, eos_id=tokenizer.eos_id, count_end=count_end)
+        return DecodedWords(tokenizer.decode, eos_id=tokenizer.eos_id, count_end=count_end)
     words = [tokenizer.decode([i]) for i in range(tokenizer.vocab_size)]
-    return WordSpelling(words, eos_id=tokenizer.eos_id, count_end=count_end)
+    return TableWords(words, eos_id=tokenizer.eos_id, count_end=count_end)
 
 
 @contextmanager
-def in_evaluation(module: nn.Module) -> Iterator[None]:
-    """Without dropout and with kept statistics; afterwards as before."""
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode within the block; afterwards the mode before it."""
     training = module.training
     module.eval()
     try:
@@ -237,20 +240,20 @@ def in_evaluation(module: nn.Module) -> Iterator[None]:
 
 
 def _frozen_copy(captioner: Captioner) -> Captioner:
-    """The model as it is now, for good. A frozen encoder is shared, since it stays as it is."""
+    """A copy without gradients, in evaluation mode; a frozen encoder is shared, since it does not change."""
     encoder = captioner.encoder
     memo = {id(encoder): encoder} if encoder.frozen else {}
     return copy.deepcopy(captioner, memo).eval().requires_grad_(False)
 
 
-def _mean(values: Tensor, known: Tensor) -> Tensor:
-    """Mean of `[B, K]` over the images that count."""
-    return (values * known[:, None]).sum() / (known.sum() * values.shape[1]).clamp(min=1)
+def _mean(values: Tensor, valid: Tensor) -> Tensor:
+    """Mean of `[B, K]` over the valid images."""
+    return (values * valid[:, None]).sum() / (valid.sum() * values.shape[1]).clamp(min=1)
 
 
-def _habits(judged: Drawn, known: Tensor) -> dict[str, Tensor]:
-    """How long captions are, in tokens with EOS, and how undecided the model is at each, in nats."""
-    chosen = judged.chosen & known[:, None, None]
+def _sample_statistics(output: PolicyOutput, valid: Tensor) -> dict[str, Tensor]:
+    """Mean length of captions in tokens, EOS included, and mean entropy per token in nats."""
+    chosen = output.chosen & valid[:, None, None]
     count = chosen.sum().clamp(min=1)
-    captions = (known.sum() * chosen.shape[1]).clamp(min=1)
-    return {"sample_length": count / captions, "policy_entropy": (judged.entropy * chosen).sum() / count}
+    captions = (valid.sum() * chosen.shape[1]).clamp(min=1)
+    return {"sample_length": count / captions, "policy_entropy": (output.entropy * chosen).sum() / count}

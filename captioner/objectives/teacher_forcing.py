@@ -1,8 +1,8 @@
-"""What is learned from captions that people wrote? Cross-entropy, and what is asked of attention and logits beside it.
+"""Teacher forcing: cross-entropy of reference captions, with optional terms on attention and logits.
 
-    loss = cross-entropy + λ doubly stochastic + λ attention supervision + λ looking + λ z-loss
+    loss = cross-entropy + λ doubly stochastic + λ attention supervision + λ image-attention penalty + λ z-loss
 
-and for a decoder with hard attention λ REINFORCE - λ entropy.
+and for a decoder with hard attention + λ REINFORCE - λ entropy.
 
 Axis letters: `B` images, `C` captions per image, `L` tokens, `H` heads, `N` image tokens, `V` vocabulary.
 """
@@ -23,7 +23,7 @@ from captioner.objectives.doubly_stochastic import doubly_stochastic
 from captioner.objectives.image_attention_penalty import image_attention_penalty
 from captioner.objectives.objective import Losses, TrainingContext, TrainingStep
 from captioner.objectives.reinforce import mean_entropy, reinforce
-from captioner.objectives.scheduled_sampling import ScheduledSampling, with_own_words
+from captioner.objectives.scheduled_sampling import ScheduledSampling, replace_by_samples
 from captioner.objectives.z_loss import z_loss
 
 
@@ -31,19 +31,19 @@ class TeacherForcing:
     """A weighted sum of terms; a term of weight 0 is not computed.
 
     Args:
-        label_smoothing: Of the cross-entropy, 0 to below 1.
+        label_smoothing: Label smoothing of the cross-entropy, in [0, 1).
         doubly_stochastic: Weight of the doubly stochastic regularisation; 1 in the paper.
-        attention_supervision: Weight of attention supervision; the dataset must know boxes.
-        image_attention_penalty: Weight (nats) at the end of training of the penalty on image-attention mass; a token
-            avoids it by attending to a visual sentinel or to nothing.
+        attention_supervision: Weight of attention supervision; the dataset must have boxes.
+        image_attention_penalty: Final weight (nats) of the penalty on image-attention mass; the decoder must be able to
+            attend to a visual sentinel or to nothing.
         z_loss: Weight of the z-loss; 1e-4 in the paper.
-        reinforce: Weight of REINFORCE, by which hard attention learns where to look; 1 is the gradient itself.
-        entropy: Weight of the entropy of hard attention, which keeps it trying places.
-        scheduled_sampling: Share of the words read that the model wrote itself, at the end of training.
-        sampling_schedule: How it grows: one of `scheduled_sampling.SCHEDULES`.
+        reinforce: Weight of REINFORCE, which trains hard attention; 1 is the unscaled gradient.
+        entropy: Weight of the entropy bonus of hard attention, which keeps it exploring.
+        scheduled_sampling: Fraction of input tokens sampled from the model, at the end of training.
+        sampling_schedule: How that fraction grows: one of `scheduled_sampling.SCHEDULES`.
 
     Raises:
-        UsageError: If a weight is negative, or a share or the schedule cannot be.
+        UsageError: If a weight or fraction is out of range, or the schedule is unknown.
     """
 
     def __init__(
@@ -68,7 +68,9 @@ class TeacherForcing:
             ("entropy", entropy),
         ):
             if not 0 <= weight < float("inf"):
-                raise UsageError(f"objective.{name}={weight} must be a number from 0; 0 leaves it out")
+                raise UsageError(
+                    f"objective.{name}={weight} must be a finite number of at least 0; 0 turns the term off"
+                )
         self.cross_entropy = CrossEntropy(label_smoothing=label_smoothing)
         self.doubly_stochastic = doubly_stochastic
         self.attention_supervision = attention_supervision
@@ -80,20 +82,21 @@ class TeacherForcing:
         self._special: SpecialTokens | None = None
         self._regions: TokenRegions | None = None
 
-    def prepare(self, course: TrainingContext) -> None:
-        """Find the boxes, where a term needs them.
+    def prepare(self, context: TrainingContext) -> None:
+        """Collect the boxes, where attention supervision needs them.
 
         Raises:
             DataError: If no training image has a caption.
-            UsageError: If boxes are needed and images are varied, or looking has a price that no word can spare.
+            UsageError: If boxes are needed and images are augmented, or image attention is penalised in a decoder that
+                can attend to nothing else.
         """
-        if not any(course.train_set[i].captions for i in range(len(course.train_set))):
+        if not any(context.train_set[i].captions for i in range(len(context.train_set))):
             raise DataError(
-                f"none of the {len(course.train_set):,} training images has a caption to learn from; "
-                "check the caption file, or take another dataset"
+                f"none of the {len(context.train_set):,} training images has a caption; "
+                "check the caption file or data.root"
             )
-        self._special = course.special
-        decoder = course.captioner.decoder
+        self._special = context.special
+        decoder = context.captioner.decoder
         if self.image_attention_penalty and (not decoder.may_look_away or getattr(decoder, "hard", False)):
             raise UsageError(
                 f"objective.image_attention_penalty={self.image_attention_penalty} penalises attention to the image, "
@@ -102,56 +105,55 @@ class TeacherForcing:
             )
         if not self.attention_supervision:
             return
-        if course.augmented:
+        if context.augmented:
             raise UsageError(
-                "objective.attention_supervision needs boxes to stay where they are, and image.augment moves pixels; "
-                "set image.augment=null"
+                "objective.attention_supervision needs boxes, which image.augment would displace; "
+                "set image.augment=null, or objective.attention_supervision=0"
             )
-        encoder = course.captioner.encoder
+        encoder = context.captioner.encoder
         self._regions = TokenRegions(
-            course.train_set,
-            tokenizer=course.tokenizer,
-            transform=course.transform,
+            context.train_set,
+            tokenizer=context.tokenizer,
+            transform=context.transform,
             grid=encoder.grid,
             cells=encoder.cells,
         )
 
-    def __call__(self, captioner: Captioner, lesson: TrainingStep) -> Losses:
-        """The terms of one step: a teacher-forced pass over the captions of the batch."""
-        assert self._special is not None, "prepare comes first"
-        tokens = lesson.batch.tokens
-        memory = captioner.encode(lesson.batch.images)
+    def __call__(self, captioner: Captioner, step: TrainingStep) -> Losses:
+        """The terms of one step, from a teacher-forced pass over the captions of the batch."""
+        assert self._special is not None, "call prepare first"
+        tokens = step.batch.tokens
+        memory = captioner.encode(step.batch.images)
         inputs, targets = tokens[:, :, :-1], tokens[:, :, 1:]
-        shown = {}
-        if share := self.scheduled_sampling.share(lesson.progress):
+        metrics = {}
+        if fraction := self.scheduled_sampling.fraction(step.progress):
             with torch.no_grad():
                 logits = captioner.decoder(inputs, memory.features).logits
-            # Autocast keeps the weights it has cast, here without their gradients.
+            # Autocast caches cast weights, here without gradients; the next pass needs gradients.
             torch.clear_autocast_cache()
-            inputs = with_own_words(inputs, logits, share=share, special=self._special)
-            shown["own_words"] = torch.tensor(share)
+            inputs = replace_by_samples(inputs, logits, fraction=fraction, special=self._special)
+            metrics["sampled_inputs"] = torch.tensor(fraction)
         real = None
-        price = self.image_attention_penalty * lesson.progress
-        needs_attention = self.doubly_stochastic > 0 or self.attention_supervision > 0 or price > 0
+        penalty = self.image_attention_penalty * step.progress
+        needs_attention = self.doubly_stochastic > 0 or self.attention_supervision > 0 or penalty > 0
         if not needs_attention and not getattr(captioner.decoder, "hard", False):
-            real = (
-                targets != self._special.pad
-            )  # nothing asks for the whole rectangle, so padding is left out
+            # No term needs the padded layout, so logits are computed for real tokens only: [B, C, L] -> [M]
+            real = targets != self._special.pad
             targets = targets[real]
         output = captioner.decoder(inputs, memory.features, need_weights=needs_attention, real=real)
         terms = self.terms(
             output.logits,
             targets,
             pad_id=self._special.pad,
-            # A sentinel stands before the image's tokens.
+            # A sentinel precedes the image tokens.
             attention=output.cross_attention[..., -memory.features.shape[1] :] if needs_attention else None,
             num_prefix=memory.num_prefix,
-            price=price,
-            regions=self._regions(lesson.batch.indices, targets) if self._regions else None,
+            penalty=penalty,
+            regions=self._regions(step.batch.indices, targets) if self._regions else None,
             choice=output.choice,
         )
-        words = (targets != self._special.pad).sum()
-        return Losses(terms, shown, dict.fromkeys(terms, words))
+        count = (targets != self._special.pad).sum()
+        return Losses(terms, metrics, dict.fromkeys(terms, count))
 
     def terms(
         self,
@@ -161,21 +163,21 @@ class TeacherForcing:
         pad_id: int,
         attention: Tensor | None = None,
         num_prefix: int = 0,
-        price: float = 0.0,
+        penalty: float = 0.0,
         regions: Tensor | None = None,
         choice: Choice | None = None,
     ) -> dict[str, Tensor]:
-        """The terms, weighted; their sum is the loss.
+        """The weighted terms; their sum is the loss.
 
         Args:
-            logits: `[B, C, L, V]`, the predictions of each target; or `[M, V]` without the padding.
+            logits: `[B, C, L, V]`, the prediction of each target; or `[M, V]` without padding.
             targets: int64 `[B, C, L]`, or `[M]`; `pad_id` is ignored.
-            pad_id: The padding.
+            pad_id: Id of the padding token.
             attention: `[B, C, L, layers, H, N]`, the cross-attention on all image tokens; where a term needs it.
-            num_prefix: Image tokens before the grid, which are no places.
-            price: Weight of looking at this step.
-            regions: `[B, C, L, N]` in 0–1: where on the grid what a target names is; where a term needs them.
-            choice: What hard attention drew.
+            num_prefix: Number of image tokens before the grid.
+            penalty: Weight of the image-attention penalty at this step.
+            regions: `[B, C, L, N]` in [0, 1]: the grid cells of what each target names; where a term needs them.
+            choice: The cells that hard attention sampled.
 
         Raises:
             UsageError: If attention supervision has no regions, or a term on attention meets hard attention.
@@ -185,29 +187,29 @@ class TeacherForcing:
         if choice is not None:
             if attention is not None:
                 raise UsageError(
-                    "hard attention draws its places, which no penalty on them can move; "
+                    "hard attention is sampled, so terms on attention weights have no gradient; "
                     "set objective.doubly_stochastic=0 and objective.attention_supervision=0, "
                     "or model.decoder.hard=false"
                 )
             terms["reinforce"] = self.reinforce * reinforce(logits, targets, choice, real)
             terms["entropy"] = -self.entropy * mean_entropy(choice, real)
-        places = None if attention is None else attention[..., num_prefix:]
+        on_grid = None if attention is None else attention[..., num_prefix:]
         if self.doubly_stochastic:
-            assert places is not None
-            terms["doubly_stochastic"] = self.doubly_stochastic * doubly_stochastic(places, real)
+            assert on_grid is not None
+            terms["doubly_stochastic"] = self.doubly_stochastic * doubly_stochastic(on_grid, real)
         if self.attention_supervision:
-            assert places is not None
+            assert on_grid is not None
             if regions is None:
                 raise UsageError(
                     f"objective.attention_supervision={self.attention_supervision} needs boxes, and this dataset "
-                    "has none; take data=scenes, or objective.attention_supervision=0"
+                    "has none; set data=scenes, or objective.attention_supervision=0"
                 )
             terms["attention_supervision"] = self.attention_supervision * attention_supervision(
-                places, regions
+                on_grid, regions
             )
-        if price:
+        if penalty:
             assert attention is not None
-            terms["image_attention_penalty"] = price * image_attention_penalty(attention, real)
+            terms["image_attention_penalty"] = penalty * image_attention_penalty(attention, real)
         if self.z_loss:
             terms["z_loss"] = self.z_loss * z_loss(logits, real)
         return terms

@@ -1,10 +1,11 @@
-"""Do the logits stay near their place? z-loss: the squared logarithm of softmax's denominator.
+"""z-loss: the squared logarithm of the softmax denominator.
 
     log² Z,  Z = Σᵥ exp zᵥ
 
-Softmax does not see a shift of all logits, so nothing else keeps them from drifting, which hurts in half precision.
+Softmax is invariant to a shift of all logits, so no other term keeps them from drifting, which loses precision in half
+precision.
 
-Source: Chowdhery et al. 2022, "PaLM", section 5 (there with weight 1e-4).
+Source: Chowdhery et al. 2022, "PaLM", section 5 (with weight 1e-4).
 
 Axis letters: `B` images, `C` captions per image, `L` tokens, `V` vocabulary.
 """

@@ -49,7 +49,7 @@ def test_corpus_and_images_follow_the_textbook(pairs: list[tuple[str, list[str]]
         *((row, textbook([pair])) for row, pair in zip(counts.images(), pairs, strict=True)),
     ]:
         for value, wanted in zip(row.tolist(), expected, strict=True):
-            # coco-caption's constants against division by zero leave a little where the textbook has 0.
+            # coco-caption's constants against division by zero give a small value where the formula gives 0.
             assert value == pytest.approx(wanted, rel=1e-6) if wanted else 0 <= value < 0.05
 
 
@@ -62,7 +62,7 @@ def test_a_draw_with_an_image_twice_is_the_corpus_with_that_image_twice() -> Non
     assert drawn.tolist() == other.corpus(np.ones((1, 3), np.int64)).tolist()
 
 
-def test_of_two_references_equally_close_the_shorter_counts() -> None:
+def test_among_equally_close_references_the_shorter_counts() -> None:
     counts = bleu(count_ngrams(["a b c"], [["a b c d", "a b"]]))
     assert counts.closest.tolist() == [2]
 

@@ -30,7 +30,7 @@ LINES = "".join(json.dumps({"image": image, "caption": text}) + "\n" for image, 
         ("captions.csv", 'caption,score,image\na dog,1,7\n"two cats, or “three”",2,8\n'),
     ],
 )
-def test_every_format_of_candidates_gives_the_same(tmp_path: Path, name: str, content: object) -> None:
+def test_candidates_are_equal_in_every_format(tmp_path: Path, name: str, content: object) -> None:
     assert read_candidates(write(tmp_path, name, content)) == CAPTIONS
 
 
@@ -62,15 +62,15 @@ BY_ID = {"7": ["a dog", "one dog"], "8": ["cats"]}
 BY_FILE = {"x7.jpg": ["a dog", "one dog"], "x8.jpg": ["cats"]}
 
 
-def test_coco_references_go_by_number_or_file(tmp_path: Path) -> None:
+def test_coco_references_are_named_by_id_and_file(tmp_path: Path) -> None:
     assert read_references(write(tmp_path, "a.json", COCO)) == [BY_ID, BY_FILE]
 
 
-def test_karpathy_references_go_by_number_or_file_for_one_split(tmp_path: Path) -> None:
+def test_karpathy_references_are_named_by_id_and_file_in_one_split(tmp_path: Path) -> None:
     path = write(tmp_path, "a.json", KARPATHY)
     assert read_references(path, "test")[:2] == [BY_ID, BY_FILE]
     assert set(read_references(path)[0]) == {"7", "8", "9"}
-    with pytest.raises(UsageError, match=r"split=val is not in .*a.json: choose from test, train"):
+    with pytest.raises(UsageError, match=r"split=val .*a\.json.*test, train"):
         read_references(path, "val")
 
 
@@ -84,45 +84,41 @@ def test_token_files_and_lines_give_references(tmp_path: Path) -> None:
     assert read_references(token) == read_references(lines) == [BY_FILE]
 
 
-def test_names_are_matched_by_number_file_or_path() -> None:
+def test_names_are_matched_by_id_file_or_path() -> None:
     for candidates in ({"7": "x"}, {"x7.jpg": "x"}, {"photos/x7.jpg": "x"}, {"/a/b/x7.jpg": "x"}):
         [matched], references = match_names([candidates], [BY_ID, BY_FILE])
         assert next(iter(matched)) in references
     assert match_names([{"z": "x"}], [BY_ID, BY_FILE]) == ([{"z": "x"}], BY_ID)
-    with pytest.raises(DataError, match=r"Several candidates are for a photo named x7.jpg"):
+    with pytest.raises(DataError, match=r"several .*x7\.jpg"):
         match_names([{"a/x7.jpg": "x", "b/x7.jpg": "y"}], [BY_FILE])
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        (
-            "a.json",
-            '[{"image_id": 7, "capt',
-            r"a.json is not whole JSON: .* at line 1, column 18. Is the file cut",
-        ),
-        ("a.jsonl", LINES + '{"image": "9", ', r"a.jsonl is not whole JSON: .* at line 3, column \d+"),
-        ("a.json", "[" * 100_000, "nests too deeply|not whole JSON"),
-        ("a.json", [{"image_id": 7, "caption": None}], "caption of image 7 is None, not text"),
-        ("a.json", [{"image_id": 7, "caption": 3}], "caption of image 7 is 3, not text"),
-        ("a.json", [{"image_id": None, "caption": "x"}], "entry 1: image_id is None, not a name or a number"),
+        ("a.json", '[{"image_id": 7, "capt', r"a\.json .*line 1, column 18"),
+        ("a.jsonl", LINES + '{"image": "9", ', r"a\.jsonl .*line 3, column \d+"),
+        ("a.json", "[" * 100_000, "nested too deeply|not valid JSON"),
+        ("a.json", [{"image_id": 7, "caption": None}], "image 7 is None"),
+        ("a.json", [{"image_id": 7, "caption": 3}], "image 7 is 3"),
+        ("a.json", [{"image_id": None, "caption": "x"}], "entry 1: image_id is None"),
         ("a.json", [{"caption": "x"}], "entry 1 lacks image_id or caption"),
         ("a.json", ["x"], "entry 1 lacks image_id or caption"),
-        ("a.json", [], "a.json holds no caption"),
+        ("a.json", [], r"a\.json has no caption"),
         ("a.json", {"info": 1}, "JSON object without annotations"),
-        ("a.json", COCO, "a.json holds references, not candidates"),
+        ("a.json", COCO, r"a\.json has references, not candidates"),
         (
             "a.json",
             [{"image_id": 7, "caption": "x"}, {"image_id": "7", "caption": "y"}],
             r"more than one caption .*\(7\)",
         ),
-        ("a.csv", "name,text\n1,x\n", "a.csv has no header naming the columns image and caption"),
-        ("a.csv", 'image,caption\n1,"a dog\n', r"a.csv is not whole CSV: unexpected end of data"),
-        ("a.txt", "hello\n", "a.txt, line 1 is neither name#number<TAB>caption nor JSON: 'hello'"),
-        ("a.txt", "", "a.txt holds no caption"),
+        ("a.csv", "name,text\n1,x\n", r"a\.csv has no header .*image,caption"),
+        ("a.csv", 'image,caption\n1,"a dog\n', r"a\.csv is not valid CSV"),
+        ("a.txt", "hello\n", r"a\.txt, line 1 .*'hello'"),
+        ("a.txt", "", r"a\.txt has no caption"),
     ],
 )
-def test_a_bad_file_of_candidates_is_named_with_the_fault(
+def test_a_malformed_file_of_candidates_is_refused_with_the_place(
     tmp_path: Path, name: str, content: object, message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
@@ -130,7 +126,7 @@ def test_a_bad_file_of_candidates_is_named_with_the_fault(
 
 
 def test_a_file_that_is_missing_or_not_utf8_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"nowhere.json cannot be read: No such file"):
+    with pytest.raises(DataError, match=r"nowhere\.json cannot be read"):
         read_candidates(tmp_path / "nowhere.json")
     (tmp_path / "latin.csv").write_bytes("image,caption\n1,caf\xe9\n".encode("latin-1"))
     with pytest.raises(DataError, match=r"latin.csv is not UTF-8 at byte 19"):
@@ -138,13 +134,13 @@ def test_a_file_that_is_missing_or_not_utf8_is_named(tmp_path: Path) -> None:
 
 
 def test_references_without_captions_and_images_of_one_id_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none.json holds no reference caption: is it the right file\?"):
+    with pytest.raises(DataError, match=r"none\.json has no reference"):
         read_references(write(tmp_path, "none.json", {"images": [], "annotations": []}))
     twice = {**COCO, "images": [{"id": 7, "file_name": "a.jpg"}, {"id": 7, "file_name": "b.jpg"}]}
-    with pytest.raises(DataError, match=r"twice.json has several images of the id 7: keep one for each"):
+    with pytest.raises(DataError, match=r"twice\.json .*id 7"):
         read_references(write(tmp_path, "twice.json", twice))
 
 
 def test_a_split_of_a_file_without_splits_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="split=test is for files that have splits"):
+    with pytest.raises(UsageError, match=r"split=test .*a\.jsonl"):
         read_references(write(tmp_path, "a.jsonl", LINES), "test")

@@ -12,14 +12,14 @@ from captioner.metrics.cider import cider_d
 from captioner.metrics.document_frequency import document_frequency
 from captioner.metrics.ngrams import count_ngrams
 from captioner.metrics.ptb.ptb_tokenizer import tokenize
-from captioner.metrics.token_words import DecodedSpelling, WordSpelling
+from captioner.metrics.token_words import DecodedWords, TableWords
 
 REFERENCES = {
     "a.jpg": ["A dog runs on the beach.", "A brown dog, running"],
     "b.jpg": ["Two children don't play in a park.", "Kids playing", "children in a park"],
     "c.jpg": ["A red bus on a street"],
 }
-# 0 padding, 1 start, 2 end, 3 unknown; the others stand for words, one of them for two and one for none.
+# 0 padding, 1 BOS, 2 EOS, 3 unknown; the others are words, one of them two words and one none.
 WORDS = [
     "",
     "",
@@ -46,20 +46,18 @@ def decoded(row: list[int]) -> str:
 
 
 def by_table(weights: dict[str, float] = ALL, *, count_end: bool = False) -> CaptionReward:
-    return CaptionReward(REFERENCES, WordSpelling(WORDS, eos_id=EOS, count_end=count_end), weights=weights)
+    return CaptionReward(REFERENCES, TableWords(WORDS, eos_id=EOS, count_end=count_end), weights=weights)
 
 
 def by_decoding(weights: dict[str, float] = ALL, *, count_end: bool = False) -> CaptionReward:
-    return CaptionReward(
-        REFERENCES, DecodedSpelling(decoded, eos_id=EOS, count_end=count_end), weights=weights
-    )
+    return CaptionReward(REFERENCES, DecodedWords(decoded, eos_id=EOS, count_end=count_end), weights=weights)
 
 
 def length_reward(caption: str, image: str) -> float:
-    mine = len(tokenize(caption).split())
+    length = len(tokenize(caption).split())
     lengths = sorted(len(tokenize(reference).split()) for reference in REFERENCES[image])
-    closest = min(lengths, key=lambda theirs: abs(theirs - mine))
-    return max(0.0, 1 - abs(mine - closest) / closest)
+    closest = min(lengths, key=lambda other: abs(other - length))
+    return max(0.0, 1 - abs(length - closest) / closest)
 
 
 rows_of_tokens = st.lists(
@@ -69,7 +67,7 @@ rows_of_tokens = st.lists(
 
 @given(rows_of_tokens, st.booleans())
 def test_equals_the_metrics_on_the_decoded_captions(rows: list[list[int]], count_end: bool) -> None:
-    """Where the end counts, on captions with one more word that no other caption has within it."""
+    """Where EOS counts, captions end with a word that occurs nowhere else."""
     images = ["b.jpg", "a.jpg", "b.jpg"]
     tokens = np.array(rows).reshape(3, 2, 7)
 
@@ -99,7 +97,7 @@ def test_equals_the_metrics_on_the_decoded_captions(rows: list[list[int]], count
         np.testing.assert_allclose(found.total, total, rtol=0, atol=1e-12)
 
 
-def test_a_reference_itself_earns_more_than_a_part_and_nothing_earns_nothing() -> None:
+def test_a_reference_gets_more_than_a_part_of_it_and_an_empty_caption_gets_0() -> None:
     tokens = np.array([[[5, 6, 7, 8, 9, 10, 2], [5, 6, 2, 0, 0, 0, 0], [2, 5, 6, 7, 8, 9, 10]]])
     for weights in ({"CIDEr-D": 1.0}, {"BLEU-4": 1.0}):
         whole, part, nothing = by_table(weights)(["a.jpg"], tokens).total[0]
@@ -107,7 +105,7 @@ def test_a_reference_itself_earns_more_than_a_part_and_nothing_earns_nothing() -
         assert nothing == pytest.approx(0, abs=1e-4)
 
 
-def test_a_caption_that_does_not_end_earns_less_where_the_end_counts() -> None:
+def test_a_caption_without_eos_gets_less_where_eos_counts() -> None:
     tokens = np.array([[[5, 6, 7, 8, 9, 10, 2], [5, 6, 7, 8, 9, 10, 0]]])
     ended, cut = by_table({"CIDEr-D": 1.0}, count_end=True)(["a.jpg"], tokens).total[0]
     assert ended > cut > 0
@@ -115,7 +113,7 @@ def test_a_caption_that_does_not_end_earns_less_where_the_end_counts() -> None:
     assert ended == cut
 
 
-def test_what_has_no_weight_is_not_computed() -> None:
+def test_a_reward_of_weight_0_is_not_computed() -> None:
     rewards = by_table({"CIDEr-D": 1.0, "BLEU-4": 0.0})(["a.jpg"], np.array([[[5, 6, 2]]]))
     assert rewards.parts.keys() == {"CIDEr-D"}
 
@@ -126,20 +124,20 @@ def test_tokens_of_another_shape_are_refused() -> None:
 
 
 def test_too_few_images_and_images_without_references_are_refused() -> None:
-    spelling = WordSpelling(WORDS, eos_id=EOS)
-    with pytest.raises(DataError, match="there are references for 1"):
-        CaptionReward({"a": ["b"]}, spelling, weights=ALL)
-    with pytest.raises(DataError, match="Image b has no reference"):
-        CaptionReward({"a": ["b"], "b": []}, spelling, weights=ALL)
+    words = TableWords(WORDS, eos_id=EOS)
+    with pytest.raises(DataError, match="at least two images, and got 1"):
+        CaptionReward({"a": ["b"]}, words, weights=ALL)
+    with pytest.raises(DataError, match="image b"):
+        CaptionReward({"a": ["b"], "b": []}, words, weights=ALL)
 
 
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ({"CIDEr": 1.0}, "reward CIDEr is unknown; choose from CIDEr-D, BLEU-4, length"),
-        ({"CIDEr-D": -1.0}, r"reward CIDEr-D=-1.0 must be a number from 0"),
-        ({"length": float("nan")}, r"reward length=nan must be a number from 0"),
-        ({"CIDEr-D": 0.0}, "no reward has a weight; give one of CIDEr-D, BLEU-4, length"),
+        ({"CIDEr": 1.0}, "reward CIDEr is unknown.*did you mean CIDEr-D"),
+        ({"CIDEr-D": -1.0}, r"reward CIDEr-D=-1\.0"),
+        ({"length": float("nan")}, r"reward length=nan"),
+        ({"CIDEr-D": 0.0}, "weights are 0.*CIDEr-D, BLEU-4, length"),
     ],
 )
 def test_wrong_weights_are_refused(weights: dict[str, float], message: str) -> None:

@@ -62,21 +62,21 @@ def test_both_variants_follow_the_formula(pairs: list[tuple[str, list[str]]]) ->
 
 
 @given(CORPORA)
-def test_frequencies_counted_apart_give_the_same(pairs: list[tuple[str, list[str]]]) -> None:
+def test_separately_counted_frequencies_give_equal_scores(pairs: list[tuple[str, list[str]]]) -> None:
     references = [r for _, r in pairs]
     corpus = count_ngrams([c for c, _ in pairs], references)
     frequency = document_frequency(references, "apart")
     assert cider_d(corpus, frequency).tolist() == pytest.approx(cider_d(corpus).tolist(), abs=1e-12)
 
 
-def test_one_image_has_no_cider_but_has_one_with_frequencies_from_elsewhere() -> None:
+def test_a_single_image_has_a_cider_with_other_frequencies_only() -> None:
     corpus = count_ngrams(["a b c d"], [["a b c d"]])
     assert np.isnan(cider_d(corpus)).all()
     elsewhere = document_frequency([["x y"], ["z"]], "elsewhere")
     assert cider_d(corpus, elsewhere)[0] == pytest.approx(10.0)
 
 
-def test_repeating_a_telling_word_pays_in_cider_and_not_in_cider_d() -> None:
+def test_repeating_a_rare_word_raises_cider_but_not_cider_d() -> None:
     references = [["a red fish swims"], ["a dog runs away"]]
     fair, gamed = (
         count_ngrams([text, "a dog runs away"], references)

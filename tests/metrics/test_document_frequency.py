@@ -13,7 +13,7 @@ from captioner.metrics.document_frequency import (
 
 
 @pytest.mark.parametrize("name", ["df.json", "df.json.gz"])
-def test_what_is_saved_is_loaded_under_the_files_name(tmp_path: Path, name: str) -> None:
+def test_a_saved_file_is_loaded_under_its_name(tmp_path: Path, name: str) -> None:
     counted = document_frequency([["a dog", "a dog runs"], ["a café"]], "here")
     assert counted.images["a"] == 2
     assert counted.images["a dog"] == 1

@@ -37,7 +37,7 @@ def test_counts_are_those_of_a_plain_loop(pairs: list[tuple[str, list[str]]]) ->
 
 
 @given(st.sets(st.integers(0, 20)), st.lists(st.integers(-1, 21)))
-def test_find_says_where_and_whether(keys: set[int], wanted: list[int]) -> None:
+def test_find_returns_index_and_membership(keys: set[int], wanted: list[int]) -> None:
     table = np.array(sorted(keys), np.int64)
     at, found = find(table, np.array(wanted, np.int64))
     assert found.tolist() == [key in keys for key in wanted]

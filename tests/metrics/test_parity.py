@@ -1,4 +1,4 @@
-"""Are tokens and scores those of the tools everybody uses, run side by side? Needs Java and pycocoevalcap."""
+"""Parity of tokens and scores with coco-caption's tools; needs Java and pycocoevalcap."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ CANDIDATES = {"1": "a dog runs", "2": "children in a park", "3": "a red car", "1
 QUICK = ("BLEU", "ROUGE-L", "CIDEr-D", "CIDEr")
 
 
-def test_the_order_of_the_images_changes_no_digit() -> None:
+def test_the_order_of_images_does_not_change_scores() -> None:
     first = score_captions(CANDIDATES, REFERENCES, metrics=QUICK)
     ids = list(CANDIDATES)
     for seed in range(5):
@@ -47,7 +47,7 @@ def test_names_and_images_are_as_documented() -> None:
     assert written == {"corpus": scores.corpus, "images": scores.images, "signature": scores.signature}
 
 
-def test_the_signature_changes_with_whatever_makes_numbers_incomparable() -> None:
+def test_the_signature_differs_where_scores_are_not_comparable() -> None:
     signature = score_captions(CANDIDATES, REFERENCES, metrics=QUICK).signature
     assert "\n" not in signature
     for part in (
@@ -87,26 +87,24 @@ def test_other_scripts_and_emoji_are_scored_as_words() -> None:
     assert scores.images["2"]["BLEU-1"] == pytest.approx(1.0)
 
 
-def test_one_image_leaves_cider_undefined_and_not_zero() -> None:
+def test_cider_of_a_single_image_is_undefined() -> None:
     scores = score_captions({"1": "a dog"}, {"1": ["a dog"]}, metrics=QUICK)
     assert math.isnan(scores.corpus["CIDEr-D"])
     assert json.loads(scores.as_json())["corpus"]["CIDEr-D"] is None
 
 
 def test_a_candidate_without_references_is_named() -> None:
-    with pytest.raises(
-        DataError, match=r"2 of the images have a candidate but no reference \(4, 5\).*strict=false"
-    ):
+    with pytest.raises(DataError, match=r"2 .*no reference \(4, 5\).*strict=false"):
         score_captions(CANDIDATES | {"4": "x", "5": "y"}, REFERENCES | {"5": []}, metrics=QUICK)
 
 
 def test_references_without_a_candidate_are_named() -> None:
     fewer = {image: caption for image, caption in CANDIDATES.items() if image != "10"}
-    with pytest.raises(DataError, match=r"1 of the images have references but no candidate \(10\)"):
+    with pytest.raises(DataError, match=r"1 .*no candidate \(10\)"):
         score_captions(fewer, REFERENCES, metrics=QUICK)
 
 
-def test_not_strict_scores_what_has_both_and_says_what_was_left_out() -> None:
+def test_without_strict_complete_images_are_scored_and_others_listed() -> None:
     fewer = {image: caption for image, caption in CANDIDATES.items() if image != "10"}
     scores = score_captions(fewer | {"7": "x"}, REFERENCES, metrics=QUICK, strict=False)
     assert scores.left_out == ("10", "7")
@@ -119,26 +117,22 @@ def test_not_strict_scores_what_has_both_and_says_what_was_left_out() -> None:
 @pytest.mark.parametrize(
     ("candidates", "references", "message"),
     [
-        (CANDIDATES, {}, "no reference caption for any image"),
-        (CANDIDATES, {"1": []}, "no reference caption for any image"),
-        ({}, REFERENCES, "no candidate caption for any image"),
-        (
-            {"a.jpg": "x"},
-            REFERENCES,
-            r"Candidates \(of a.jpg\) and references \(of 1, 10 and 2 more\) have no image",
-        ),
-        (CANDIDATES | {"1": None}, REFERENCES, "caption of image 1 is not text but None"),
-        (CANDIDATES, REFERENCES | {"2": ["a", 3]}, "caption of image 2 is not text but 3"),
+        (CANDIDATES, {}, "reference"),
+        (CANDIDATES, {"1": []}, "reference"),
+        ({}, REFERENCES, "candidate"),
+        ({"a.jpg": "x"}, REFERENCES, r"a\.jpg\).*1, 10 and 2 more\).*in common"),
+        (CANDIDATES | {"1": None}, REFERENCES, "image 1 is None"),
+        (CANDIDATES, REFERENCES | {"2": ["a", 3]}, "image 2 is 3"),
     ],
 )
-def test_what_cannot_be_scored_is_said(candidates: dict, references: dict, message: str) -> None:  # type: ignore[type-arg]
+def test_captions_that_cannot_be_scored_are_refused(candidates: dict, references: dict, message: str) -> None:  # type: ignore[type-arg]
     with pytest.raises(DataError, match=message):
         score_captions(candidates, references, metrics=QUICK)
 
 
-def test_an_unknown_metric_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UsageError, match="Unknown metric bleu: choose from BLEU, METEOR, ROUGE-L, CIDEr-D"):
-        score_captions(CANDIDATES, REFERENCES, metrics=("bleu",))
+def test_an_unknown_metric_is_refused_with_the_nearest_one() -> None:
+    with pytest.raises(UsageError, match=r"ROUGE-l.*METEOR.*did you mean ROUGE-L"):
+        score_captions(CANDIDATES, REFERENCES, metrics=("ROUGE-l",))
 
 
 def test_scoring_imports_no_torch() -> None:

@@ -1,4 +1,4 @@
-"""A captioner small enough to try every caption, and what a training step needs around it."""
+"""A captioner small enough to enumerate all captions, with a training context and batch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SPECIAL = SpecialTokens(pad=PAD, begin=BOS, end=EOS, banned=(UNK,))
 
 
 class Captions:
-    """A dataset of captions alone."""
+    """A dataset of captions without photos."""
 
     def __init__(self, captions: Sequence[Sequence[str]] = CAPTIONS) -> None:
         self.captions = captions
@@ -45,7 +45,7 @@ class Captions:
 def captioner(
     kind: str = "transformer", *, max_length: int = 12, dropout: float = 0.0, hard: bool = False
 ) -> Captioner:
-    """Two words, `a` and `dog`, and a frozen encoder whose tokens are given; random enough to have opinions."""
+    """A captioner of two words, `a` and `dog`, with a frozen encoder and large random weights."""
     torch.manual_seed(0)
     encoder = ImageEncoder("test_vit", image_size=(32, 32), trainable="none", mean=(0.5,) * 3, std=(0.5,) * 3)
     decoder = (
@@ -61,22 +61,22 @@ def captioner(
     return Captioner(encoder, decoder, dropout=dropout)
 
 
-def course(
-    model: Captioner, captions: Sequence[Sequence[str]] = CAPTIONS, *, started: bool = True
+def context(
+    model: Captioner, captions: Sequence[Sequence[str]] = CAPTIONS, *, pretrained: bool = True
 ) -> TrainingContext:
     tokenizer = Tokenizer.train(caption for of_image in CAPTIONS for caption in of_image)
     assert tokenizer.vocab_size == 6
     transform = ImageTransform((32, 32), fit="crop", mean=(0.5,) * 3, std=(0.5,) * 3)
-    return TrainingContext(model, Captions(captions), tokenizer, SPECIAL, transform, started=started)
+    return TrainingContext(model, Captions(captions), tokenizer, SPECIAL, transform, pretrained=pretrained)
 
 
 def batch(model: Captioner, captions: Sequence[Sequence[str]] = CAPTIONS) -> CaptionBatch:
-    """All images with their captions; an image without captions is one that could not be read."""
-    tokenizer = course(model).tokenizer
+    """All images with their captions; an image without captions stands for an unreadable photo."""
+    tokenizer = context(model).tokenizer
     generator = torch.Generator().manual_seed(1)
     grid = model.encoder.grid
-    places = model.encoder.num_prefix + grid[0] * grid[1]
-    features = torch.randn(len(captions), places, model.encoder.dim, generator=generator)
+    num_tokens = model.encoder.num_prefix + grid[0] * grid[1]
+    features = torch.randn(len(captions), num_tokens, model.encoder.dim, generator=generator)
     tokens = torch.full((len(captions), 2, 5), PAD)
     for b, of_image in enumerate(captions):
         for c, caption in enumerate(of_image):
@@ -87,7 +87,7 @@ def batch(model: Captioner, captions: Sequence[Sequence[str]] = CAPTIONS) -> Cap
 
 
 def every_caption(max_length: int) -> Tensor:
-    """All captions of the two words `[captions, max_length]`, padded."""
+    """All captions of the two words, padded, `[captions, max_length]`."""
     rows = [
         [*body, EOS, *[PAD] * (max_length - count - 1)]
         for count in range(max_length)

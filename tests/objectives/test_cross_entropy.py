@@ -20,7 +20,7 @@ def batch(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
     return logits, targets
 
 
-def by_the_book(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+def reference_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
     """Mean over real tokens of the cross-entropy with (1 - s) on the target and s spread over all."""
     losses = []
     for row, target in zip(logits.reshape(-1, V), targets.flatten().tolist(), strict=True):
@@ -35,22 +35,16 @@ def by_the_book(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
 def test_it_is_the_smoothed_mean_over_real_tokens(smoothing: float) -> None:
     logits, targets = batch()
     loss = CrossEntropy(label_smoothing=smoothing)(logits, targets, pad_id=PAD)
-    torch.testing.assert_close(loss, by_the_book(logits, targets, smoothing))
+    torch.testing.assert_close(loss, reference_loss(logits, targets, smoothing))
 
 
-def test_without_smoothing_it_is_the_negative_log_likelihood() -> None:
-    logits, targets = batch()
-    loss = CrossEntropy(label_smoothing=0.3)(logits, targets, pad_id=PAD, smooth=False)
-    torch.testing.assert_close(loss, by_the_book(logits, targets, 0.0))
-
-
-def test_what_is_predicted_where_padding_stands_does_not_matter() -> None:
+def test_padding_has_no_gradient() -> None:
     logits, targets = batch()
     logits.requires_grad_()
     CrossEntropy(label_smoothing=0.1)(logits, targets, pad_id=PAD).backward()
     assert logits.grad is not None
-    reached = logits.grad.abs().sum(-1) > 0
-    assert torch.equal(reached, targets != PAD)
+    has_gradient = logits.grad.abs().sum(-1) > 0
+    assert torch.equal(has_gradient, targets != PAD)
 
 
 def test_it_is_computed_in_float32() -> None:
@@ -63,14 +57,12 @@ def test_it_is_computed_in_float32() -> None:
 
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.0, float("nan")])
-def test_smoothing_must_be_a_share(smoothing: float) -> None:
-    with pytest.raises(
-        UsageError, match=f"objective.label_smoothing={smoothing} must be at least 0 and below 1"
-    ):
+def test_smoothing_out_of_range_is_refused(smoothing: float) -> None:
+    with pytest.raises(UsageError, match=f"objective.label_smoothing={smoothing}"):
         CrossEntropy(label_smoothing=smoothing)
 
 
-def test_a_batch_without_captions_costs_nothing() -> None:
+def test_a_batch_without_captions_has_loss_0() -> None:
     logits = torch.randn(2, 1, 3, 5, requires_grad=True)
     loss = CrossEntropy(label_smoothing=0.1)(logits, torch.zeros(2, 1, 3, dtype=torch.long), pad_id=0)
     loss.backward()

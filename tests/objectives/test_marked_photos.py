@@ -1,4 +1,4 @@
-"""Does attention supervision learn from the boxes of COCO and Flickr30k Entities?"""
+"""Attention supervision with the boxes of COCO and Flickr30k Entities."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.data.annotations.photos_with_boxes import CAPTIONS, write_coco, write
 from tests.objectives.conftest import BOS, EOS, PAD, SPECIAL
 
 
-def read(name: str, root: Path, *, boxes: bool = True) -> CaptionDataset:
+def read_dataset(name: str, root: Path, *, boxes: bool = True) -> CaptionDataset:
     if name == "coco":
         write_coco(root, instances="instances.json" if boxes else None)
         return CocoCaptions(root, "all")
@@ -33,7 +33,7 @@ def read(name: str, root: Path, *, boxes: bool = True) -> CaptionDataset:
     return Flickr30k(root, "train")
 
 
-def lesson_and_course(dataset: CaptionDataset, kind: str) -> tuple[TrainingStep, TrainingContext]:
+def step_and_context(dataset: CaptionDataset, kind: str) -> tuple[TrainingStep, TrainingContext]:
     torch.manual_seed(0)
     tokenizer = Tokenizer.train(CAPTIONS)
     encoder = ImageEncoder("test_vit", image_size=(32, 32), trainable="none", mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -42,25 +42,25 @@ def lesson_and_course(dataset: CaptionDataset, kind: str) -> tuple[TrainingStep,
         TransformerDecoder(**size, depth=1, num_heads=2) if kind == "transformer" else LstmDecoder(**size)  # type: ignore[arg-type]
     )
     model = Captioner(encoder, decoder, dropout=0.0)
-    places = encoder.num_prefix + encoder.grid[0] * encoder.grid[1]
+    num_tokens = encoder.num_prefix + encoder.grid[0] * encoder.grid[1]
     ids = [[BOS, *tokenizer.encode(caption), EOS] for caption in dataset[0].captions]
     tokens = torch.tensor([[*row, *[PAD] * (12 - len(row))] for row in ids])[None].expand(2, -1, -1)
-    images = ImageTokens(torch.randn(2, places, encoder.dim), encoder.grid, encoder.num_prefix)
+    images = ImageTokens(torch.randn(2, num_tokens, encoder.dim), encoder.grid, encoder.num_prefix)
     transform = ImageTransform((32, 32), fit="squash", mean=(0.5,) * 3, std=(0.5,) * 3)
-    course = TrainingContext(model, dataset, tokenizer, SPECIAL, transform)
-    return TrainingStep(CaptionBatch(images, tokens, torch.arange(2))), course
+    context = TrainingContext(model, dataset, tokenizer, SPECIAL, transform)
+    return TrainingStep(CaptionBatch(images, tokens, torch.arange(2))), context
 
 
 @pytest.mark.parametrize("kind", ["transformer", "lstm"])
 @pytest.mark.parametrize("name", ["coco", "flickr30k"])
-def test_attention_is_pulled_into_the_box(tmp_path: Path, name: str, kind: str) -> None:
-    lesson, course = lesson_and_course(read(name, tmp_path), kind)
+def test_supervision_lowers_its_loss(tmp_path: Path, name: str, kind: str) -> None:
+    step, context = step_and_context(read_dataset(name, tmp_path), kind)
     objective = TeacherForcing(attention_supervision=1.0)
-    objective.prepare(course)
-    optimizer = torch.optim.Adam(course.captioner.parameters(), lr=0.01)
+    objective.prepare(context)
+    optimizer = torch.optim.Adam(context.captioner.parameters(), lr=0.01)
     losses = []
     for _ in range(30):
-        terms = objective(course.captioner, lesson).terms
+        terms = objective(context.captioner, step).terms
         loss = terms["attention_supervision"]
         optimizer.zero_grad()
         loss.backward()
@@ -71,12 +71,10 @@ def test_attention_is_pulled_into_the_box(tmp_path: Path, name: str, kind: str) 
 
 
 @pytest.mark.parametrize(("name", "remedy"), [("coco", "data.instances"), ("flickr30k", "data.entities")])
-def test_boxes_that_are_not_there_are_asked_for_before_training(
-    tmp_path: Path, name: str, remedy: str
-) -> None:
-    _, course = lesson_and_course(read(name, tmp_path, boxes=False), "lstm")
+def test_missing_boxes_are_refused_before_training(tmp_path: Path, name: str, remedy: str) -> None:
+    _, context = step_and_context(read_dataset(name, tmp_path, boxes=False), "lstm")
     with pytest.raises(
         UsageError,
         match=rf"objective.attention_supervision needs the boxes of .*by {remedy}, or set objective",
     ):
-        TeacherForcing(attention_supervision=1.0).prepare(course)
+        TeacherForcing(attention_supervision=1.0).prepare(context)

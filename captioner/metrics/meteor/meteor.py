@@ -1,8 +1,13 @@
-"""How much of the meaning, and how much of the order, do candidate and reference share? METEOR 1.5 for English.
+"""METEOR 1.5 for English.
+
+    METEOR = (1 - γ (chunks / matches)^β) F,    F = P R / (α P + (1 - α) R)
+
+P and R are the weighted fractions of matched words in candidate and reference, over an alignment by exact words, stems,
+synonyms and paraphrases; α = 0.85, β = 0.2, γ = 0.6, and content words have weight δ = 0.75, function words 1 - δ.
 
 Source: M. Denkowski and A. Lavie, "Meteor Universal", 2014, with its English parameters, as coco-caption runs it
-(`-l en -norm`). Its tables come from an installed `pycocoevalcap`; without them the value is that of the exact and
-stem matchers alone, with all words weighted alike, and goes by the name `METEOR[exact+stem]`.
+(`-l en -norm`). Its tables come from an installed `pycocoevalcap`; without them only the exact and stem matchers are
+used, all words have equal weight, and the metric is named `METEOR[exact+stem]`.
 """
 
 from __future__ import annotations
@@ -21,19 +26,19 @@ from captioner.metrics.ngrams import Ints
 FULL_NAME = "METEOR"
 PARTIAL_NAME = "METEOR[exact+stem]"
 
-_ALPHA = 0.85  # weight of recall
+_ALPHA = 0.85  # weight of recall in the harmonic mean
 _BETA, _GAMMA = 0.2, 0.6  # shape and size of the fragmentation penalty
-_DELTA = 0.75  # weight of a content word; a function word weighs the rest
+_DELTA = 0.75  # weight of a content word; a function word has 1 - _DELTA
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Meteor:
-    """METEOR of some images.
+    """METEOR of a set of images.
 
     Attributes:
         name: `METEOR`, or `METEOR[exact+stem]` where the tables are not installed.
-        images: float64 `[I]`, 0–1: each image's best over its references.
-        counts: int64 `[I, 23]`: the words and matches behind each image's value.
+        images: float64 `[I]`, 0–1: each image's maximum over its references.
+        counts: int64 `[I, 23]`: the counts of words and matches that each image's value is computed from.
     """
 
     name: str
@@ -41,10 +46,10 @@ class Meteor:
     counts: Ints
 
     def corpus(self, draws: Ints) -> NDArray[np.float64]:
-        """METEOR of whole corpora, float64 `[S]`, from the sums of the images' counts; it is not a mean over images.
+        """METEOR of resampled corpora, float64 `[S]`, from summed counts; it is not a mean over images.
 
         Args:
-            draws: int64 `[S, I]`, how often each corpus has each image.
+            draws: int64 `[S, I]`, how often each corpus contains each image.
         """
         return np.array([_score(sums) for sums in (draws @ self.counts).tolist()])
 
@@ -59,7 +64,7 @@ def meteor(
     Args:
         candidates: One tokenized, lower-cased caption for each image.
         references: At least one for each image, in the order of `candidates`.
-        tables: Where the synonyms and paraphrases are; by default those of `pycocoevalcap`, if installed.
+        tables: Synonyms, paraphrases and function words; by default those of `pycocoevalcap`, if installed.
     """
     tables = tables or installed_tables()
     function_words = tables.function_words if tables else frozenset[str]()
@@ -84,8 +89,8 @@ def meteor(
     )
 
 
-# What is counted: for candidate, then reference: words, function words, matched words, and for each matcher content
-# words and function words; then the chunks, 0 where all words of both sides are one.
+# Counts of the candidate, then of the reference: words, function words, matched words, and for each matcher content
+# words and function words; then the number of chunks, 0 where a single chunk covers all words of both.
 _SIDE = 3 + 2 * len(WEIGHTS)
 _COUNTS = 2 * _SIDE + 1
 
@@ -112,12 +117,12 @@ def _count(
         counts[-1] += end != (match.candidate, match.reference)
         end = (match.candidate + match.candidate_words, match.reference + match.reference_words)
     if counts[-1] == 1 and counts[2] == counts[0] and counts[_SIDE + 2] == counts[_SIDE]:
-        counts[-1] = 0  # nothing is in pieces; nor does the jar count this one piece into the corpus
+        counts[-1] = 0  # no fragmentation; nor does the reference add this chunk to the corpus
     return counts
 
 
 def _score(counts: Sequence[float]) -> float:
-    shares = []
+    fractions = []
     for side in (0, _SIDE):
         words, function_words = counts[side], counts[side + 1]
         length = _DELTA * (words - function_words) + (1 - _DELTA) * function_words
@@ -127,8 +132,8 @@ def _score(counts: Sequence[float]) -> float:
         )
         if not matched:
             return 0.0
-        shares.append(matched / length)
-    precision, recall = shares
+        fractions.append(matched / length)
+    precision, recall = fractions
     mean = 1.0 / ((1 - _ALPHA) / precision + _ALPHA / recall)
     fragmentation = counts[-1] / ((counts[2] + counts[_SIDE + 2]) / 2)
     return float(mean * (1 - _GAMMA * fragmentation**_BETA))

@@ -1,9 +1,12 @@
-"""Which words of a candidate say the same as which words of a reference? METEOR 1.5's alignment.
+"""Word alignment of METEOR 1.5.
 
-Source: M. Denkowski and A. Lavie, "Meteor Universal", 2014, and the output of METEOR 1.5 where the paper is silent.
-Four matchers propose pairs of words or phrases. Pairs that are the only ones for all their words are taken. Among the
-others a beam search over the reference chooses: most weighted words, where a pair's weighted words count as whole
-numbers only (so one stem, 0.6, counts nothing); then fewest chunks; then most pairs.
+Source: M. Denkowski and A. Lavie, "Meteor Universal", 2014, and the output of METEOR 1.5 where the paper leaves details
+open.
+
+Four matchers propose pairs of words or phrases. Pairs that are the only proposal for all their words are fixed. The
+others are chosen by a beam search over the reference, which maximises the weighted number of words, then minimises
+chunks, then maximises pairs. As in METEOR 1.5, the weighted words of a pair are truncated to integers, so a single stem
+match of weight 0.6 counts 0.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ BEAM = 40
 
 
 class Match(NamedTuple):
-    """Words of a candidate and words of a reference that may be paired."""
+    """A proposed pair of words or phrases: first word and number of words on each side, and the matcher."""
 
     candidate: int
     reference: int
@@ -31,34 +34,34 @@ class Match(NamedTuple):
     matcher: int
 
 
-# A choice of matches up to some word of the reference: weight, chunks and pairs, by which choices are ranked, smallest
-# first; the candidate's words that are used, as bits; the first word of the reference that may still be paired; where
-# the last match ended in candidate and reference; that match; the choice before it. A plain tuple, since making these
-# is what the search does most.
+# A hypothesis of the search: negative weight, chunks and negative pairs, by which hypotheses are ranked, smallest
+# first; the used words of the candidate as bits; the first word of the reference that may still be paired; the ends of
+# the last match in candidate and reference; that match; the previous hypothesis. A plain tuple, since creating these
+# takes most of the time.
 _Path = tuple[int, int, int, int, int, int, int, Match | None, "_Path | None"]
 
 
 class Aligner:
-    """Aligns candidates to references with the tables at hand; without tables, by exact words and stems."""
+    """Aligner of candidates and references; without tables, by exact words and stems only."""
 
     def __init__(self, tables: MeteorTables | None) -> None:
         self._tables = tables
         self._matchers: dict[str, dict[str, tuple[int, ...]]] = {}
 
     def align(self, candidate: list[str], references: Sequence[list[str]]) -> list[list[Match]]:
-        """For each reference, the matches chosen, in the order of the reference's words."""
+        """The chosen matches for each reference, in the order of its words."""
         proposals = {
             word: self._proposals(candidate, word) for word in dict.fromkeys(chain.from_iterable(references))
         }
-        # What may be said instead of the candidate's phrases, by its first word: begin, length, paraphrase.
-        instead: dict[str, list[tuple[int, int, list[str]]]] = {}
+        # Paraphrases of the candidate's phrases by their first word: begin and length of the phrase, paraphrase.
+        paraphrases: dict[str, list[tuple[int, int, list[str]]]] = {}
         if self._tables:
             for begin, length, phrases in self._tables.paraphrases.of(candidate):
                 for phrase in phrases:
-                    instead.setdefault(phrase[0], []).append((begin, length, phrase))
-        places: dict[str, list[int]] = {}
+                    paraphrases.setdefault(phrase[0], []).append((begin, length, phrase))
+        positions: dict[str, list[int]] = {}
         for at, word in enumerate(candidate):
-            places.setdefault(word, []).append(at)
+            positions.setdefault(word, []).append(at)
 
         chosen = []
         for reference in references:
@@ -69,18 +72,18 @@ class Aligner:
             if self._tables:
                 for begin, length, phrases in self._tables.paraphrases.of(reference):
                     for phrase in phrases:
-                        for at in places.get(phrase[0], ()):
+                        for at in positions.get(phrase[0], ()):
                             if len(phrase) == 1 or candidate[at : at + len(phrase)] == phrase:
                                 matches[begin].append(Match(at, begin, len(phrase), length, PARAPHRASE))
                 for at, word in enumerate(reference):
-                    for begin, length, phrase in instead.get(word, ()):
+                    for begin, length, phrase in paraphrases.get(word, ()):
                         if len(phrase) == 1 or reference[at : at + len(phrase)] == phrase:
                             matches[at].append(Match(begin, at, length, len(phrase), PARAPHRASE))
             chosen.append(_choose(matches, len(candidate)))
         return chosen
 
     def _proposals(self, candidate: list[str], word: str) -> list[tuple[int, int]]:
-        """Which words of the candidate match a word of the reference, and by what: index and matcher."""
+        """The words of the candidate that match a word of the reference, as index and matcher."""
         known = self._matchers.setdefault(word, {})
         found = []
         for index, other in enumerate(candidate):
@@ -92,7 +95,7 @@ class Aligner:
         return [(index, matcher) for matcher, index in sorted(found)]
 
     def _compare(self, word: str, other: str) -> tuple[int, ...]:
-        """The matchers that match two words. Words with one stem and one meaning are matched by both."""
+        """The matchers that match two words: the exact one alone, or any of stem and synonym."""
         if word == other:
             return (EXACT,)
         found = (STEM,) if stem(word) == stem(other) else ()
@@ -104,18 +107,17 @@ class Aligner:
 
 
 def _choose(matches: list[list[Match]], candidate_length: int) -> list[Match]:
-    """The beam search. `matches` are by the reference word at which they begin."""
-    certain = _certain(matches, candidate_length)
-    paths: list[_Path] = [(0, 0, 0, sum(_bits(match) for match in certain.values()), 0, -1, -1, None, None)]
+    """The matches chosen by beam search; `matches` are listed by their first reference word."""
+    fixed = _fixed_matches(matches, candidate_length)
+    paths: list[_Path] = [(0, 0, 0, sum(_bits(match) for match in fixed.values()), 0, -1, -1, None, None)]
     for at, here in enumerate(matches):
         if not here:
             continue
-        is_certain = at in certain
+        is_fixed = at in fixed
         options = [
-            (match, 0 if is_certain else _bits(match), _value(match))
-            for match in ([certain[at]] if is_certain else here)
-            if match.reference_words == 1
-            or not any(at + i in certain for i in range(1, match.reference_words))
+            (match, 0 if is_fixed else _bits(match), _value(match))
+            for match in ([fixed[at]] if is_fixed else here)
+            if match.reference_words == 1 or not any(at + i in fixed for i in range(1, match.reference_words))
         ]
         new: list[_Path] = []
         for path in paths:
@@ -141,7 +143,7 @@ def _choose(matches: list[list[Match]], candidate_length: int) -> list[Match]:
                             path,
                         )
                     )
-            if not is_certain:
+            if not is_fixed:
                 new.append(path)
         if len(new) > BEAM:
             new.sort(key=itemgetter(0, 1, 2))
@@ -156,7 +158,7 @@ def _choose(matches: list[list[Match]], candidate_length: int) -> list[Match]:
 
 
 def _value(match: Match) -> int:
-    """The weighted words of both sides, as whole numbers."""
+    """The weighted words of both sides, each truncated to an integer."""
     weight = WEIGHTS[match.matcher]
     return int(weight * match.candidate_words) + int(weight * match.reference_words)
 
@@ -165,8 +167,8 @@ def _bits(match: Match) -> int:
     return ((1 << match.candidate_words) - 1) << match.candidate
 
 
-def _certain(matches: list[list[Match]], candidate_length: int) -> dict[int, Match]:
-    """The matches none of whose words, on either side, is in another match, by reference word."""
+def _fixed_matches(matches: list[list[Match]], candidate_length: int) -> dict[int, Match]:
+    """The matches whose words, on both sides, are in no other match, by reference word."""
     in_candidate, in_reference = [0] * candidate_length, [0] * len(matches)
     for here in matches:
         for match in here:

@@ -1,7 +1,8 @@
-"""Where do METEOR's synonyms, paraphrases and function words come from? From an installed `pycocoevalcap`.
+"""Tables of METEOR: synonyms, paraphrases and function words of an installed `pycocoevalcap`.
 
-The tables are WordNet's and the METEOR authors'; none is part of this package. They are read where pip put them, the
-paraphrases into memory (about 300 MB), and looked up by bisection, since a corpus needs few of the five million.
+The tables are WordNet's and the METEOR authors'; none is part of this package. They are read from where pip installed
+them. The paraphrases stay in memory as text (about 300 MB) and are found by bisection, since a corpus needs few of the
+five million.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from captioner.errors import DataError
 
 MAX_PHRASE = 7  # words
 
-# How METEOR brings a word to the form that WordNet lists; the first that is listed counts.
+# Suffix rules by which METEOR derives the form listed in WordNet; the first whose result is listed applies.
 _ENDINGS = (
     *(("s", ""), ("ses", "s"), ("xes", "x"), ("zes", "z"), ("ches", "ch"), ("shes", "sh"), ("men", "man")),
     *(("ies", "y"), ("es", "e"), ("es", ""), ("ed", "e"), ("ed", ""), ("ing", "e"), ("ing", "")),
@@ -28,7 +29,7 @@ _ENDINGS = (
 
 
 class Synonyms:
-    """Sets of words with one meaning, by the numbers of those sets."""
+    """Sets of synonyms (synsets), by their numbers."""
 
     def __init__(self, synsets: list[str], exceptions: list[str]) -> None:
         self._listed = {word: frozenset(numbers.split()) for word, numbers in _pairs(synsets)}
@@ -37,14 +38,14 @@ class Synonyms:
             self._lemmas.setdefault(lemma, [])
             for form in forms.split():
                 self._lemmas.setdefault(form, []).append(lemma)
-        self._found: dict[str, frozenset[str]] = {}
+        self._cache: dict[str, frozenset[str]] = {}
 
     def sets_of(self, word: str) -> frozenset[str]:
-        """The sets that a word in any inflection belongs to."""
-        found = self._found.get(word)
-        if found is None:
-            found = self._found[word] = self._look_up(word)
-        return found
+        """The synsets of a word in any inflection."""
+        sets = self._cache.get(word)
+        if sets is None:
+            sets = self._cache[word] = self._look_up(word)
+        return sets
 
     def _look_up(self, word: str) -> frozenset[str]:
         listed = self._listed.get(word, frozenset())
@@ -60,24 +61,24 @@ class Synonyms:
 
 
 class Paraphrases:
-    """Phrases and what may be said instead."""
+    """Phrases and their paraphrases."""
 
     def __init__(self, data: bytes | bytearray) -> None:
-        """Take the table: for each pair three lines, probability, phrase, paraphrase, sorted by phrase."""
+        """Index the table: three lines for each pair (probability, phrase, paraphrase), sorted by phrase."""
         self._data = data
-        self._starts = _record_starts(data).data  # a memoryview: quicker to read one by one
-        self._found: dict[str, tuple[list[list[str]], int]] = {}
+        self._starts = _record_starts(data).data  # a memoryview: faster access to single elements
+        self._cache: dict[str, tuple[list[list[str]], int]] = {}
 
     def of(self, words: list[str]) -> list[tuple[int, int, list[list[str]]]]:
-        """The phrases in `words` that the table has: where one begins, its number of words, its paraphrases."""
+        """The phrases of the table in `words`: index of the first word, number of words, paraphrases."""
         found = []
         for begin in range(len(words)):
             phrase, low = "", 0
             for length in range(1, min(MAX_PHRASE, len(words) - begin) + 1):
                 phrase = f"{phrase} {words[begin + length - 1]}" if phrase else words[begin]
-                known = self._found.get(phrase)
+                known = self._cache.get(phrase)
                 if known is None:
-                    known = self._found[phrase] = self._look_up(phrase.encode(), low)
+                    known = self._cache[phrase] = self._look_up(phrase.encode(), low)
                 paraphrases, low = known
                 if paraphrases:
                     found.append((begin, length, paraphrases))
@@ -86,20 +87,20 @@ class Paraphrases:
         return found
 
     def _look_up(self, phrase: bytes, low: int) -> tuple[list[list[str]], int]:
-        """The paraphrases of one phrase, at or after record `low`; and the first record that goes on from it, or -1."""
+        """The paraphrases of a phrase, at or after record `low`, and the first record that continues it, or -1."""
         low = self._first(phrase, low)
         paraphrases: list[list[str]] = []
         while low < len(self._starts):
             other, paraphrase = self._record(low)
             if other != phrase:
-                # Nothing sorts between a phrase and its continuations: the blank is the smallest character.
+                # Continuations directly follow a phrase: the blank sorts before every other character.
                 return paraphrases, low if other.startswith(phrase + b" ") else -1
             paraphrases.append(paraphrase.decode().split())
             low += 1
         return paraphrases, -1
 
     def _first(self, phrase: bytes, low: int) -> int:
-        """The first record from `low` on whose phrase is not before `phrase`: in doubling steps, then by halves."""
+        """The first record from `low` on whose phrase is at least `phrase`, by galloping search."""
         step, high = 1, low
         while high < len(self._starts) and self._record(high)[0] < phrase:
             low, high, step = high + 1, high + step, 2 * step
@@ -122,9 +123,9 @@ class MeteorTables:
     """METEOR's English tables.
 
     Attributes:
-        function_words: Words that count for less.
-        synonyms: Words with one meaning.
-        paraphrases: Phrases with one meaning.
+        function_words: Words of lower weight.
+        synonyms: Words with the same meaning.
+        paraphrases: Phrases with the same meaning.
     """
 
     def __init__(self, jar: Path, paraphrases: Path) -> None:
@@ -150,7 +151,7 @@ class MeteorTables:
             self.paraphrases = Paraphrases(_decompressed(paraphrases))
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise DataError(
-                f"METEOR's tables cannot be read from {jar} and {paraphrases} ({error}): install pycocoevalcap again."
+                f"METEOR's tables cannot be read from {jar} and {paraphrases} ({error}); reinstall pycocoevalcap"
             ) from error
 
 
@@ -171,24 +172,24 @@ def _pairs(lines: list[str]) -> zip[tuple[str, str]]:
 
 
 def _decompressed(path: Path) -> bytearray:
-    """A gzip file's content, with room for it made once: its size stands in the last four bytes."""
+    """The content of a gzip file, in a buffer of the size given by its last four bytes."""
     with path.open("rb") as file:
         compressed = file.seek(-4, 2)
         size = int.from_bytes(file.read(4), "little")
-    if size > 1100 * compressed:  # more than deflate can do: these are not the size
-        raise EOFError("it ends early")
+    if size > 1100 * compressed:  # above the maximum ratio of deflate: the last bytes are not a size
+        raise EOFError("truncated file")
     data = bytearray(size)
     view, filled = memoryview(data), 0
     with gzip.open(path) as stream:
         while filled < len(data):
             filled += stream.readinto(view[filled : filled + (1 << 24)]) or len(data)
     if filled != len(data):
-        raise EOFError("it ends early")
+        raise EOFError("truncated file")
     return data
 
 
 def _record_starts(data: bytes | bytearray) -> NDArray[np.int64]:
-    """Where each record of three lines begins. In slices, so that no mask of the whole table is held."""
+    """The offset of each record of three lines, computed in slices to avoid a mask of the whole table."""
     codes = np.frombuffer(data, np.uint8)
     slices = range(0, len(codes), 1 << 24)
     kept, seen = [np.zeros(1, np.int64)], 0

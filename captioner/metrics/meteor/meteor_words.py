@@ -1,14 +1,14 @@
-"""Which words does METEOR see in a sentence? The normalisation of its option `-norm`, which coco-caption sets.
+"""METEOR's word normalisation (option `-norm`, which coco-caption sets).
 
-Written from what METEOR 1.5 puts out. It runs on captions that are PTB tokens already: it parts hyphenated words and
-clitics again, and writes "u.s." as "us".
+Written from the output of METEOR 1.5. It is applied to captions that are PTB tokens already: it splits hyphenated words
+and clitics again, and turns "u.s." into "us".
 """
 
 from __future__ import annotations
 
 import re
 
-# Letters that may stand beside a hyphen or an apostrophe within a word: Latin, Greek, Cyrillic.
+# Letters recognised beside a hyphen or an apostrophe within a word: Latin, Greek, Cyrillic.
 _LETTER = (
     "a-zA-Z\u00aa\u00b5\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u02af\u0370-\u0373\u0376-\u0377\u037b-\u037d\u0386"
     "\u0388-\u03ff\u0400-\u0481\u048a-\u0527\u1e00-\u1fff\ufb00-\ufb06"
@@ -34,7 +34,7 @@ _STEPS = tuple(
         (f"([{_LETTER}])'([{_LETTER}])", r"\1 '\2"),
     ]
 )
-_KEEP_POINT = frozenset(["v", "vs", "i.e", "rev", "e.g", "pp"])
+_KEEP_PERIOD = frozenset(["v", "vs", "i.e", "rev", "e.g", "pp"])
 _HAS_LETTER = re.compile(f"[{_LETTER}]")
 
 
@@ -46,15 +46,15 @@ def meteor_words(caption: str) -> list[str]:
     for pattern, replacement in _STEPS:
         text = pattern.sub(replacement, text)
     words = text.split()
-    written: list[str] = []
+    normalised: list[str] = []
     for word, following in zip(words, [*words[1:], ""], strict=True):
         bare = word[:-1]
         if not word.endswith(".") or not bare.strip("."):
-            written.append(word)
+            normalised.append(word)
         elif "." in bare and _HAS_LETTER.search(bare):
-            written.append(bare.replace(".", ""))  # an acronym
-        elif bare in _KEEP_POINT or following[:1].islower():
-            written.append(word)
+            normalised.append(bare.replace(".", ""))  # an acronym
+        elif bare in _KEEP_PERIOD or following[:1].islower():
+            normalised.append(word)
         else:
-            written += [bare, "."]
-    return written
+            normalised += [bare, "."]
+    return normalised

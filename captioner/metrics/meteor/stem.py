@@ -1,6 +1,6 @@
-"""Which words share a stem? The English Snowball stemmer, Porter2.
+"""English Snowball stemmer (Porter2).
 
-Source: M. F. Porter, "The English (Porter2) stemming algorithm", 2002, in the edition that METEOR 1.5 uses.
+Source: M. F. Porter, "The English (Porter2) stemming algorithm", 2002, in the version that METEOR 1.5 uses.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _VOWEL = "[aeiouy]"
 _DOUBLES = ("bb", "dd", "ff", "gg", "mm", "nn", "pp", "rr", "tt")
 _AFTER_LI = frozenset("cdeghkmnrt")
 
-_WHOLE = {
+_EXCEPTIONS = {
     "skis": "ski",
     "skies": "sky",
     "dying": "die",
@@ -29,7 +29,7 @@ _WHOLE = {
 _AFTER_STEP_1A = frozenset(
     ["inning", "outing", "canning", "herring", "earring", "proceed", "exceed", "succeed"]
 )
-# Suffix and what replaces it, longest first; for "li" and "ion" the letter before must fit.
+# Suffix and replacement, longest first; "li", "ogi" and "ion" also depend on the letter before.
 _STEP_2 = (
     ("ization", "ize"),
     ("ational", "ate"),
@@ -90,13 +90,13 @@ _STEP_4 = (
 
 @lru_cache(maxsize=65536)
 def stem(word: str) -> str:
-    """The stem of a lower-case English word; what is not a word comes back as it is."""
+    """The stem of a lower-case English word; other strings are returned unchanged."""
     if len(word) <= 2:
         return word
-    if word in _WHOLE:
-        return _WHOLE[word]
+    if word in _EXCEPTIONS:
+        return _EXCEPTIONS[word]
     word = word.removeprefix("'")
-    # A y that begins the word or follows a vowel is a consonant, written Y.
+    # An initial y, or one after a vowel, is a consonant and marked as Y.
     word = re.sub(f"({_VOWEL})y", r"\1Y", re.sub("^y", "Y", word))
     r1 = _region_1(word)
     match = re.search(f"{_VOWEL}[^aeiouy]", word[r1:])
@@ -124,7 +124,7 @@ def stem(word: str) -> str:
 
 
 def _region_1(word: str) -> int:
-    """Where the part begins that comes after the first consonant that follows a vowel."""
+    """The start of region R1: after the first consonant that follows a vowel."""
     for start in ("gener", "commun", "arsen"):
         if word.startswith(start):
             return len(start)
@@ -133,7 +133,7 @@ def _region_1(word: str) -> int:
 
 
 def _short_end(word: str) -> bool:
-    """Whether a word ends in a short syllable: bed, or a two-letter word such as "on"."""
+    """Whether a word ends in a short syllable: "bed", or a two-letter word such as "on"."""
     return bool(re.search("[^aeiouy][aeiouy][^aeiouywxY]$|^[aeiouy][^aeiouy]$", word))
 
 

@@ -1,8 +1,8 @@
-"""What kind of character is this to the PTB tokenizer: a letter, a token of its own, or nothing?
+"""Character classes of the PTB tokenizer: letters, symbols that are tokens of their own, and ignored characters.
 
-Ranges were measured by giving the reference tokenizer every code point up to U+2FFFF, alone and between two
-letters. What is in neither table (emoji, private use, everything beyond U+FFFF) vanishes and separates words.
-Code points that Unicode had not assigned are left to whichever range is shorter to write.
+Ranges were measured by giving the reference tokenizer every code point up to U+2FFFF, alone and between two letters.
+Characters in neither table (emoji, private use, everything beyond U+FFFF) are dropped and separate words. Code points
+unassigned in the reference's version of Unicode are in whichever range is shorter to write.
 """
 
 from __future__ import annotations
@@ -41,41 +41,44 @@ _SYMBOLS = """
 """
 
 
-# What stands for a character in the shape of a text. Private use, so that no caption has them: those vanish.
-LETTER, SYMBOL, NOTHING = "\ue000", "\ue001", "\ue002"
+# Placeholders of classes in `shape`. Private use, so a caption cannot contain them: those characters are dropped.
+LETTER, SYMBOL, IGNORED = "\ue000", "\ue001", "\ue002"
 
-# Characters that rules name.
+# Characters that rules mention.
 _NAMED = frozenset("\u2019\x92\u058a\u2010\u2011\u2044£¢€¤\x80\u20a0½¼¾⅓⅔")
 
 
 def shape(text: str) -> str:
-    """The text with each character beyond ASCII that no rule names replaced by what stands for its kind."""
-    return text if text.isascii() else text.translate(_KINDS)
+    """The text with each non-ASCII character that no rule mentions replaced by the placeholder of its class."""
+    return text if text.isascii() else text.translate(_PLACEHOLDERS)
 
 
-class _Kinds(dict[int, str]):
-    """Kinds by code point, looked up in the ranges the first time."""
+class _Placeholders(dict[int, str]):
+    """Placeholders by code point, looked up in the ranges on first use."""
 
     def __missing__(self, code: int) -> str:
-        kind = chr(code)
-        if code > 127 and kind not in _NAMED:
-            kind = LETTER if _LETTER_RANGES.holds(code) else SYMBOL if _SYMBOL_RANGES.holds(code) else NOTHING
-        self[code] = kind
-        return kind
+        placeholder = chr(code)
+        if code > 127 and placeholder not in _NAMED:
+            if code in _LETTER_RANGES:
+                placeholder = LETTER
+            else:
+                placeholder = SYMBOL if code in _SYMBOL_RANGES else IGNORED
+        self[code] = placeholder
+        return placeholder
 
 
 class _Ranges:
-    """Ranges of code points."""
+    """A set of code points, as ranges."""
 
     def __init__(self, ranges: str) -> None:
         ends = [part.partition("-") for part in ranges.split()]
         self._low = [int(low, 16) for low, _, _ in ends]
         self._high = [int(high or low, 16) for low, _, high in ends]
 
-    def holds(self, code: int) -> bool:
+    def __contains__(self, code: int) -> bool:
         at = bisect_right(self._low, code) - 1
         return at >= 0 and code <= self._high[at]
 
 
 _LETTER_RANGES, _SYMBOL_RANGES = _Ranges(_LETTERS), _Ranges(_SYMBOLS)
-_KINDS = _Kinds()
+_PLACEHOLDERS = _Placeholders()

@@ -1,7 +1,7 @@
-"""What do PTB tokens look like? A regular expression for each kind; the longest match wins, then the first.
+"""Rules of PTB tokens as regular expressions; the longest match wins, then the first rule.
 
-Measured on the reference tokenizer (CoreNLP 3.4.1), kind by kind. Left out is what the caller drops anyway,
-such as lone quotes, commas and dashes: a character that no rule takes separates words and vanishes.
+Measured on the reference tokenizer (CoreNLP 3.4.1), kind by kind. Tokens that the caller drops anyway have no rule,
+such as lone quotes, commas and dashes: a character that no rule matches is dropped and separates words.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ import re
 
 from captioner.metrics.ptb.ptb_characters import LETTER, SYMBOL
 
-# Words that keep their point.
+# Abbreviations that keep their period.
 _TITLES = (
     "adj|adm|adv|alex|asst|atty|ave|brig|capt|cf|cie|cmdr|col|cpl|dept|det|drs?|elec|ens|ft|gen|govs?|hon|insp|invt"
     "|jos|lt|maj|messrs|mfg|mlle|mme|mrs?|ms|msgr|mt|mtg|natl|pfc|ph|pres|prof|pvt|reps?|rev|sens?|sfc|sgt|spc|ste?"
     "|supt|vs|wm"
 )
-_CLOSERS = (  # often the last word of a sentence; they lose to a longer dotted or hyphenated word
+_CLOSERS = (  # often the last word of a sentence; a longer dotted or hyphenated word takes precedence
     "ala?|apr|ariz|assn|aug|bhd|bldg|blvd|bros|calif|cos?|colo|conn|corp|ct|dak|dec|esq|est|etc|ext|feb|fla|fri|ga"
     "|inc|ind|intl|jan|jr|jul|jun|kans?|ky|ltd|mar|md|mich|minn|mo|mont?|neb|nev|nov|oct|okla|penn|plc|ppte|ppty"
     "|ptes?|ptys?|rd|rt|sept?|seq|sq|sr|sys|tel|tenn|thu|thurs|tues?|univ|va|vt|wed|wisc?|wyo"
 )
-_STATES = "Ark|Az|Del|Ill|La|Mass|Miss|Ore|Pa|Tex|Wash"  # not in lower case: they are words
+_STATES = "Ark|Az|Del|Ill|La|Mass|Miss|Ore|Pa|Tex|Wash"  # capitalised only: in lower case they are words
 _NUMBERED = "art|ca|figs?|nos?|op|pp|prop"  # only before a number
 
-# A lone letter loses its point before a word that opens sentences, or before a tag.
+# A single letter loses its period before a word that starts sentences, or before a tag.
 _OPENERS = (
     "A|About|According|Additionally|After|An|As|At|But|Earlier|He|Her|Here|However|If|In|It|Last|Many|More|Now|Once"
     "|One|Other|Our|She|Since|So|Some|Such|That|The|Their|Then|There|These|They|This|We|What|When|While|Yet|You"
@@ -50,11 +50,11 @@ _STATE = "|".join(f"{name[0]}(?i:{name[1:]})" for name in _STATES.split("|"))
 ABBREVIATION = re.compile(f"{_TITLES}|{_CLOSERS}|{_NUMBERED}|{_STATES}|[a-z]", re.IGNORECASE)
 
 NEGATION = re.compile(f"[nN]{_QUOTE}[tT]$")
-# Only the straight apostrophe looks at what follows: "it’sa" is cut, "it'sa" is not.
+# Only the straight apostrophe depends on the next character: "it’sa" is split, "it'sa" is not.
 CLITIC = re.compile("(?:[\u2019\x92]|&apos;)(?i:s|m|d|ll|re|ve)|'(?i:s|m|d|ll|re|ve)(?![A-Za-z])")
 
-# Kind; whether the match may begin with a letter, a digit or another mark; pattern. A kind other than "word" is treated
-# on its own in `ptb`.
+# Kind; whether the match may begin with a letter (l), a digit (d) or another mark (m); pattern. Kinds other than "word"
+# are handled separately in `ptb_tokenizer`.
 _RULES = [
     (kind, first, re.compile(pattern))
     for kind, first, pattern in [
@@ -74,7 +74,7 @@ _RULES = [
         ("spaced", "d", rf"(?:\d{{1,4}}{_GAP})?\d{{1,4}}(?:\\?/|\u2044)\d{{1,4}}"),  # 1 1/2
         ("word", "dm", r"[-+]?(?:\d+(?:[.,:]\d+)*|(?:[.,:]\d+)+)"),
         ("word", "d", rf"\d+(?:[.,:]\d+)+(?:-{_W}+)+"),
-        # Words, hyphens, slashes, points inside
+        # Words, with inner hyphens, slashes and periods
         (
             "word",
             "l",
@@ -82,10 +82,10 @@ _RULES = [
         ),
         ("word", "l", rf"{_L}+(?:[!?]{_L}+)+"),  # Yahoo!s
         ("word", "ld", rf"{_PART}(?:\.?{_HYPHEN}{_PART})*"),
-        ("word", "ld", rf"{_PLAIN}(?:/{_PLAIN})+"),  # and/or; no other letters than ASCII's
+        ("word", "ld", rf"{_PLAIN}(?:/{_PLAIN})+"),  # and/or; ASCII letters only
         ("word", "l", r"[A-Z]+(?:(?:&|&amp;)[A-Z]+)+"),  # AT&T
         ("word", "l", r"[cCfF]#|[cC]\+\+|[A-Z]{1,3}\$"),
-        # Words that keep a point at their end
+        # Words that keep a final period
         ("word", "l", rf"(?i:{_CLOSERS})\.(?!{_L}{_L}|-{_W}{_W})|(?:{_STATE})\.(?!{_L}{_L}|-{_W}{_W})"),
         ("word", "l", rf"(?i:{_TITLES})\."),
         ("word", "l", rf"(?i:{_NUMBERED})\.(?=\s*\d)"),
@@ -136,7 +136,7 @@ _FOR_LETTERS, _FOR_DIGITS, _FOR_MARKS = _rules("l"), _rules("d"), _rules("m")
 
 
 def rules_for(character: str) -> list[tuple[str, re.Pattern[str]]]:
-    """Kinds and patterns of what may begin with a character."""
+    """Kinds and patterns of the rules whose matches may begin with a character."""
     if character in "0123456789":
         return _FOR_DIGITS
     return (

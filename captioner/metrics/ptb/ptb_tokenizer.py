@@ -1,16 +1,16 @@
-"""Which words does a caption consist of, for scoring? Penn Treebank tokens as coco-caption cuts them.
+"""Penn Treebank tokenizer for scoring, as in coco-caption.
 
-Those tools run Stanford's PTBTokenizer (CoreNLP 3.4.1, `-preserveLines -lowerCase`) and then drop a list of
-punctuation. This lexer was written from what that program puts out, not from its source.
+coco-caption runs Stanford's PTBTokenizer (CoreNLP 3.4.1, `-preserveLines -lowerCase`) and then drops a list of
+punctuation. This lexer was written from the output of that program, not from its source.
 
-`scripts/parity_metrics.py` holds it against that program: all captions of Flickr8k and COCO at hand come out alike, and
-19,994 of 20,000 lines made to be difficult. What is known to differ, by cause (ours, theirs):
-- a title, acronym or contraction with a letter beyond ASCII glued on: "Ph.D.º" stays one word, theirs is "ph.d. º";
-  "ma'amº" falls in two, theirs is one; so does "&eacute;µ", an entity before a letter;
-- the point of a lone letter or abbreviation at the end of a line, which theirs takes for the end of a sentence after
-  some words and not after others: "to a." is "to a." or "to a";
-- a number that begins with a point or minus behind others: ". . .8)" has ".8", theirs is "8"; "---8)" has "-8";
-- an abbreviation before one more letter and point: "etc.a." is "etc.a", theirs is "etc. a.";
+`scripts/parity_metrics.py` compares the two: tokens are equal for all available captions of Flickr8k and COCO, and for
+19,994 of 20,000 lines made to be difficult. Known differences, by cause (this lexer, the reference):
+- a title, acronym or contraction directly followed by a non-ASCII letter: "Ph.D.º" is one word, theirs is "ph.d. º";
+  "ma'amº" is two words, theirs is one; likewise "&eacute;µ", an entity before a letter;
+- the period of a single letter or abbreviation at the end of a line, which the reference takes for the end of a
+  sentence after some words and not after others: "to a." is "to a." or "to a";
+- a number that begins with a period or minus after others: ". . .8)" has ".8", theirs is "8"; "---8)" has "-8";
+- an abbreviation before one more letter and period: "etc.a." is "etc.a", theirs is "etc. a.";
 - a superscript twice, a telephone number of full-width digits, a URL that ends in an emoji.
 """
 
@@ -24,7 +24,7 @@ from captioner.metrics.ptb.ptb_rules import ABBREVIATION, CLITIC, NEGATION, rule
 
 VERSION = "1"
 
-# Dropped after lower-casing, so brackets, by then "-lrb-" and the like, stay in, as they do in coco-caption.
+# Dropped after lower-casing, so brackets, by then "-lrb-" and the like, are kept as in coco-caption.
 PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
 
 _SPLIT = {
@@ -42,18 +42,19 @@ _SYMBOLS = {
     **{"½": "1/2", "¼": "1/4", "¾": "3/4", "⅓": "1/3", "⅔": "2/3"},
 }
 _ENTITIES = {"amp": "&", "lt": "<", "gt": ">"}
-_PLAIN = re.compile(r"[A-Za-z ,]*\.? ?")  # words, commas, a point at the end
+_PLAIN = re.compile(r"[A-Za-z ,]*\.? ?")  # words, commas, a final period
 _NEARLY_PLAIN = re.compile(r"[A-Za-z0-9 ,-]*\.? ?")
-_NOT_PLAIN = re.compile("(?<![A-Za-z0-9])[0-9-]|-(?![A-Za-z0-9])")  # but numbers, and dashes between words
-_WORD = re.compile("[A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9]+)*(?=(?:'s)?(?:[ ,]|$))")  # no rule can take more
+_NOT_PLAIN = re.compile(
+    "(?<![A-Za-z0-9])[0-9-]|-(?![A-Za-z0-9])"
+)  # excludes numbers, and dashes not between words
+_WORD = re.compile("[A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9]+)*(?=(?:'s)?(?:[ ,]|$))")  # no rule can match more
 
 
 def tokenize(caption: str) -> str:
     """The PTB tokens of one caption, lower-cased, without punctuation, joined by one blank.
 
-    White space of any kind, line breaks included, separates words: the Java tool takes some of it for the
-    start of the next caption and shifts every caption after it. A caption of nothing but punctuation gives
-    "".
+    White space of any kind, line breaks included, separates words. (The Java tool takes some of it for the start of the
+    next caption and shifts every caption after it.) A caption of punctuation only gives "".
     """
     if _PLAIN.fullmatch(caption) or (_NEARLY_PLAIN.fullmatch(caption) and not _NOT_PLAIN.search(caption)):
         words = (caption.replace(",", " ") if "," in caption else caption).lower().split()
@@ -69,9 +70,9 @@ def tokenize(caption: str) -> str:
 
 
 def _tokens(caption: str) -> Iterator[str]:
-    """Cut a caption at the longest match of any rule, over and over, and write each token as the tools do."""
+    """The tokens of a caption by repeated longest match, as the reference spells them, punctuation included."""
     text = " ".join(caption.replace("\u00ad", "").split())
-    form = shape(text)
+    shaped = shape(text)
     start = 0
     while start < len(text):
         word = _WORD.match(text, start)
@@ -81,8 +82,8 @@ def _tokens(caption: str) -> Iterator[str]:
             continue
         kind, end = "drop", start + 1
         longest = 0
-        for candidate, pattern in rules_for(form[start]):
-            match = pattern.match(form, start)
+        for candidate, pattern in rules_for(shaped[start]):
+            match = pattern.match(shaped, start)
             if match and match.end() > start + longest:
                 kind, end, longest = candidate, match.end(), match.end() - start
         token = text[start:end]
@@ -92,11 +93,11 @@ def _tokens(caption: str) -> Iterator[str]:
         if kind == "word" and token.lower() in _SPLIT and not CLITIC.match(text, start):
             yield from _SPLIT[token.lower()]
         elif kind != "drop":
-            yield _written(token, kind)
+            yield _normalised(token, kind)
 
 
-def _written(token: str, kind: str) -> str:
-    """How the tools write a token that was cut."""
+def _normalised(token: str, kind: str) -> str:
+    """A token in the spelling of the reference."""
     if kind == "symbol":
         return _SYMBOLS.get(token, token.lower())
     if kind == "entity":

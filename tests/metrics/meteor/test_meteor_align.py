@@ -14,7 +14,9 @@ def chunks(matches: list[Match]) -> int:
 
 
 @given(WORDS, WORDS)
-def test_no_word_is_used_twice_and_every_match_is_one(candidate: list[str], reference: list[str]) -> None:
+def test_no_word_is_matched_twice_and_every_match_is_valid(
+    candidate: list[str], reference: list[str]
+) -> None:
     [matches] = Aligner(None).align(candidate, [reference])
     assert len({m.candidate for m in matches}) == len({m.reference for m in matches}) == len(matches)
     for match in matches:
@@ -24,13 +26,13 @@ def test_no_word_is_used_twice_and_every_match_is_one(candidate: list[str], refe
     assert sum(match.matcher == EXACT for match in matches) == exact
 
 
-def test_of_equal_words_those_in_fewest_chunks_are_taken() -> None:
+def test_among_equal_words_those_in_fewest_chunks_are_matched() -> None:
     candidate, reference = ["a", "dog", "on", "a", "mat"], ["on", "a", "mat", "a", "cat"]
     [matches] = Aligner(None).align(candidate, [reference])
     assert chunks(sorted(matches)) == 2
     assert (2, 0) in {(m.candidate, m.reference) for m in matches}
 
 
-def test_a_word_is_matched_with_itself_before_its_stem() -> None:
+def test_an_exact_match_precedes_a_stem_match() -> None:
     [matches] = Aligner(None).align(["dogs"], [["dog", "dogs"]])
     assert matches == [Match(0, 1, 1, 1, EXACT)]

@@ -86,7 +86,7 @@ def test_tokens_are_those_of_the_java_tools(caption: str, expected: str) -> None
 
 
 @given(st.text(alphabet="abcnoT05 .,-", max_size=40))
-def test_the_short_way_for_plain_captions_changes_nothing(caption: str) -> None:
+def test_the_fast_path_for_plain_captions_gives_equal_tokens(caption: str) -> None:
     assert tokenize(caption) == " ".join(token for token in _tokens(caption) if token not in PUNCTUATION)
 
 
@@ -99,16 +99,16 @@ def test_any_text_gives_lower_case_tokens_without_punctuation(caption: str) -> N
 
 @pytest.mark.parametrize("space", ["\n", "\r\n", "\t", "\x0b", "\x0c", "\u2028", "\u2029", "\u0085"])
 def test_white_space_of_any_kind_separates_words(space: str) -> None:
-    # The Java tool takes some of these for the end of a caption, and every later caption gets its neighbour's words.
+    # The Java tool takes some of these for the end of a caption, which shifts every later caption.
     assert tokenize(f"a dog{space}runs") == "a dog runs"
 
 
-def test_many_unusual_characters_in_a_row_take_no_time() -> None:
+def test_many_unusual_characters_in_a_row_are_tokenized() -> None:
     assert len(tokenize("<a " * 2000 + "x@" * 2000 + "." * 2000 + "(" * 2000).split(" ")) > 4000
 
 
 @pytest.mark.real
-def test_coco_captions_at_hand_come_out_as_recorded(real_data: Path) -> None:
+def test_recorded_coco_captions_give_recorded_tokens(real_data: Path) -> None:
     recorded = json.loads((real_data / "metrics" / "coco_fakecap_1000.json").read_text())
     for kind in ("references", "candidates"):
         for image, captions in recorded[kind].items():
