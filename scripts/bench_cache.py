@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from torch import nn
 from torch.optim import AdamW
 
@@ -83,7 +84,8 @@ def main() -> None:
         cfg = compose("train", overrides=chosen.settings)
     torch.manual_seed(0)
     whole = open_split(cfg.data, "train")
-    start = new_model(cfg, whole)
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    start = new_model(settings, whole)
     photos = Head(whole, chosen.photos)
     transform, tokenizer, captioner = start.transform, start.tokenizer, start.captioner
     augment = TrainingAugment(transform, **cfg.image.augment) if cfg.image.augment else None
