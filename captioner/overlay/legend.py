@@ -1,4 +1,4 @@
-"""What do the colours stand for? The scale that is written on every picture."""
+"""Colour scale of pictures: bar, labels and a note on the meaning of the colours."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from captioner.overlay.numbers import amount, percent
 
 
 def ramp(length: int, *, signed: bool) -> NDArray[np.uint8]:
-    """The colours from the left end of the scale to the right: uint8 `[length, 3]`."""
+    """Colours of the scale from left to right: uint8 `[length, 3]`."""
     return colours_of(np.linspace(-1 if signed else 0, 1, length, dtype=np.float32), signed=signed)
 
 
 def ticks(selection: MapSelection, index: int | None, scale: Scale) -> list[tuple[float, str]]:
-    """What is written at the scale: places from 0 (left end) to 1 (right end) and their labels.
+    """Labels of the scale and their positions, from 0 (left end) to 1 (right end).
 
     Args:
         selection: The maps drawn.
@@ -27,10 +27,10 @@ def ticks(selection: MapSelection, index: int | None, scale: Scale) -> list[tupl
         scale: As in `upper_end`.
 
     Raises:
-        UsageError: There is no such word.
+        UsageError: If there is no such word.
     """
     if index is None and scale == "word":
-        end = "the word's own most"
+        end = "the word's own maximum"
     else:
         end = amount(upper_end(selection, index or 0, scale), selection.unit) if len(selection.maps) else "1"
     if not selection.signed:
@@ -39,7 +39,7 @@ def ticks(selection: MapSelection, index: int | None, scale: Scale) -> list[tupl
 
 
 def note(caption: Caption, selection: MapSelection) -> str:
-    """What the colours mean, in one or a few sentences."""
+    """The meaning of the colours, in a few sentences."""
     rows, cols = selection.maps.shape[-2:]
     cells = f"one of {rows} by {cols} cells"
     if selection.unit == "attention":
@@ -51,11 +51,11 @@ def note(caption: Caption, selection: MapSelection) -> str:
     else:
         text = f"{selection.title.capitalize()}: relevance of {cells} for a word, without a unit."
     if selection.signed:
-        text += " Orange speaks for the word, blue against it."
+        text += " Orange: for the word; blue: against it."
     top, left, bottom, right = caption.geometry.view
     high, wide = caption.geometry.size
     if top > 0 or left > 0 or bottom < high or right < wide:
-        text += " Hatched parts were cropped away and not seen."
+        text += " Hatched parts were cropped away."
     return text
 
 
@@ -73,13 +73,13 @@ def draw_scale(
     """Draw the scale with its labels below.
 
     Args:
-        picture: RGB; drawn on.
-        ticks_: As `ticks` gives them.
+        picture: RGB; drawn in place.
+        ticks_: As `ticks` returns them.
         at: Left and top, in pixels.
-        length: Of the bar, in pixels.
-        thick: Of the bar, in pixels.
-        signed: Whether it has a negative half.
-        size: Of the labels, in pixels.
+        length: Length of the bar, in pixels.
+        thick: Thickness of the bar, in pixels.
+        signed: Whether the bar has a negative half.
+        size: Font size of the labels, in pixels.
         ink: Colour of the labels.
     """
     bar = np.broadcast_to(ramp(length, signed=signed), (thick, length, 3))

@@ -1,4 +1,4 @@
-"""Does a page say truly what it shows where it does not hold everything? In a real browser."""
+"""Notes of a page that lacks some maps, in a real browser."""
 
 from __future__ import annotations
 

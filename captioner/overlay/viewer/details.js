@@ -1,4 +1,4 @@
-// What is written beside a photo: about a word, what else could stand in its place, and all words in numbers.
+// Panel beside a photo: facts about a word, alternatives to it, other captions, and a table of all words.
 "use strict";
 
 function meter(kind, share) {
@@ -11,43 +11,42 @@ function key() {
   return element(
     "ul", { className: "key" },
     element("li", {}, meter("", 0.6), "probability of the word"),
-    element("li", {}, meter("looked", 0.6), "its attention on the photo"),
+    element("li", {}, meter("attention", 0.6), "its attention on the photo"),
   );
 }
 
 // A word and its map in sentences.
-function tell(owner, index) {
+function description(owner, index) {
   const maps = owner.maps();
   const map = maps.of(index);
   const word = owner.entry.words[index];
   const most = amount(Math.max(...map), maps.unit);
   const where = maps.where(map);
-  let text = ` was ${percent(Math.exp(word.logprob))} probable. `;
+  let text = `: probability ${percent(Math.exp(word.logprob))}. `;
   if (maps.unit === "attention") {
     const mass = map.reduce((sum, value) => sum + value, 0);
     const bits = entropy(map);
     text +=
-      `${percent(mass)} of its attention fell on the photo, ${where}; at most ${most} on one cell. ` +
+      `${percent(mass)} of its attention is on the photo, ${where}; at most ${most} on one cell. ` +
       `As spread out as ${Math.round(2 ** bits)} of ${maps.cells} cells (entropy ${twoDigits(bits)} bits).`;
   } else text += `${maps.title}: ${where}; at most ${most} from one cell.`;
   return element("p", {}, element("b", { textContent: word.text }), text);
 }
 
-// What the model could have written in the place of a word.
-function instead(node, word) {
-  const alternatives = word?.alternatives ?? [];
-  node.hidden = !alternatives.length;
-  if (!alternatives.length) return;
+// The most probable tokens at the position of a word.
+function alternatives(node, word) {
+  const tokens = word?.alternatives ?? [];
+  node.hidden = !tokens.length;
+  if (!tokens.length) return;
   const row = ([text, logprob]) => {
-    const name = text === "" ? element("em", { textContent: "the end" }) : element("span", { textContent: text, dir: "auto" });
+    const name = text === "" ? element("em", { textContent: "(end)" }) : element("span", { textContent: text, dir: "auto" });
     const share = Math.exp(logprob);
     const item = element("li", { className: text === word.text ? "own" : "" }, name, meter("", share));
     item.append(element("span", { className: "number", textContent: percent(share) }));
     return item;
   };
-  const label = element("p", { className: "label" }, "In the place of ", element("b", { textContent: word.text }));
-  label.append(" the model thought of");
-  node.replaceChildren(label, element("ol", {}, ...alternatives.map(row)));
+  const label = element("p", { className: "label" }, "Most probable in place of ", element("b", { textContent: word.text }));
+  node.replaceChildren(label, element("ol", {}, ...tokens.map(row)));
 }
 
 function fold(summary, content) {
@@ -59,7 +58,7 @@ function listOf(many, one, texts) {
   return fold(texts.length === 1 ? `One ${one}` : `${texts.length} ${many}`, element("ul", {}, ...items));
 }
 
-// The captions that the search considered, each with its score.
+// The other hypotheses of the search, each with its score.
 function others(entry) {
   const row = (text, score) => {
     const item = element("li", {}, element("span", { textContent: text || "(no words)", dir: "auto" }));
@@ -67,13 +66,13 @@ function others(entry) {
     return item;
   };
   const list = element("ul", {}, ...entry.others.map(([text, score]) => row(text, score)));
-  const note = element("p", { className: "label", textContent: `Scores: the one chosen has ${twoDigits(entry.score)}; higher is better.` });
+  const note = element("p", { className: "label", textContent: `Scores: ${twoDigits(entry.score)} for the chosen caption; higher is better.` });
   const count = entry.others.length;
-  return fold(count === 1 ? "One other caption the search considered" : `${count} other captions the search considered`,
+  return fold(count === 1 ? "One other caption of the search" : `${count} other captions of the search`,
     element("div", {}, list, note));
 }
 
-// The same facts as a table: for screen readers, and for whoever wants the numbers.
+// The same facts as a table, for screen readers and for exact numbers.
 class Numbers {
   constructor(owner) {
     this.owner = owner;

@@ -1,4 +1,4 @@
-// Writes what is in view as one picture: photo, map, word, scale and caption, in the page's own colours.
+// Export of the current view as one PNG: photo, map, word, scale and caption, in the page's colours.
 "use strict";
 
 const SANS = 'system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif';
@@ -15,7 +15,7 @@ function wrapped(context, text, width) {
   return lines;
 }
 
-// A canvas of what an entry shows.
+// A canvas with the current view of an entry.
 function picture(owner) {
   const css = getComputedStyle(document.documentElement);
   const [paper, ink, quiet] = ["--paper", "--ink", "--quiet"].map((name) => css.getPropertyValue(name));
@@ -27,7 +27,7 @@ function picture(owner) {
   const inner = canvas.width - 2 * MARGIN;
   const name = owner.section.querySelector("h2").textContent;
 
-  // Everything is laid out once to learn the height, which clears a canvas, and once to be drawn.
+  // Setting a canvas's height clears it: the first pass measures the height, the second draws.
   const lay = () => {
     context.fillStyle = paper;
     context.fillRect(0, 0, canvas.width, canvas.height);

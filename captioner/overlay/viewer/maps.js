@@ -1,14 +1,14 @@
-// Turns the bytes of maps into numbers, and numbers into words; see entries.py for the data.
+// Decoding of maps from bytes, and their description in words; page_maps.py describes the data.
 "use strict";
 
 const NINTHS = ["upper left", "top", "upper right", "left", "centre", "right", "lower left", "bottom", "lower right"];
 
-// The maps of one caption by one method: for each word its own map, then those of each layer and head, as bytes.
+// Maps of one caption by one method, as bytes: for each word its own map, then those of each layer and head.
 class Maps {
   constructor(entry, method) {
     this.entry = entry;
     Object.assign(this, method); // name, title, unit, signed, grid, layers, heads, peaks, left_out, pooled
-    this.each = Math.max(this.heads, 1); // maps of a layer: those of its heads, or their mean
+    this.each = Math.max(this.heads, 1); // maps per layer: those of its heads, or their mean
     this.cells = this.grid[0] * this.grid[1];
     this.bytes = Uint8Array.from(atob(method.maps), (character) => character.charCodeAt(0));
   }
@@ -33,13 +33,13 @@ class Maps {
     return mean;
   }
 
-  // The number that gets the lightest colour.
+  // The value that gets the lightest colour.
   top(word) {
     const words = view.scale === "word" ? [word] : this.entry.words.keys();
     return Math.max(...Array.from(words, (i) => this.of(i).reduce((most, value) => Math.max(most, Math.abs(value)), 0))) || 1;
   }
 
-  // What is shown: the method, and of attention the layer and the head.
+  // Title of the maps in view: the method, and for attention the layer and head.
   shownName() {
     if (!this.layers || !view.layer) return this.title;
     const layer = Math.min(view.layer, this.layers);
@@ -47,15 +47,15 @@ class Maps {
     return `${this.title}, layer ${layer}, ${head}`;
   }
 
-  // What of it the page does not hold, in sentences.
+  // What the page lacks of these maps, in sentences.
   missing() {
-    const told = [];
-    if (this.left_out && view.layer) told.push(leftOut(this.left_out));
-    if (this.pooled) told.push(`Drawn on ${this.grid.join(" × ")} cells of ${this.pooled.join(" × ")}, to keep the page small.`);
-    return told;
+    const notes = [];
+    if (this.left_out && view.layer) notes.push(leftOut(this.left_out));
+    if (this.pooled) notes.push(`Drawn on ${this.grid.join(" × ")} cells of ${this.pooled.join(" × ")}, to keep the page small.`);
+    return notes;
   }
 
-  // Shares of what a map shows in each ninth of the photo, [9]; negative numbers count as nothing.
+  // Share of a map's positive values in each ninth of the photo, [9].
   ninths(map) {
     const [rows, cols] = this.grid;
     const { view: seen, cells: span } = this.entry;
@@ -70,7 +70,7 @@ class Maps {
     return total > 0 ? parts.map((part) => part / total) : parts;
   }
 
-  // Where on the photo a map has most, in words.
+  // Where on the photo a map is largest, in words.
   where(map) {
     const parts = this.ninths(map);
     const most = parts.indexOf(Math.max(...parts));
@@ -85,7 +85,7 @@ function leftOut(what) {
   return `Single ${what === "heads" ? "heads" : "layers and heads"} were left out to keep the page small.`;
 }
 
-// Where cells begin and end along one axis, as in geometry.py: those at the border reach to the ends of what was seen.
+// Cell edges along one axis, as in geometry.py: border cells extend to the edges of the model's input.
 function edges(cells, start, end, from, to) {
   return Array.from({ length: cells + 1 }, (_, i) => {
     if (i === 0) return from;
@@ -94,7 +94,7 @@ function edges(cells, start, end, from, to) {
   });
 }
 
-// How much of each cell lies in each third of the photo along one axis.
+// Share of each cell in each third of the photo along one axis.
 function thirds(cells, start, end, from, to) {
   const ends = edges(cells, start, end, from, to);
   return Array.from({ length: cells }, (_, i) =>
@@ -105,7 +105,7 @@ function thirds(cells, start, end, from, to) {
   );
 }
 
-// How spread out a map is, in bits: 0 on a single cell, log2(cells) where it is even.
+// Entropy of a map's positive values in bits: 0 on a single cell, log2(cells) if even.
 function entropy(map) {
   const total = map.reduce((sum, value) => sum + Math.max(value, 0), 0);
   if (total <= 0) return 0;

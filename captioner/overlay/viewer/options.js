@@ -1,7 +1,7 @@
-// The controls that hold for all photos of a page.
+// Display options of the page, which apply to all photos.
 "use strict";
 
-// methods: name and title of each, with the most layers and heads of any photo, and what some photo's maps lack.
+// methods: name and title of each, the largest number of layers and heads of any photo, and what some photo lacks.
 function options(methods) {
   const redraw = () => shown.forEach((entry) => entry.draw());
   const on = (node, kind, change) => node.addEventListener(kind, () => (change(node), redraw()));
@@ -41,7 +41,7 @@ function options(methods) {
     form.append(element("p", { className: "note", textContent: others ? note.replace("Single", "Of some photos single") : note }));
   }
   const details = element("details", { className: "options" }, element("summary", { textContent: "Display options" }), form);
-  const wide = matchMedia("(min-width: 60rem)"); // as in viewer.css: there the options have no summary to open them
+  const wide = matchMedia("(min-width: 60rem)"); // as in viewer.css, where wide pages have no summary to open the options
   const unfold = () => (details.open = wide.matches);
   wide.addEventListener("change", unfold);
   unfold();

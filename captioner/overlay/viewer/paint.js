@@ -1,7 +1,7 @@
-// Paints maps and scales on canvases.
+// Painting of maps and scales on canvases.
 "use strict";
 
-// For each pixel along one axis the two cells it lies between and its share of the second; null beyond what was seen.
+// For each pixel along one axis: the two cells it lies between and the weight of the second; null outside the input.
 function axis(pixels, span, seen, cells) {
   return Array.from({ length: pixels }, (_, i) => {
     const at = (i + 0.5) / pixels;
@@ -13,7 +13,7 @@ function axis(pixels, span, seen, cells) {
   });
 }
 
-// Paints levels (-1 to 1, [rows * cols]) over the whole photo.
+// Paint levels (-1 to 1, [rows * cols]) over the whole photo.
 function paint(canvas, entry, grid, levels, signed) {
   const { width, height } = canvas;
   const [rows, cols] = grid;
@@ -66,21 +66,21 @@ function stops(signed, count = 33) {
   });
 }
 
-// What the scale says: its ends, where an even spread lies (0 to 1, or null), and what the colours mean.
+// Contents of the scale: end labels, position of an even spread (0 to 1, or null), and the meaning of the colours.
 function legend(maps, top) {
   const end = amount(top, maps.unit);
   const [rows, cols] = maps.grid;
   const cells = `one of ${rows} × ${cols} cells`;
   const even = 1 / maps.cells;
   const name = maps.shownName();
-  const notes = [`The lightest colour is ${view.scale === "word" ? "this word’s" : "the caption’s"} most.`];
+  const notes = [`The lightest colour is ${view.scale === "word" ? "this word’s" : "the caption’s"} maximum.`];
   if (maps.unit === "attention") notes.push(`${name}: share on ${cells}. The mark is an even spread, ${percent(even)}.`);
   else if (maps.unit === "nats") notes.push(`${name}: nats of the word’s log-probability due to ${cells}.`);
   else notes.push(`${name}: relevance of ${cells}, without a unit.`);
   notes.push(...maps.missing());
-  if (maps.signed) notes.push("Orange speaks for the word, blue against it.");
+  if (maps.signed) notes.push("Orange: for the word; blue: against it.");
   const [above, left, below, right] = maps.entry.view;
-  if (Math.max(above, left, 1 - below, 1 - right) > 0.001) notes.push("Hatched parts were cropped away and not seen.");
+  if (Math.max(above, left, 1 - below, 1 - right) > 0.001) notes.push("Hatched parts were cropped away.");
   return {
     ends: maps.signed ? [`−${end}`, "0", end] : ["0", end],
     even: maps.unit === "attention" && !maps.signed && even < top ? even / top : null,

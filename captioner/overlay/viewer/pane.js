@@ -1,15 +1,15 @@
-// One picture with the map of one word over it, and the scale below; two of them stand side by side to be compared.
+// One picture with the map of one word over it and the scale below; two of them side by side compare words.
 "use strict";
 
 const FADE = 160; // milliseconds from one word's map to the next
 
 class Pane {
-  // stage holds the photo; size is that of the canvas in pixels.
+  // stage holds the photo; size is the canvas size in pixels.
   constructor(owner, stage, size) {
     this.owner = owner;
     this.size = size;
-    this.chosen = null; // the word that stays shown
-    this.active = null; // the word shown now: pointed at, or chosen
+    this.chosen = null; // the word that stays selected
+    this.active = null; // the word in view: pointed at, or chosen
     this.levels = null;
     this.stage = stage;
     this.canvas = element("canvas", { width: 0, height: 0 });
@@ -20,14 +20,14 @@ class Pane {
     this.node = element("div", { className: "pane" }, this.title, stage, this.bar);
   }
 
-  // Brings the picture up to date with the word and the options in view.
+  // Update the picture to the current word and options.
   draw() {
     const { owner, active } = this;
     this.stage.classList.toggle("shown", active !== null);
     if (!owner.entry.words.length) return;
     const maps = owner.maps();
     const top = maps.top(active ?? 0);
-    // The scale keeps its place while no word is shown: the words below must not move away from the pointer.
+    // The scale keeps its space while no word is in view, so that the words below do not move under the pointer.
     this.scale(maps, top);
     this.bar.classList.toggle("idle", active === null);
     if (active === null) {
@@ -52,11 +52,11 @@ class Pane {
       ramp.append(mark);
     }
     const labels = element("p", { className: "ends" }, ...ends.map((text) => element("span", { textContent: text })));
-    if (this.owner.entry.words.some(({ boxes }) => boxes.length)) notes.push("Dashed lines enclose what the word truly names.");
+    if (this.owner.entry.words.some(({ boxes }) => boxes.length)) notes.push("Dashed lines: annotated boxes of what the word names.");
     this.bar.replaceChildren(ramp, labels, ...notes.map((text) => element("p", { className: "note", textContent: text })));
   }
 
-  // Fades from the levels shown now to others.
+  // Fade from the current levels to others.
   move(to, maps, boxes) {
     const from = this.levels?.length === to.length ? this.levels : null;
     const frame = (share) => {
@@ -76,7 +76,7 @@ class Pane {
     this.frame = requestAnimationFrame(step);
   }
 
-  // Gives the memory of the picture back while it is out of sight.
+  // Release the canvas memory while the picture is out of sight.
   rest() {
     cancelAnimationFrame(this.frame);
     this.canvas.width = 0;

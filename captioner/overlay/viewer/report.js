@@ -1,4 +1,4 @@
-// Makes every photo of a written page explorable, a few dozen at a time, each when it comes near.
+// Written page: photos in pages of a few dozen; the viewer is attached to each photo as it comes near.
 "use strict";
 
 (() => {
@@ -56,7 +56,7 @@
     document.querySelector("main").before(pager("Pages of photos"));
     document.querySelector("main").after(pager("Pages of photos, below"));
   }
-  // A link to a photo opens its page.
+  // A link to a photo opens the page it is on.
   const follow = () => {
     const section = document.getElementById(location.hash.slice(1))?.closest("section.entry");
     go(section ? Math.floor(sections.indexOf(section) / PAGE) : page);
@@ -64,10 +64,10 @@
   };
   addEventListener("hashchange", follow);
   follow();
-  ready(sections[0]).choose(first.start); // shows a newcomer at once what this is about
+  ready(sections[0]).choose(first.start); // one map is in view from the start
   sections.slice(1).forEach((section) => near.observe(section));
 
-  // Arrow keys work before anything has been touched: on the photo nearest to the middle of the window.
+  // Without focus, arrow keys act on the photo nearest to the middle of the window.
   document.addEventListener("keydown", (event) => {
     const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!by || document.activeElement !== document.body || event.altKey || event.ctrlKey || event.metaKey) return;

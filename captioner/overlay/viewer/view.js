@@ -1,14 +1,14 @@
-// What holds for the whole page: its settings, what the reader chose to see, and how numbers are written.
+// State of the whole page: settings and chosen options; formatting of numbers and colours.
 "use strict";
 
 const settings = JSON.parse(document.getElementById("settings").textContent);
 const table = (hex) => Uint8Array.from(hex.match(/../g), (pair) => parseInt(pair, 16)); // [256 * 3]
 const [MAGMA, FOR, AGAINST] = settings.colours.map(table);
-const [UNSEEN, UNSEEN_LINE, UNSEEN_STEP] = settings.unseen; // greys and line distance of what was cropped away
+const [UNSEEN, UNSEEN_LINE, UNSEEN_STEP] = settings.unseen; // greys and line distance of the hatching of cropped parts
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
-// What the reader chose, for all photos alike. Layer 0 is the map of the word itself, reduced over all layers and
-// heads; layer n is the n-th, and head 0 its mean over heads.
+// Chosen options, for all photos. Layer 0 is the word's own map, reduced over all layers and heads; layer n is the
+// n-th, and head 0 its mean over heads.
 const view = { method: null, layer: 0, head: 0, scale: settings.scale, opacity: settings.opacity, cells: false };
 const shown = new Set(); // the entries in sight
 
@@ -25,7 +25,7 @@ function percent(share) {
   return value <= 0 ? "0%" : "<0.1%";
 }
 
-// A number with two meaningful digits; see numbers.py.
+// Two significant digits; see numbers.py.
 function twoDigits(value) {
   const size = Math.abs(value);
   const sign = value < 0 ? "−" : "";
@@ -39,7 +39,7 @@ function amount(value, unit) {
   return twoDigits(value) + (unit === "nats" ? " nats" : "");
 }
 
-// The place of a level (-1 to 1) in a colour table.
+// The colour table of a level (-1 to 1) and the index in it.
 function colour(level, signed) {
   const step = 3 * Math.round(255 * Math.min(Math.abs(level), 1));
   if (!signed) return [MAGMA, level < 0 ? 0 : step];

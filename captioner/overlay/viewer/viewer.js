@@ -1,12 +1,12 @@
-// Makes one photo explorable: its words show where they looked. Text from outside is set as textContent only.
+// One photo of the page: words that can be chosen, with their maps. Untrusted text is set as textContent only.
 "use strict";
 
 class Entry {
   constructor(section, entry) {
     this.section = section;
     this.entry = entry;
-    this.known = new Map(); // maps by the name of their method
-    this.side = 0; // the picture that words change: the left, or with two to compare the right
+    this.known = new Map(); // maps by method name
+    this.side = 0; // index of the picture that words change
     this.build();
   }
 
@@ -22,7 +22,7 @@ class Entry {
     const stage = section.querySelector(".stage");
     const photo = stage.querySelector("img");
     const [width, height] = [Number(photo.getAttribute("width")), Number(photo.getAttribute("height"))];
-    const most = Math.min(640, 5 * width); // small pictures are enlarged, but not without end
+    const most = Math.min(640, 5 * width); // small pictures are enlarged at most five times
     section.style.setProperty("--ratio", Math.min(Math.max(width / height, 1 / 12), 12));
     section.style.setProperty("--most", `${most}px`);
     const size = [Math.round(most), Math.max(1, Math.round((most * height) / width))];
@@ -41,9 +41,9 @@ class Entry {
     this.sentence = section.querySelector(".sentence");
     this.readout = element("div", { className: "readout" });
     this.readout.setAttribute("aria-live", "polite");
-    this.instead = element("div", { className: "instead", hidden: true });
+    this.alternatives = element("div", { className: "alternatives", hidden: true });
     this.words();
-    section.append(element("div", { className: "facts" }, this.sentence, key(), this.readout, this.instead, ...this.more()));
+    section.append(element("div", { className: "details" }, this.sentence, key(), this.readout, this.alternatives, ...this.more()));
     section.classList.add("ready");
     this.show(null);
   }
@@ -62,12 +62,12 @@ class Entry {
 
   button(word, i) {
     const button = element("button", { type: "button", className: "word" }, element("span", { textContent: word.text }));
-    button.append(meter("", Math.exp(word.logprob)), meter("looked", word.mass));
+    button.append(meter("", Math.exp(word.logprob)), meter("attention", word.mass));
     button.setAttribute("aria-pressed", "false");
-    button.tabIndex = i ? -1 : 0; // one stop for all words; arrow keys move among them
+    button.tabIndex = i ? -1 : 0; // one tab stop for all words; arrow keys move among them
     button.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && this.show(i));
     button.addEventListener("click", () => this.choose(this.pane().chosen === i && !this.two ? null : i));
-    // A mouse also focuses what it clicks; only the keyboard chooses by focus.
+    // A click also focuses; only keyboard focus chooses.
     button.addEventListener("focus", () => button.matches(":focus-visible") && this.choose(i));
     return button;
   }
@@ -99,7 +99,7 @@ class Entry {
     return this.panes[this.side];
   }
 
-  // Two pictures side by side, or one again.
+  // Show two pictures side by side, or one.
   compare(two) {
     const [left, right] = this.panes;
     if (two && !right.stage.querySelector("img")) right.stage.prepend(left.stage.querySelector("img").cloneNode());
@@ -115,7 +115,7 @@ class Entry {
     this.aim(two ? 1 : 0);
   }
 
-  // Says which of two pictures the words change.
+  // Set which of two pictures the words change.
   aim(side) {
     this.side = side;
     this.panes.forEach((pane, i) => {
@@ -134,7 +134,7 @@ class Entry {
     event.preventDefault();
   }
 
-  // One word on or back, from wherever the reader is.
+  // Move one word forward or back from the current one.
   step(by) {
     if (this.buttons.length) this.focus((this.pane().chosen ?? (by > 0 ? -1 : this.buttons.length)) + by);
   }
@@ -163,19 +163,19 @@ class Entry {
     this.draw(pane);
   }
 
-  // Brings pictures and words up to date with the words and the options in view.
+  // Update pictures and words to the current words and options.
   draw(pane = null) {
     const panes = this.two ? this.panes : this.panes.slice(0, 1);
     panes.forEach((one) => (pane === null || one === pane) && one.draw());
     this.numbers?.fill();
-    const told = panes.filter(({ active }) => active !== null);
+    const active = panes.filter(({ active }) => active !== null);
     panes.forEach((one, side) => {
       const word = this.entry.words[one.active];
       one.title.textContent = `${side ? "Right" : "Left"}: ${word ? word.text : "choose a word"}`;
     });
-    const hint = this.entry.words.length ? "Choose a word to see where it looked." : "The model wrote no words.";
-    this.readout.replaceChildren(...(told.length ? told.map((one) => tell(this, one.active)) : [element("p", { textContent: hint })]));
-    instead(this.instead, this.entry.words[this.pane().active]);
+    const hint = this.entry.words.length ? "Choose a word to see its map." : "The caption has no words.";
+    this.readout.replaceChildren(...(active.length ? active.map((one) => description(this, one.active)) : [element("p", { textContent: hint })]));
+    alternatives(this.alternatives, this.entry.words[this.pane().active]);
   }
 
   rest() {
@@ -183,7 +183,7 @@ class Entry {
   }
 }
 
-// Makes the photo of a section explorable. The section holds .stage > img (with width and height) and .sentence.
+// Attach the viewer to a section, which holds .stage > img (with width and height) and .sentence.
 function mount(section, data) {
   const entry = new Entry(section, data);
   new IntersectionObserver(([{ isIntersecting }]) => {
