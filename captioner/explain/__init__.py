@@ -1,1 +1,1 @@
-"""Where did the model look for each word, and is that true?"""
+"""Explanation methods: for each word of a caption, a map of the photo with its unit."""

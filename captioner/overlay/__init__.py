@@ -1,1 +1,1 @@
-"""How is a map shown?"""
+"""Overlays: maps drawn on photos as pictures, animations, figures, arrays and an interactive page."""

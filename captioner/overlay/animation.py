@@ -1,4 +1,4 @@
-"""Where did the model look while it wrote? The pictures of all words, one after the other, as GIF or WebP."""
+"""Animation of the pictures of all words, as GIF or WebP."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from captioner.overlay.colour import Scale
 from captioner.overlay.map_selection import MapSelection
 from captioner.overlay.picture import word_picture
 
-_FIRST, _EACH, _LAST = 1200, 900, 1800  # milliseconds that the photo, a word, and the last word are shown
-_COLOURS = 256  # of a GIF's picture
+_FIRST, _EACH, _LAST = 1200, 900, 1800  # milliseconds for the photo, each word, and the last word
+_COLOURS = 256  # per frame of a GIF
 
 
 def write_animation(
@@ -27,7 +27,7 @@ def write_animation(
     selection: MapSelection | None = None,
     width: int = 480,
 ) -> None:
-    """Write an animation: first the photo, then each word with its map, for ever again.
+    """Write a looping animation: first the photo, then each word with its map.
 
     Args:
         path: A `.gif` or `.webp` file.
@@ -35,7 +35,7 @@ def write_animation(
         caption: The caption of this photo.
         scale: As in `word_picture`.
         selection: As in `word_picture`.
-        width: In pixels.
+        width: Width in pixels.
     """
     places: list[int | None] = [None, *range(len(caption.words))]
     times = [_FIRST, *[_EACH] * (len(caption.words) - 1), _LAST][: len(places)]
@@ -51,5 +51,5 @@ def write_animation(
 
 
 def _with_palette(picture: Image.Image) -> Image.Image:
-    """The picture in 256 colours of its own; dithered, or bands of one colour would look like contours of the map."""
+    """The picture in 256 colours of its own palette. Dithered, since bands of one colour would look like contours."""
     return picture.quantize(palette=picture.quantize(_COLOURS), dither=Image.Dither.FLOYDSTEINBERG)

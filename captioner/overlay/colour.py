@@ -1,10 +1,10 @@
-"""How does a number become a colour on a photo?
+"""Colour maps, and blending of a map with a photo.
 
-The colour map is "magma" of S. van der Walt and N. Smith (2015, CC0): even steps in perceived lightness, so
-that it reads the same in grey and with any colour blindness. Its dark end dims what was not attended to;
-its light end keeps visible what was. Maps with negative numbers get two ramps from black, orange for the word and
-blue against it: a pair that every eye tells apart. Both take even and equal steps of lightness L*, so
-that as much against a word is as light as as much for it.
+The colour map is "magma" of S. van der Walt and N. Smith (2015, CC0): even steps in perceived lightness, so that it
+reads the same in grey and with any colour blindness. Its dark end dims unattended parts; its light end keeps attended
+parts visible. Signed maps have two ramps from black, orange for positive and blue for negative values, which are
+distinguishable with any colour vision. Both take even and equal steps of lightness L*, so that equal magnitudes are
+equally light.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from captioner.overlay.map_selection import MapSelection, select_maps
 Scale = Literal["caption", "word"]
 
 OPACITY = 0.6
-"""How much of the colour covers the photo, 0–1."""
+"""Opacity of the colours over the photo, 0–1."""
 
 UNSEEN, UNSEEN_LINE, UNSEEN_STEP = 64, 104, 9
-"""Grey that covers what was cropped away, grey of the hatching on it, and pixels from line to line: "not seen" must
-differ from "seen and not attended to"."""
+"""Grey of cropped parts, grey of the hatching on them, and pixels between its lines: cropped parts must differ from
+unattended ones."""
 
 _ANCHORS = """
 000004 030312 0a0822 130d34 1d1147 29115a 36106b 440f76 50127c 5d177f 691c81 762181 822681 8f2a81 9c2e7f
 a9337d b6367a c33b75 cf4070 db476a e65164 ee5c5e f46a5c f9785d fb8861 fd9668 fea571 feb47b fec287 fed194
 fde0a1 fceeb0 fcfdbf"""
-# Hues 45° to 92° and 262° to 225° of OKLab (B. Ottosson, 2020), as much chroma up to 0.17 as sRGB has.
+# Hues 45° to 92° and 262° to 225° of OKLab (B. Ottosson, 2020), chroma as large as sRGB allows, at most 0.17.
 _FOR = """
 000000 1a0500 270b00 301000 391600 411b00 4a2100 532700 5c2d00 653400 6e3a00 774100 804800 894f00 925600
 9b5e00 a36500 ac6d00 b57500 be7d00 c68500 cf8d00 d89600 e09e00 e8a700 f1b000 f4ba34 f5c559 f7cf76 f8d990
@@ -48,37 +48,37 @@ def _table(anchors_of: str) -> NDArray[np.uint8]:
 
 
 COLOURS = _table(_ANCHORS)
-"""uint8 `[256, 3]`: the RGB colour of each level, from none to most."""
+"""uint8 `[256, 3]`: the RGB colour of each level, lowest to highest."""
 
 FOR, AGAINST = _table(_FOR), _table(_AGAINST)
-"""The same for maps with negative numbers: what speaks for the word, and what speaks against it."""
+"""The same for signed maps: positive values (for the word) and negative values (against it)."""
 
 
 def upper_end(selection: MapSelection, index: int, scale: Scale) -> float:
-    """The number that gets the lightest colour.
+    """The value that gets the lightest colour.
 
     Args:
         selection: The maps of a caption.
-        index: The word shown.
-        scale: "caption" gives all words one scale, so that they can be compared; "word" gives each its own,
-            which shows the shape of weak maps as well and makes them look as strong as others.
+        index: Index of the word.
+        scale: "caption": one scale for all words, so that they can be compared; "word": one for each word, which also
+            shows the shape of weak maps, as light as strong ones.
 
     Returns:
-        The largest number of a cell, whatever its sign; above 0.
+        The largest magnitude of a cell; above 0.
 
     Raises:
-        UsageError: There is no such word.
+        UsageError: If there is no such word.
     """
     one = selection.of(index)
     return float(np.abs(selection.maps if scale == "caption" else one).max(initial=0.0)) or 1.0
 
 
 def colours_of(levels: NDArray[np.float32], *, signed: bool) -> NDArray[np.uint8]:
-    """The colours of levels.
+    """Colours of levels.
 
     Args:
         levels: `[...]`, 0 to 1, or -1 to 1 where signed; clipped.
-        signed: Whether levels below 0 mean something.
+        signed: Whether levels below 0 have colours of their own.
 
     Returns:
         uint8 `[..., 3]`, RGB.
@@ -98,20 +98,20 @@ def blend(
     scale: Scale = "caption",
     selection: MapSelection | None = None,
 ) -> NDArray[np.uint8]:
-    """Lay one word's map over the photo.
+    """Blend one word's map with the photo.
 
     Args:
         photo: uint8 `[H, W, 3]`, the whole upright photo at any size.
         caption: The caption of this photo.
-        index: The word whose map is shown.
-        scale: What the lightest colour stands for, see `upper_end`.
-        selection: Which maps; by default attention, the mean of all layers and heads.
+        index: Index of the word.
+        scale: As in `upper_end`.
+        selection: The maps; by default those of the first explanation.
 
     Returns:
-        uint8 `[H, W, 3]`. What the model did not see is hatched grey.
+        uint8 `[H, W, 3]`. Parts outside the model's input are hatched grey.
 
     Raises:
-        UsageError: There is no such word.
+        UsageError: If there is no such word.
     """
     rows, cols = photo.shape[:2]
     selection = selection or select_maps(caption)

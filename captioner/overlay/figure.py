@@ -1,6 +1,6 @@
-"""How does a caption look in a paper? The layout of a vector figure: tiles, words and the scale, in points.
+"""Layout of a vector figure for papers: tiles, words and the scale, in points.
 
-`svg.py` and `pdf.py` write it: text stays text, photos are embedded at 300 dots an inch.
+`svg.py` and `pdf.py` write it: text stays text, photos are embedded at 300 dots per inch.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from captioner.overlay.numbers import percent
 from captioner.overlay.picture import fit
 from captioner.overlay.typeset import shorten, wrap
 
-_GAP, _UNDER = 7.0, 24.0  # between tiles, and what stands under a tile
-_TITLE, _WORD, _SMALL = 11.0, 8.5, 6.5  # sizes of text
+_GAP, _UNDER = 7.0, 24.0  # between tiles, and below a tile for its text
+_TITLE, _WORD, _SMALL = 11.0, 8.5, 6.5  # font sizes
 _BAR, _THICK = 150.0, 6.0  # the scale
-_DOTS = 300 / 72  # pixels a point
-_TALLEST = 1.4  # height of a tile, in its widths
+_DOTS = 300 / 72  # pixels per point
+_TALLEST = 1.4  # largest height of a tile, in its widths
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,11 @@ class Text:
     """A line of text.
 
     Attributes:
-        x: Where it begins, is centred or ends, as `anchor` says.
-        y: Its baseline.
-        text: What it says.
-        size: In points.
-        quiet: Whether it is a lesser one.
+        x: Position of its start, middle or end, as `anchor` says.
+        y: Baseline.
+        text: The text.
+        size: Font size in points.
+        quiet: Whether it is drawn in a lighter colour.
         anchor: "start", "middle" or "end".
     """
 
@@ -51,7 +51,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tile:
-    """An embedded picture: uint8 `[H, W, 3]`, its place and size in points, and what it shows in words."""
+    """An embedded picture uint8 `[H, W, 3]`, its position and size in points, and its description."""
 
     x: float
     y: float
@@ -63,7 +63,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bar:
-    """The scale: its place and size in points, and uint8 `[stops, 3]`, colours from left to right."""
+    """The colour scale: its position and size in points, and uint8 `[stops, 3]`, colours from left to right."""
 
     x: float
     y: float
@@ -74,14 +74,14 @@ class Bar:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Figure:
-    """All that is drawn, in points from the upper left corner.
+    """Everything that is drawn, in points from the upper left corner.
 
     Attributes:
-        width: In points.
-        height: In points.
-        title: What the figure is called.
+        width: Width in points.
+        height: Height in points.
+        title: Title of the document.
         tiles: Photo and maps.
-        texts: Everything that is read.
+        texts: All texts.
         bar: The scale; None for a caption without words.
     """
 
@@ -108,9 +108,9 @@ def lay_out(
         photo: uint8 `[H, W, 3]`, the whole upright photo at any size.
         caption: The caption of this photo.
         scale: As in `contact_sheet`.
-        selection: Which maps; by default attention, the mean of all layers and heads.
-        columns: Tiles in a row.
-        width: In points; by default 7 inches, the text of a page with two columns.
+        selection: The maps; by default those of the first explanation.
+        columns: Tiles per row.
+        width: Width in points; by default 7 inches, the text width of a two-column page.
 
     Returns:
         The figure.
@@ -150,7 +150,7 @@ def lay_out(
     return Figure(width, max(bottom, y + _THICK + 8) + 4, caption.text, tuple(tiles), tuple(texts), bar)
 
 
-# Pillow measures in pixels of a large size; the fonts that show a figure are about as wide.
+# Pillow measures in pixels at a large font size; fonts of PDF and SVG viewers are about as wide.
 def _wrap(text: str, size: float, width: float) -> list[str]:
     return wrap(text, font_for(text, 40), width * 40 / size * 0.97)
 

@@ -1,4 +1,4 @@
-"""Which font can write this text? Pillow's own where it can, else an installed one that covers most of it."""
+"""Choice of a font for a text: Pillow's own if it has all characters, else the installed one that has most."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from captioner.errors import UsageError
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-# Widely installed fonts of broad coverage on Linux, macOS and Windows. Pillow looks them up by file name.
+# Common fonts with broad coverage on Linux, macOS and Windows. Pillow finds them by file name.
 _BROAD = (
     "DejaVuSans.ttf",
     "NotoSans-Regular.ttf",
@@ -26,7 +26,7 @@ _BROAD = (
 
 
 def font_for(text: str, size: int) -> Font:
-    """The font for `text` in `size` pixels. A character that no font has is drawn as an empty box."""
+    """The font for `text` at `size` pixels. A character that no font has is drawn as an empty box."""
     return _load(_best(text), size) or ImageFont.load_default()
 
 
@@ -34,7 +34,10 @@ def font_file(text: str) -> tuple[str, bytes | None]:
     """The font for `text` as a file that other programs can embed.
 
     Returns:
-        Its path, and None; or a name that is no path, and the bytes of the TrueType font.
+        Its path and None; or a name that is not a path, and the bytes of the TrueType font.
+
+    Raises:
+        UsageError: If Pillow was built without FreeType.
     """
     font = _load(_best(text), 20)
     if isinstance(font, ImageFont.FreeTypeFont):
@@ -42,12 +45,12 @@ def font_file(text: str) -> tuple[str, bytes | None]:
             return font.path, None
         return "default", font.font_bytes
     raise UsageError(
-        "Pillow was built without FreeType and cannot give a font; install Pillow from its wheels"
+        "Pillow was built without FreeType and has no font to embed; install Pillow from its wheels"
     )
 
 
 def _best(text: str) -> str | None:
-    """The name of the font that has most of the characters; None is Pillow's own."""
+    """Name of the font that has most of the characters; None for Pillow's own."""
     if _load(None, 20) is None or _missing(text, None) == 0:
         return None
     fonts = [name for name in (None, *_BROAD) if _load(name, 20) is not None]
@@ -71,6 +74,6 @@ def _has(character: str, name: str | None) -> bool:
     font = _load(name, 20)
     if not isinstance(font, ImageFont.FreeTypeFont):
         return font is not None and character.isascii()
-    box = font.getmask("\U0010ffff")  # no character: drawn as the font's empty box
+    box = font.getmask("\U0010ffff")  # not a character: drawn as the font's empty box
     glyph = font.getmask(character)
     return glyph.size != box.size or bytes(glyph) != bytes(box)

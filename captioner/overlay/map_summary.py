@@ -1,4 +1,4 @@
-"""What does a map show, in words and figures? For whoever cannot see it, and for whoever wants to be sure."""
+"""Description of a map in words and figures, for screen readers and for exact reading."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from captioner.overlay.numbers import amount, percent
 NINTHS = (
     "upper left", "top", "upper right", "left", "centre", "right", "lower left", "bottom", "lower right",
 )  # fmt: skip
-"""What the nine parts of a photo are called, row by row."""
+"""Names of the nine parts of a photo, row by row."""
 
-_FLAT = 1.5  # a ninth that has no more than this many times its even share is not worth naming
+_FLAT = 1.5  # a map is spread over the photo if no ninth has more than this many times its even share
 
 
 def ninths(map_: NDArray[np.float32], geometry: ImageGeometry) -> NDArray[np.float64]:
-    """How much of what a map shows lies in each ninth of the photo: float64 `[9]`, sums to 1.
+    """Share of a map's positive values in each ninth of the photo: float64 `[9]`.
 
-    Negative numbers count as nothing. All zero where nothing of the map lies on the photo.
+    Sums to 1; all zero if no positive value lies on the photo.
     """
     positive = np.maximum(map_, 0)
     parts = geometry.to_original(positive, size=(3, 3), resample="mass").astype(np.float64).ravel()
@@ -32,7 +32,7 @@ def ninths(map_: NDArray[np.float32], geometry: ImageGeometry) -> NDArray[np.flo
 
 
 def where(map_: NDArray[np.float32], geometry: ImageGeometry) -> str:
-    """Where on the photo a map has most, for example "strongest at the upper left (43% of it)"."""
+    """Where on the photo a map is largest, for example "strongest at the upper left (43% of it)"."""
     parts = ninths(map_, geometry)
     most = int(parts.argmax())
     if parts[most] == 0:
@@ -43,9 +43,9 @@ def where(map_: NDArray[np.float32], geometry: ImageGeometry) -> str:
 
 
 def entropy(map_: NDArray[np.float32]) -> float:
-    """How spread out a map is, in bits: 0 on a single cell, log2(cells) where it is even.
+    """Entropy of a map's positive values in bits: 0 on a single cell, log2(cells) if even.
 
-    Negative numbers count as nothing; 0 for a map without positive ones.
+    0 for a map without positive values.
     """
     positive = np.maximum(map_.astype(np.float64), 0).ravel()
     total = positive.sum()
@@ -56,12 +56,12 @@ def entropy(map_: NDArray[np.float32]) -> float:
 
 
 def summary(caption: Caption, index: int, selection: MapSelection) -> str:
-    """One sentence about a word's map.
+    """Description of a word's map in one sentence.
 
     For example "dog, probability 82%: attention strongest at the left (43% of it); most on one cell 6.7%".
 
     Raises:
-        UsageError: There is no such word.
+        UsageError: If there is no such word.
     """
     map_ = selection.of(index)
     word = caption.words[index]

@@ -1,4 +1,4 @@
-"""How is a number written for a person? With two meaningful digits, and never rounding something to nothing."""
+"""Formatting of numbers with two significant digits; no positive number is rounded to 0."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def percent(share: float) -> str:
-    """Write a share from 0 to 1 as a percentage of two meaningful digits, for example "83%" or "2.1%"."""
+    """A share from 0 to 1 as a percentage with two significant digits, for example "83%" or "2.1%"."""
     value = 100 * share
     if value >= 9.95:
         return f"{value:.0f}%"
@@ -20,14 +20,14 @@ def percent(share: float) -> str:
 
 
 def amount(value: float, unit: Unit) -> str:
-    """Write what one cell of a map holds, for example "6.7%", "−0.31 nats" or "0.0042"."""
+    """The value of one cell with its unit, for example "6.7%", "−0.31 nats" or "0.0042"."""
     if unit == "attention":
         return percent(value)
     return two_digits(value) + (" nats" if unit == "nats" else "")
 
 
 def two_digits(value: float) -> str:
-    """Write a number with two meaningful digits, without an exponent from a ten-thousandth to a million."""
+    """A number with two significant digits, without an exponent from a ten-thousandth to a million."""
     size = abs(value)
     sign = "−" if value < 0 else ""
     if size == 0:

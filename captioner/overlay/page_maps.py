@@ -1,8 +1,8 @@
-"""Which maps does a page hold of a photo, and how small are they made? Bounded, whatever the grid and the methods.
+"""Maps of one photo for the page, packed into bytes of bounded size whatever the grid and the methods.
 
-A page is to stay under 150 KB beside one photo. Each method's map of each word is always there, on a coarser grid where
-all of them together would weigh too much; the maps of single heads, else of single layers, are there if there is room.
-What was left out, and which grid became coarser, is told on the page.
+A page stays under 150 KB beyond one photo. Each method's map of each word is always included, on a coarser grid if all
+of them together are too large; maps of single heads, else of single layers, are included if there is room. The page
+says what was left out and which grid became coarser.
 """
 
 from __future__ import annotations
@@ -20,22 +20,23 @@ from captioner.overlay.map_selection import MapSelection, select_maps
 
 Grid = tuple[int, int]
 
-MOST = 80_000
-"""Characters that a photo's maps may take in the page; the viewer itself takes 55,000."""
-_OF_A_PEAK = 10
-_LESS = ("", "heads", "layers")  # what may be left out, from nothing to most
+MAX_CHARACTERS = 80_000
+"""Limit for the maps of one photo in the page; the viewer itself takes 55,000."""
+_PEAK_CHARACTERS = 10
+_LEFT_OUT = ("", "heads", "layers")  # what may be left out, least first
 
 
 def method_data(caption: Caption) -> list[dict[str, Any]]:
-    """What each method shows, as bytes, and what it counts. Attention comes last where it was not asked for.
+    """Maps of each method as bytes, with title and unit. Attention comes last if it was not asked for.
 
-    `layers` and `heads` say how many have maps of their own: 0 heads beside some layers are their heads' means.
+    `layers` and `heads` are the numbers of layers and heads with maps of their own; 0 heads with some layers means that
+    the maps are means over each layer's heads.
     """
     selection = {
         name: select_maps(caption, name) for name in dict.fromkeys([*caption.explanations, "attention"])
     }
     grids = _bounded([_grid(one.maps) for one in selection.values()], words=len(caption.words))
-    room = MOST - len(caption.words) * sum(map(_cost, grids))
+    room = MAX_CHARACTERS - len(caption.words) * sum(map(_cost, grids))
     methods = []
     for (name, one), grid in zip(selection.items(), grids, strict=True):
         pooled = _grid(one.maps) if caption.words and grid != _grid(one.maps) else None
@@ -54,12 +55,12 @@ def method_data(caption: Caption) -> list[dict[str, Any]]:
 
 
 def merge_choices(choices: dict[str, dict[str, Any]], methods: Iterable[Mapping[str, Any]]) -> None:
-    """Add what can be chosen of a photo to what can be chosen on its page.
+    """Add one photo's methods to the choices of its page.
 
     Args:
-        choices: By the name of a method: its name and title, the most layers and heads of any photo so far, and the
-            most that was left out of one.
-        methods: What `method_data` gives of the photo.
+        choices: By method name: name and title, the largest number of layers and heads of any photo so far, and the
+            most that was left out of one. Updated in place.
+        methods: The photo's `method_data`.
     """
     for method in methods:
         known = choices.setdefault(
@@ -67,21 +68,21 @@ def merge_choices(choices: dict[str, dict[str, Any]], methods: Iterable[Mapping[
         )
         known["layers"] = max(known["layers"], method["layers"])
         known["heads"] = max(known["heads"], method["heads"])
-        known["left_out"] = max(known["left_out"], method["left_out"], key=_LESS.index)
+        known["left_out"] = max(known["left_out"], method["left_out"], key=_LEFT_OUT.index)
 
 
 def _bounded(grids: Sequence[Grid], *, words: int) -> list[Grid]:
-    """The grids, the finest made coarser until one map a word and method fits."""
+    """The grids, the finest made coarser until one map per word and method fits."""
     bounded = list(grids)
     for side in range(max(max(grid) for grid in grids), 0, -1):
         bounded = [_within(grid, side) for grid in grids]
-        if words * sum(map(_cost, bounded)) <= MOST:
+        if words * sum(map(_cost, bounded)) <= MAX_CHARACTERS:
             break
     return bounded
 
 
 def _within(grid: Grid, side: int) -> Grid:
-    """A grid of the same shape with no side longer than `side`."""
+    """A grid of the same aspect ratio with no side longer than `side`."""
     longest = max(grid)
     if longest <= side:
         return grid
@@ -89,17 +90,17 @@ def _within(grid: Grid, side: int) -> Grid:
 
 
 def _cost(grid: Grid) -> int:
-    """Characters of one map on a grid, as base64 and with its peak."""
-    return -(-grid[0] * grid[1] * 4 // 3) + _OF_A_PEAK
+    """Characters of one map on a grid: base64 and its peak."""
+    return -(-grid[0] * grid[1] * 4 // 3) + _PEAK_CHARACTERS
 
 
 def _with_heads(
     caption: Caption, own: NDArray[np.float32], grid: Grid, room: int
 ) -> tuple[NDArray[np.float32], int, int, str]:
-    """For each word its own map, then those of its heads: `[words · (1 + layers · heads), rows, cols]`.
+    """For each word its own map, then those of all heads: `[words · (1 + layers · heads), rows, cols]`.
 
     Returns:
-        The maps, how many layers and heads have one, and what was left out: "heads", "layers" or nothing.
+        The maps, the numbers of layers and heads that have one, and what was left out: "heads", "layers" or "".
     """
     words, layers, heads = caption.maps.shape[:3]
     single, left_out = caption.maps, ""
@@ -117,7 +118,7 @@ def _named(selection: MapSelection) -> dict[str, object]:
 
 
 def _packed(maps: NDArray[np.float32]) -> dict[str, object]:
-    """Maps `[n, rows, cols]` as bytes: 0 to 255 for 0 to a map's peak; where some are negative, 1 to 255 around 128."""
+    """Maps `[n, rows, cols]` as bytes: 0–255 for 0 to a map's peak; 1–255 around 128 if any value is negative."""
     peaks = np.abs(maps).max(axis=(1, 2), initial=0.0)
     shares = maps / np.maximum(peaks, 1e-12)[:, None, None]
     signed = bool(maps.size) and float(maps.min()) < 0

@@ -1,4 +1,4 @@
-"""The figure of a caption as PDF: text that can be searched, in fonts that are embedded, as publishers ask."""
+"""PDF of a caption's figure: searchable text in embedded fonts, as publishers require."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _QUIET, _INK = (108, 108, 114), (28, 28, 30)
 
 
 def check_pdf() -> None:
-    """Say before the work begins that PDF cannot be written.
+    """Check that PDF can be written.
 
     Raises:
-        UsageError: fpdf2 is not installed.
+        UsageError: If fpdf2 is not installed.
     """
     try:
         import fpdf  # noqa: F401
     except ImportError as error:
         raise UsageError(
-            "overlay=pdf needs the package fpdf2: pip install 'captioner[pdf]'; overlay=svg needs nothing"
+            "overlay=pdf needs the package fpdf2: pip install 'captioner[pdf]'; overlay=svg needs no package"
         ) from error
 
 
@@ -36,7 +36,7 @@ def write_pdf(path: Path, figure: Figure) -> None:
     """Write a figure as a PDF of one page.
 
     Raises:
-        UsageError: fpdf2 is not installed.
+        UsageError: If fpdf2 is not installed.
     """
     check_pdf()
     from fpdf import FPDF
@@ -77,7 +77,7 @@ def _bar(pdf: FPDF, figure: Figure) -> None:
 
 
 def _font(pdf: FPDF, text: str, known: dict[str, str], folder: Path) -> str:
-    """The family, added to the document, of the font that can write `text`."""
+    """The font family for `text`, added to the document if new."""
     name, data = font_file(text)
     if name not in known:
         known[name] = f"font{len(known)}"

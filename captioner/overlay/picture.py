@@ -1,4 +1,4 @@
-"""Where did one word look, on one picture? The photo under its map, the caption and the scale."""
+"""Picture of one word: the photo under its map, the caption and the scale."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ PAPER, INK, QUIET, FAINT, ACCENT = (
     (160, 160, 166),
     (122, 31, 115),
 )
-"""Colours of the paper, of text, of lesser text, of words not shown, and of the word shown."""
+"""Colours of the background, of text, of secondary text, of the other words, and of the chosen word."""
 
 _MARGIN, _TEXT, _SMALL = 20, 24, 14
-_TALLEST = 1.4  # height of the photo, in widths of the picture; taller photos are drawn narrower
+_TALLEST = 1.4  # largest height of the photo, in widths of the picture; taller photos are drawn narrower
 
 
 def word_picture(
@@ -44,16 +44,16 @@ def word_picture(
     Args:
         photo: uint8 `[H, W, 3]`, the whole upright photo at any size.
         caption: The caption of this photo.
-        index: The word; None draws the photo and the caption alone.
-        scale: What the lightest colour stands for: the caption's most, or the word's own.
-        selection: Which maps; by default attention, the mean of all layers and heads.
-        width: In pixels.
+        index: Index of the word; None draws the photo and the caption alone.
+        scale: As in `upper_end`.
+        selection: The maps; by default those of the first explanation.
+        width: Width in pixels.
 
     Returns:
         An RGB image.
 
     Raises:
-        UsageError: There is no such word.
+        UsageError: If there is no such word.
     """
     selection = selection or select_maps(caption)
     inner = width - 2 * _MARGIN
@@ -84,16 +84,16 @@ def word_picture(
 
 
 def fit(photo: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """The whole photo, as large as fits into `width` × `height`."""
+    """The whole photo at the largest size within `width` × `height`."""
     shrink = min(width / photo.shape[1], height / photo.shape[0])
     size = (max(1, round(photo.shape[1] * shrink)), max(1, round(photo.shape[0] * shrink)))
     image = Image.fromarray(np.ascontiguousarray(photo))
-    # Large photos are first shrunk by whole numbers, several times faster and as good to the eye.
+    # Large photos are first shrunk by an integer factor: several times faster, with no visible difference.
     return np.asarray(image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
 
 
 def _lines(words: list[str], font: Font, width: int) -> list[list[int]]:
-    """Which words stand in which line."""
+    """Word indices of each line."""
     lines: list[list[int]] = []
     at = 0.0
     for number, word in enumerate(words):
@@ -114,7 +114,7 @@ def _sentence(
     at: tuple[int, int],
     font: Font,
 ) -> None:
-    """The caption; the word shown stands out, the others step back."""
+    """Draw the caption with the chosen word highlighted."""
     inner = draw.im.size[0] - 2 * _MARGIN
     for row, numbers in enumerate(lines):
         x, y = float(at[0]), at[1] + row * round(_TEXT * 1.4)
@@ -152,7 +152,7 @@ def _scale(
         ink=QUIET,
     )
     draw = ImageDraw.Draw(picture)
-    whose = "lightest: this word's most" if scale == "word" else "lightest: the caption's most"
+    whose = f"lightest: {'this word' if scale == 'word' else 'the caption'}'s maximum"
     draw.text((_MARGIN + length + 14, top - 3), whose, QUIET, font_for(whose, _SMALL))
     for number, text in enumerate(notes):
         place = (_MARGIN, top + thick + 4 + (number + 1) * (_SMALL + 7))

@@ -1,4 +1,4 @@
-"""Where did each word look, on one picture? A contact sheet: the photo, then one tile per word."""
+"""Contact sheet of a caption: the photo, then one tile with a map per word."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from captioner.overlay.typeset import shorten, wrap
 
 _MARGIN, _GAP = 28, 18
 _TEXT, _LABEL, _SMALL = 26, 19, 13
-_LEADING = 20  # from one small line to the next
-_TALLEST = 1.4  # height of a tile, in its widths; taller photos are drawn narrower
+_LEADING = 20  # of small text
+_TALLEST = 1.4  # largest height of a tile, in its widths; taller photos are drawn narrower
 
 
 def contact_sheet(
@@ -32,17 +32,17 @@ def contact_sheet(
     columns: int = 4,
     tile_width: int = 280,
 ) -> Image.Image:
-    """Draw the photo and, for each word, where the model looked when it wrote it.
+    """Draw the photo and a tile for each word.
 
-    Under each tile stand the word, its probability and how much of its attention fell on the picture. A
-    colour bar tells what the colours stand for.
+    Below each tile are the word, its probability and its share of attention on the picture. A colour bar gives the
+    scale.
 
     Args:
         photo: uint8 `[H, W, 3]`, the whole upright photo at any size.
         caption: The caption of this photo.
-        scale: "caption": one scale for all words; "word": each word has its own, told under its tile.
-        selection: Which maps; by default attention, the mean of all layers and heads.
-        columns: Tiles in a row.
+        scale: As in `upper_end`; with "word" each tile's maximum is written below it.
+        selection: The maps; by default those of the first explanation.
+        columns: Tiles per row.
         tile_width: Width of a tile in pixels.
 
     Returns:
@@ -89,16 +89,16 @@ def _label(
     word = caption.words[index]
     font = font_for(word.text, _LABEL)
     draw.text(at, shorten(word.text, font, width), INK, font)
-    probability, looked = percent(math.exp(word.logprob)), percent(word.visual_mass)
+    probability, mass = percent(math.exp(word.logprob)), percent(word.visual_mass)
     facts = f"probability {probability}"
     if selection.unit == "attention":
-        facts += f" · on the picture {looked}"
+        facts += f" · on the picture {mass}"
     if scale == "word":
         facts += f" · lightest {amount(upper_end(selection, index, 'word'), selection.unit)}"
     small = font_for(facts, _SMALL)
     if small.getlength(facts) > width:  # a narrow tile
         facts = (
-            facts.replace("probability", "p").replace("on the picture", "picture").replace("lightest", "most")
+            facts.replace("probability", "p").replace("on the picture", "picture").replace("lightest", "max")
         )
     draw.text((at[0], at[1] + _LABEL + 6), shorten(facts, small, width), QUIET, small)
 

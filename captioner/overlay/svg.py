@@ -1,4 +1,4 @@
-"""The figure of a caption as SVG: text that can be edited, photos embedded, every word escaped."""
+"""SVG of a caption's figure: editable text, embedded photos, all text escaped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]
 
 
 def write_svg(path: Path, figure: Figure) -> None:
-    """Write a figure as an SVG file that needs nothing beside it."""
+    """Write a figure as a self-contained SVG file."""
     width, height = _short(figure.width), _short(figure.height)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}pt" height="{height}pt" '

@@ -1,4 +1,4 @@
-"""How does a text fit into a width?"""
+"""Line breaking and shortening of text to a width in pixels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from captioner.overlay.fonts import Font
 
 
 def wrap(text: str, font: Font, width: float) -> list[str]:
-    """Break a text at its blanks into lines of at most `width` pixels; longer words are shortened."""
+    """Break a text at spaces into lines of at most `width` pixels; longer words are shortened."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
@@ -18,10 +18,10 @@ def wrap(text: str, font: Font, width: float) -> list[str]:
 
 
 def shorten(text: str, font: Font, width: float) -> str:
-    """The text, or its beginning and an ellipsis where it is wider than `width` pixels."""
+    """The text, or its beginning with an ellipsis if it is wider than `width` pixels."""
     if font.getlength(text) <= width:
         return text
-    # Widths grow with length, so the longest beginning that fits is found by halving.
+    # Width grows with length: binary search for the longest beginning that fits.
     low, high = 0, len(text)
     while low < high:
         middle = (low + high + 1) // 2
