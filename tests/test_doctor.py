@@ -1,4 +1,4 @@
-"""Does `captioner.doctor` find everything that is wrong with a dataset, and nothing in one without fault?"""
+"""Findings of `captioner.doctor` in faulty and sound data sets."""
 
 from __future__ import annotations
 
@@ -135,15 +135,15 @@ def test_everything_that_is_wrong_is_found(ill: Path, examine: Any, tmp_path: Pa
     assert [finding["detail"] for finding in findings if finding["kind"] == "common"] == [
         "5 photos: a common thing"
     ]
-    said = " ".join(done.out.split())
+    output = " ".join(done.out.split())
     line = 1 + sum(1 for _ in (ill / "captions.csv").open("rb")) - 3
-    assert f"captions.csv:{line}: photo '../out.jpg' lies outside the photo folder" in said
-    assert f"captions.csv:{line + 1} is not UTF-8: byte 0xe9" in said
-    assert "train: page.jpg — is a web page" in said
+    assert f"captions.csv:{line}: photo '../out.jpg' lies outside the photo folder" in output
+    assert f"captions.csv:{line + 1} is not UTF-8: byte 0xe9" in output
+    assert "train: page.jpg — is a web page" in output
     assert (tmp_path / "report" / "report.txt").read_text(encoding="utf-8") in done.out
 
 
-def test_the_page_shows_what_was_found_and_runs_nothing(ill: Path, examine: Any, tmp_path: Path) -> None:
+def test_the_page_shows_the_findings_without_scripts(ill: Path, examine: Any, tmp_path: Path) -> None:
     (ill / "images" / "0.jpg").rename(ill / "images" / "<img src=x onerror=alert(1)>.jpg")
     table = (ill / "captions.csv").read_bytes().replace(b"\n0.jpg,", b"\n<img src=x onerror=alert(1)>.jpg,")
     (ill / "captions.csv").write_bytes(table.replace(b"word word", b"<script>alert(1)</script> word", 1))
@@ -164,7 +164,7 @@ def test_several_processes_find_the_same(ill: Path, examine: Any) -> None:
     assert examine(ill, "processes=2")[1] == examine(ill)[1]
 
 
-def test_a_caption_twice_in_one_split_is_told_by_how_often(clean: Path, examine: Any) -> None:
+def test_a_frequent_caption_is_reported_with_its_count(clean: Path, examine: Any) -> None:
     rows = [(f"{number}.jpg", "the same", "train") for number in range(4)]
     write_table(clean, [*rows, ("8.jpg", "the", "val"), ("9.jpg", "new words", "test")])
     done, findings = examine(clean, "photos_per_caption=4")
@@ -196,9 +196,7 @@ def test_wrong_usage_ends_with_status_2(
 
 
 @pytest.mark.real
-def test_the_oddities_of_flickr8k_are_found(
-    real_data: Path, command: Callable[..., Finished], tmp_path: Path
-) -> None:
+def test_the_findings_in_flickr8k(real_data: Path, command: Callable[..., Finished], tmp_path: Path) -> None:
     done = command(
         "doctor",
         "data=flickr8k",
@@ -211,7 +209,7 @@ def test_the_oddities_of_flickr8k_are_found(
     assert "val    1,000 images, 5,000 captions" in done.out
 
 
-def test_shards_are_looked_through_as_photos_in_a_folder(tmp_path: Path, command: Any) -> None:
+def test_shards_are_inspected_as_photos_in_a_folder(tmp_path: Path, command: Any) -> None:
     first, second = tmp_path / "train-0.tar", tmp_path / "train-1.tar"
     write_shard_of(first, {"a": ["A dog."], "b": ["A dog runs.", " "], "c": [" "], "d": ["Two dogs."]})
     write_shard_of(second, {"a": ["A cat."], "b": ["A cat sits."], "c": ["A cow."]}, mode="CMYK")
@@ -232,7 +230,7 @@ def test_shards_are_looked_through_as_photos_in_a_folder(tmp_path: Path, command
     assert "(left out: 2 empty captions, 1 image without caption, 1 faulty entry)" in done.out
 
 
-def test_one_id_in_two_shards_is_told(tmp_path: Path, command: Any) -> None:
+def test_one_id_in_two_shards_is_reported(tmp_path: Path, command: Any) -> None:
     for number in range(2):
         write_shard_of(tmp_path / f"train-{number}.tar", {"a": [f"A dog {number}."]}, own="same")
     done = command(

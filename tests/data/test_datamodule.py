@@ -69,7 +69,7 @@ def equal(a: Sequence[CaptionBatch], b: Sequence[CaptionBatch]) -> bool:
     )
 
 
-def test_a_training_batch_holds_each_image_with_all_its_captions() -> None:
+def test_a_training_batch_has_each_image_with_all_its_captions() -> None:
     batches = list(module().train_dataloader())
     assert [len(batch.indices) for batch in batches] == [2, 2, 2]  # the seventh is left out
     for batch in batches:
@@ -121,7 +121,7 @@ def test_augmentation_depends_on_seed_epoch_and_sample_alone() -> None:
     assert not equal(other, first)
 
 
-def test_an_image_is_not_mirrored_where_a_caption_speaks_of_sides() -> None:
+def test_an_image_is_not_flipped_if_a_caption_mentions_a_side() -> None:
     class Sided(Numbers):
         def __getitem__(self, index: int) -> CaptionSample:
             plain = super().__getitem__(index)
@@ -130,14 +130,14 @@ def test_an_image_is_not_mirrored_where_a_caption_speaks_of_sides() -> None:
 
     always = TrainingAugment(TRANSFORM, scale=(1, 1), ratio=(1, 1), jitter=0, flip=1)
     loader = module(train=Sided(2), augment=always, captions_per_image=1).train_dataloader()
-    for _ in range(5):  # in some epochs a caption without sides is drawn: all captions decide
+    for _ in range(5):  # some epochs sample a caption without sides: all captions count
         (batch,) = list(loader)
         for row, index in enumerate(batch.indices.tolist()):
             plain, _ = TRANSFORM(Numbers(2).photo(index))
             torch.testing.assert_close(batch.images[row], plain if index == 0 else plain.flip(-1))
 
 
-def test_long_captions_are_cut_to_max_tokens() -> None:
+def test_long_captions_are_truncated_to_max_tokens() -> None:
     class Long(Numbers):
         def __getitem__(self, index: int) -> CaptionSample:
             return CaptionSample(str(index), (" ".join(WORDS), "one"), None)
@@ -145,7 +145,7 @@ def test_long_captions_are_cut_to_max_tokens() -> None:
     (batch,) = list(module(train=Long(2), max_tokens=6).train_dataloader())
     assert batch.tokens.shape == (2, 2, 6)
     assert words(batch)[0] == ["zero one two three", "one"]
-    # Where it is cut there is still an end: the model learns to stop there.
+    # A truncated caption still ends with EOS.
     assert (batch.tokens[:, 0, -1] == TOKENIZER.eos_id).all()
 
 
@@ -172,7 +172,7 @@ def test_an_empty_split_is_refused() -> None:
 
 
 class Recorder(lightning.LightningModule):
-    """Trains nothing; remembers what it was given."""
+    """Trains nothing; records its batches."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -191,7 +191,7 @@ class Recorder(lightning.LightningModule):
 
 
 def train(folder: Path, *, resume: Path | None = None, **settings: Any) -> list[CaptionBatch]:
-    """What a trainer of three epochs is given; it keeps a checkpoint of every step and of every validation."""
+    """The batches of a trainer over three epochs, which saves a checkpoint at every step and validation."""
     recorder = Recorder()
     trainer = lightning.Trainer(
         **{"max_epochs": 3, **settings},
@@ -209,7 +209,7 @@ def train(folder: Path, *, resume: Path | None = None, **settings: Any) -> list[
     return recorder.given
 
 
-def test_a_trainer_reads_another_order_in_every_epoch(tmp_path: Path) -> None:
+def test_every_epoch_has_another_order(tmp_path: Path) -> None:
     given = train(tmp_path)
     loader = module(captions_per_image=2, augment=TrainingAugment(TRANSFORM)).train_dataloader()
     assert equal(given, [batch for _ in range(3) for batch in loader])
@@ -219,7 +219,7 @@ def test_a_trainer_reads_another_order_in_every_epoch(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # about resuming mid-epoch and changed folders
 @pytest.mark.parametrize("checkpoint", ["step1", "step2", "step3", "step4", "step6", "step8", "validation6"])
-def test_a_resumed_trainer_reads_on_exactly(tmp_path: Path, checkpoint: str) -> None:
+def test_a_resumed_trainer_gets_the_remaining_batches(tmp_path: Path, checkpoint: str) -> None:
     steps = int(checkpoint[-1])
     whole = train(tmp_path / "whole")
     train(tmp_path / "stopped", max_steps=steps)
@@ -229,7 +229,7 @@ def test_a_resumed_trainer_reads_on_exactly(tmp_path: Path, checkpoint: str) -> 
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_an_epoch_cut_short_is_not_read_again(tmp_path: Path) -> None:
+def test_an_interrupted_epoch_is_not_repeated(tmp_path: Path) -> None:
     given = train(tmp_path, limit_train_batches=2)
     loader = module(captions_per_image=2, augment=TrainingAugment(TRANSFORM)).train_dataloader()
     assert equal(given, [batch for _ in range(3) for batch in list(loader)[:2]])

@@ -14,7 +14,7 @@ from captioner.errors import ImageError
 
 
 class Numbers(Dataset[EncodedSample]):
-    """A dataset whose pixels tell which sample of which epoch was asked for."""
+    """A dataset whose pixels encode the requested epoch and index."""
 
     def __getitem__(self, request: SampleRequest) -> EncodedSample:
         return EncodedSample(
@@ -87,13 +87,13 @@ def test_processes_get_equal_batches_and_together_every_sample(
     seen = [index for own in batches for batch in own for index in batch]
     if not drop_last:
         assert set(seen) == set(range(size))
-        # Filled up to equal shares, no further.
+        # Padded to equal shares, not more.
         assert len(seen) == -(-size // world_size) * world_size
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 @pytest.mark.parametrize("size", [1, 2, 7, 12])
-def test_what_only_fills_up_validation_does_not_count(size: int, world_size: int) -> None:
+def test_padding_of_validation_does_not_count(size: int, world_size: int) -> None:
     orders = [
         EpochOrder(size, 3, shuffle=False, rank=rank, world_size=world_size) for rank in range(world_size)
     ]
@@ -106,7 +106,7 @@ def test_what_only_fills_up_validation_does_not_count(size: int, world_size: int
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_a_resumed_loader_reads_on_exactly(num_workers: int) -> None:
+def test_a_resumed_loader_gives_the_remaining_batches(num_workers: int) -> None:
     order = EpochOrder(11, 3, seed=1)
     whole = loader(order)
     straight = [batch.images for _ in range(3) for batch in whole]
@@ -118,7 +118,7 @@ def test_a_resumed_loader_reads_on_exactly(num_workers: int) -> None:
         assert torch.equal(expected, found)
 
 
-def test_a_resumed_loader_after_its_last_batch_goes_on_with_the_next_epoch() -> None:
+def test_a_loader_resumed_after_its_last_batch_continues_with_the_next_epoch() -> None:
     order = EpochOrder(4, 2)
     resumed = loader(order)
     resumed.done = 2
@@ -128,8 +128,8 @@ def test_a_resumed_loader_after_its_last_batch_goes_on_with_the_next_epoch() -> 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("take", [1, 3, 4])
-def test_whoever_stops_asking_gets_the_next_epoch_next(take: int, num_workers: int) -> None:
-    # A trainer that knows the number of batches never asks for the one after the last.
+def test_an_abandoned_iteration_is_followed_by_the_next_epoch(take: int, num_workers: int) -> None:
+    # A trainer that knows the number of batches never exhausts the iterator.
     order = EpochOrder(11, 3)
     stopped = loader(order, num_workers)
     for epoch in range(3):

@@ -1,4 +1,4 @@
-"""Has every batch one shape, and is every photo seen once, by however many processes?"""
+"""Batches of one shape, with every photo once, for any number of processes."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def folder(tmp_path: Path) -> Folder:
     return Folder(tmp_path)
 
 
-def test_sizes_are_told_without_decoding(folder: Folder) -> None:
+def test_sizes_need_no_decoding(folder: Folder) -> None:
     for path in folder.paths[:-1]:
         assert photo_size(path) == read_photo(path).size
     cut = folder.paths[0].with_name("cut.jpg")
@@ -101,7 +101,7 @@ def test_sizes_are_told_without_decoding(folder: Folder) -> None:
     assert photo_size(cut) == (40, 60), "the header is whole"
 
 
-def test_inputs_have_the_sizes_that_were_told(folder: Folder) -> None:
+def test_inputs_have_the_stated_sizes(folder: Folder) -> None:
     native = ImageTransform((32, 32), fit="native", mean=GREY, std=GREY, step=(8, 8))
     told = input_sizes(folder, native, range(len(folder)))
     for index, size in enumerate(told[:-1]):

@@ -1,4 +1,4 @@
-"""Are large photos decoded no further than their pixels need, and what is made of them the same?"""
+"""Decoding of large photos at a reduced scale, with unchanged model inputs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GREY = (0.5, 0.5, 0.5)
 
 
 class Large:
-    """One large, soft photo; remembers what was decoded of it."""
+    """One large, smooth photo; records the decoded sizes."""
 
     def __init__(self, path: Path, *, whole: bool = False) -> None:
         if not path.exists():

@@ -105,7 +105,7 @@ def test_mirrors_only_where_allowed(photo: Photo) -> None:
 
 
 def test_crops_cover_the_photo_and_stay_within_bounds() -> None:
-    """Each pixel holds its own coordinates, so that the crop can be read off the result."""
+    """Each pixel contains its own coordinates, which identify the crop."""
     coordinates = np.zeros((100, 200, 3), np.uint8)
     coordinates[..., 0] = np.arange(100)[:, None]
     coordinates[..., 1] = np.arange(200)[None, :]

@@ -1,5 +1,3 @@
-"""Does covering hide whole patches, as often as asked, and nothing else?"""
-
 from __future__ import annotations
 
 import torch

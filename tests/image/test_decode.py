@@ -271,7 +271,7 @@ def test_the_limit_can_be_set(noise: Pixels) -> None:
         (encode(np.zeros((2, 2), np.uint8), "PPM"), "no known picture format"),
     ],
 )
-def test_what_is_no_photo_is_named(head: bytes, kind: str, tmp_path: Path) -> None:
+def test_other_files_are_named(head: bytes, kind: str, tmp_path: Path) -> None:
     path = tmp_path / "photo.jpg"
     path.write_bytes(head)
     supported = "unsupported format, supported: JPEG, PNG, WEBP, GIF, BMP"

@@ -57,7 +57,7 @@ def test_patterns(tree: Path) -> None:
     assert names(find_photos("photos/?.png")) == ["b.png"]
 
 
-def test_what_exists_by_that_name_is_no_pattern(tree: Path) -> None:
+def test_an_existing_name_is_not_a_pattern(tree: Path) -> None:
     assert names(find_photos("photos/odd[1].jpg")) == ["odd[1].jpg"]
     (tree / "odd[1].jpg").unlink()
     assert names(find_photos("photos/odd[1].jpg")) == ["odd1.jpg"]
@@ -111,7 +111,7 @@ def test_a_photo_named_is_taken_whatever_its_suffix(tree: Path) -> None:
         (["photos/b.png", "gone.jpg"], "there is no photo, folder or list 'gone.jpg'"),
     ],
 )
-def test_what_is_not_there_is_a_usage_error(tree: Path, images: str | list[str], message: str) -> None:
+def test_missing_photos_are_a_usage_error(tree: Path, images: str | list[str], message: str) -> None:
     Path("empty").mkdir()
     Path("empty.txt").write_text("# nothing\n\n")
     Path("latin.txt").write_bytes("é.jpg".encode("latin-1"))

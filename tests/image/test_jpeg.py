@@ -1,4 +1,4 @@
-"""Does the fast way of decoding give the very pixels of Pillow, and leave to Pillow what it cannot do?"""
+"""Fast decoding of JPEGs, compared with Pillow."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_other_kinds_are_left_to_pillow(mode: str) -> None:
     np.testing.assert_array_equal(read_photo(data, min_size=WHOLE).pixels, read_photo(data).pixels)
 
 
-def test_what_is_cut_short_is_left_to_pillow_which_refuses_it() -> None:
+def test_truncated_files_are_left_to_pillow_which_refuses_them() -> None:
     data = encode(photo(120, 160))
     for share in (0.5, 0.95):
         cut = data[: int(len(data) * share)]

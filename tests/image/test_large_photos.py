@@ -1,4 +1,4 @@
-"""Do large photos keep their geometry at a reduced scale, and do larger ones cost bounded memory or a sentence?"""
+"""Large photos: geometry at a reduced scale, bounded memory, and refusal beyond the limit."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Folder:
 
 
 @pytest.mark.parametrize("fit", ["squash", "native"])
-def test_a_photo_of_too_many_pixels_is_named_and_the_rest_goes_on(tmp_path: Path, fit: Fit) -> None:
+def test_a_photo_with_too_many_pixels_is_named_and_skipped(tmp_path: Path, fit: Fit) -> None:
     dataset = Folder(tmp_path)
     sentence = r"huge\.jpg has 60000×60000 = 3,600,000,000 pixels, over the limit of 120,000,000; shrink it"
     for min_size in (None, (64, 64)):

@@ -37,7 +37,7 @@ def normalize(text: str) -> str:
         ("", ""),
     ],
 )
-def test_what_stays_and_what_goes(raw: str, expected: str) -> None:
+def test_kept_and_removed_characters(raw: str, expected: str) -> None:
     assert normalize(raw) == expected
 
 

@@ -189,7 +189,7 @@ def test_frequent_words_come_first_and_the_size_is_kept() -> None:
         ({"kind": "bpe", "vocab_size": 259}, r"vocab_size is 259; a bpe tokenizer needs 260 or more"),
     ],
 )
-def test_impossible_options_name_what_is_possible(options: dict[str, object], message: str) -> None:
+def test_options_out_of_range_name_the_allowed_ones(options: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Tokenizer.train(["a dog"], **options)  # type: ignore[arg-type]
 

@@ -80,7 +80,7 @@ def test_ids_in_quotes_are_the_same_ids(root: Path) -> None:
     assert CocoCaptions(root, "all").report.captions == 3
 
 
-def test_what_is_missing_is_left_out_and_counted(root: Path) -> None:
+def test_missing_photos_and_captions_are_counted(root: Path) -> None:
     data = content()
     data["images"] += [{"id": 8, "file_name": "lost.jpg"}, {"id": 9, "file_name": "bare.jpg"}]
     data["annotations"] += [

@@ -58,13 +58,13 @@ def test_the_csv_gives_the_same_captions(root: Path) -> None:
     assert [Flickr8k(root, "train")[i] for i in range(2)] == expected
 
 
-def test_a_csv_caption_may_hold_commas_quotes_and_line_ends(root: Path) -> None:
+def test_a_csv_caption_may_contain_commas_quotes_and_line_ends(root: Path) -> None:
     write_csv(root, 'a.jpg,"red , ""blue"" ,\r\ngreen"\r\nb.jpg,plain\r\n')
     train = Flickr8k(root, "train")
     assert [train[i].captions for i in range(2)] == [("plain",), ('red , "blue" ,\r\ngreen',)]
 
 
-def test_odd_line_ends_do_not_shift_captions(root: Path) -> None:
+def test_unusual_line_ends_do_not_shift_captions(root: Path) -> None:
     tokens = "\ufeffa.jpg#0\tone\u2028two\x0b\x0c\x85three\r\n\r\nb.jpg#0\tfour\n"
     (root / "Flickr8k_text" / "Flickr8k.token.txt").write_text(tokens, encoding="utf-8", newline="")
     names = root / "Flickr8k_text" / "Flickr_8k.trainImages.txt"
@@ -73,7 +73,7 @@ def test_odd_line_ends_do_not_shift_captions(root: Path) -> None:
     assert [train[i].captions for i in range(2)] == [("one\u2028two\x0b\x0c\x85three",), ("four",)]
 
 
-def test_what_is_missing_is_left_out_and_counted(root: Path) -> None:
+def test_missing_photos_and_captions_are_counted(root: Path) -> None:
     text = root / "Flickr8k_text"
     with (text / "Flickr8k.token.txt").open("a") as file:
         file.write("a.jpg.1#0\tphoto does not exist\na.jpg#2\t \nlost.jpg#0\tlisted\nlost.jpg#1\tlisted\n")
@@ -95,7 +95,7 @@ def test_what_is_missing_is_left_out_and_counted(root: Path) -> None:
     )
 
 
-def test_a_photo_that_is_no_photo_is_named_when_it_is_asked_for(root: Path) -> None:
+def test_an_unreadable_photo_is_named_when_it_is_requested(root: Path) -> None:
     (root / "Flicker8k_Dataset" / "b.jpg").write_text("<html>")
     with pytest.raises(ImageError, match=r"b\.jpg"):
         Flickr8k(root, "train").photo(0)
@@ -146,7 +146,7 @@ def test_unknown_choices_are_refused(root: Path, options: dict[str, str], messag
         ("Flickr8k_text/Flickr_8k.trainImages.txt", r"trainImages\.txt; .+split_by=hash"),
     ],
 )
-def test_what_is_not_found_is_named(root: Path, missing: str, message: str) -> None:
+def test_missing_files_are_named(root: Path, missing: str, message: str) -> None:
     (root / missing).rename((root / missing).with_name(f"{root.name}-gone"))
     with pytest.raises(DataError, match=message):
         Flickr8k(root, "train")

@@ -63,7 +63,7 @@ OUT = (
 ABSOLUTE = (replace("b.jpg", "/b.jpg"), r"photo '/b\.jpg' lies outside")
 CUT = (lambda data: data[: data.index(b"A cat") + 3], r"not JSON")
 FAULTS: dict[str, tuple[list[str], Callable[[bytes], bytes], str, Captions | None]] = {
-    # fault: formats, how it is made, what is said, what is left when it is skipped (None: it stops all the same)
+    # fault: formats, change, message, captions left if it is skipped (None: it is not skipped)
     "encoding": (ROWS, *LATIN, {"a.jpg": TRAIN["a.jpg"][:1], "b.jpg": TRAIN["b.jpg"]}),
     "encoding of a whole file": (["coco", "karpathy"], *LATIN, None),
     "encoding of a text file": (["folder"], *LATIN, {"b.jpg": TRAIN["b.jpg"]}),

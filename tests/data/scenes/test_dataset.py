@@ -1,5 +1,3 @@
-"""Does `Scenes` keep the promises of a dataset?"""
-
 from __future__ import annotations
 
 import doctest
@@ -34,7 +32,7 @@ def test_default_sizes() -> None:
 def test_a_sample_depends_on_seed_split_and_index_alone() -> None:
     one, larger = Scenes("train", size=10, seed=4), Scenes("train", size=5000, seed=4)
     copied = pickle.loads(pickle.dumps(larger))
-    larger[1234], larger.photo(7)  # whatever was asked before
+    larger[1234], larger.photo(7)  # earlier requests have no effect
     for index in (9, 0, 5):
         assert one[index] == larger[index] == copied[index]
         assert np.array_equal(one.photo(index).pixels, copied.photo(index).pixels)

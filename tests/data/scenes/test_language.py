@@ -1,5 +1,3 @@
-"""Are references true, complete, different, and do they know what their nouns name?"""
-
 from __future__ import annotations
 
 import numpy as np
@@ -40,7 +38,7 @@ def test_every_word_and_phrasing_occurs() -> None:
     assert max(len(caption.split()) for caption in captions) <= 24
 
 
-def test_what_can_be_compared_is_compared_and_sizes_are_said_half_of_the_time() -> None:
+def test_relations_and_sizes_are_frequent() -> None:
     train = Scenes("train", size=1000)
     captions = [caption.split() for i in range(len(train)) for caption in train[i].captions]
     related = np.mean([bool({"above", "over", "below", "under", "of"} & set(c[3:])) for c in captions])

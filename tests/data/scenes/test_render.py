@@ -1,5 +1,3 @@
-"""Do the pictures show what the scene says, and stay the same?"""
-
 from __future__ import annotations
 
 from colorsys import rgb_to_hsv
@@ -47,7 +45,7 @@ def test_each_mask_shows_the_colour_that_is_named() -> None:
             )
 
 
-def test_each_object_stands_out_from_what_is_round_it() -> None:
+def test_each_object_contrasts_with_its_surroundings() -> None:
     for i in range(400):
         scene = sample_scene("train", i, image_size=96, seed=0)
         pixels = render(scene).astype(float)

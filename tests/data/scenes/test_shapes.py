@@ -1,5 +1,3 @@
-"""Does each shape cover the pixels that geometry says?"""
-
 from __future__ import annotations
 
 from math import pi, sin

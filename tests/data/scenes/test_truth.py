@@ -1,5 +1,3 @@
-"""Does `check` tell true captions from false ones, whoever wrote them?"""
-
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -87,7 +85,7 @@ def test_true_captions(caption: str, scene: Scene, complete: bool) -> None:
         ("a white heart in the middle", MIXED, "white heart not in the middle"),
     ],
 )
-def test_captions_that_say_what_is_not_so(caption: str, scene: Scene, reason: str) -> None:
+def test_false_captions(caption: str, scene: Scene, reason: str) -> None:
     verdict = check(caption, scene)
     assert not verdict.true
     assert verdict.reason == reason
@@ -119,7 +117,7 @@ def test_captions_that_say_what_is_not_so(caption: str, scene: Scene, reason: st
         ("A red circle", 'word 1 is "A" where an article'),
     ],
 )
-def test_captions_that_cannot_be_read(caption: str, found: str) -> None:
+def test_ungrammatical_captions(caption: str, found: str) -> None:
     verdict = check(caption, THREE)
     assert not verdict.true
     assert verdict.reason.startswith(f"cannot be read: {found}")
@@ -138,7 +136,7 @@ def test_captions_that_cannot_be_read(caption: str, found: str) -> None:
         ("nothing here", ALIKE, []),
     ],
 )  # fmt: skip
-def test_mentions_say_what_each_noun_names(
+def test_mentions_of_each_noun(
     caption: str, scene: Scene, mentions: list[tuple[int, str, tuple[int, ...]]]
 ) -> None:
     assert check(caption, scene).mentions == tuple(Mention(*mention) for mention in mentions)

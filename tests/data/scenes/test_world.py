@@ -1,5 +1,3 @@
-"""Are scenes what the dataset promises: apart, reproducible, and never shared between splits?"""
-
 from __future__ import annotations
 
 from itertools import combinations

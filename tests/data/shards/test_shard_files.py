@@ -34,8 +34,8 @@ def write(path: Path, files: list[tuple[str, bytes]]) -> Path:
 
 @pytest.mark.parametrize("text", ["a.tar", "x-{000..012}.tar", "{a,b}{1..3}.tar", "{9..11}", "{3..1}", "{x}"])
 def test_braces_expand_as_in_a_shell(text: str) -> None:
-    said = subprocess.run(["bash", "-c", f"echo {text}"], capture_output=True, text=True, check=True)
-    assert expand_braces(text) == said.stdout.split()
+    shell = subprocess.run(["bash", "-c", f"echo {text}"], capture_output=True, text=True, check=True)
+    assert expand_braces(text) == shell.stdout.split()
 
 
 def test_other_braces_are_kept() -> None:

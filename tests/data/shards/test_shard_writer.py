@@ -9,7 +9,7 @@ from PIL import Image
 from tests.data.shards.scene_shards import SCENES, SIZE, SMALL, prepare, write
 
 
-def test_webdataset_reads_what_was_written(folder: Path) -> None:
+def test_webdataset_reads_the_shards(folder: Path) -> None:
     webdataset = pytest.importorskip("webdataset")
     urls = sorted(map(str, folder.glob("*.tar")))
     theirs = list(webdataset.WebDataset(urls, shardshuffle=False).decode("rgb8"))

@@ -174,7 +174,7 @@ def test_other_data_after_the_end_is_damage(tar: Path) -> None:
 
 def test_a_false_size_is_refused(tar: Path) -> None:
     info = tarfile.TarInfo("b.jpg")
-    info.size = 8**11 - 1  # 8 GB, which must not be asked for
+    info.size = 8**11 - 1  # 8 GB, which must not be requested
     content = bytearray(tar.read_bytes())
     content[3 * BLOCK : 4 * BLOCK] = info.tobuf(tarfile.USTAR_FORMAT)
     tar.write_bytes(content)
