@@ -107,9 +107,7 @@ def reward() -> dict[str, float]:
 
     references = generated(5000)
     words = ["", "", "", ".", "A", *NOUNS, *VERBS, *EXTRA, "a", *(f"word{i}" for i in range(3000))]
-    scorer = CaptionReward(
-        references, TableWords(words, eos_id=2, count_end=True), weights={"CIDEr-D": 1.0}
-    )
+    scorer = CaptionReward(references, TableWords(words, eos_id=2, count_end=True), weights={"CIDEr-D": 1.0})
     rng = np.random.default_rng(0)
     images = [str(i) for i in rng.choice(5000, 64, replace=False)]
     tokens = rng.integers(3, 60, (64, 5, 20))

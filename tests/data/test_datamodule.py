@@ -157,6 +157,7 @@ def test_long_captions_are_truncated_to_max_tokens() -> None:
         ({"cover": 1.5}, "image.cover=1.5 must be from 0 to 1"),
         ({"num_workers": -1}, "data.num_workers=-1 must not be negative"),
         ({"max_tokens": 2}, "max_tokens=2 leaves no room for a word"),
+        ({"on_bad": "skpi"}, "data.on_bad=skpi must be stop or skip; did you mean skip?"),
     ],
 )
 def test_values_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:

@@ -37,3 +37,10 @@ def test_errors_of_the_dataset_are_passed_on() -> None:
         open_split(DATA, "odd")
     with pytest.raises(ModelFileError, match=r"os\.system names code outside"):
         open_split(DATA, "bad")
+
+
+def test_a_misspelt_split_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"split=tarin .+did you mean train"):
+        open_split(DATA, "tarin")
+    with pytest.raises(UsageError, match=r"split is 'tets'.+did you mean test"):
+        Scenes("tets")

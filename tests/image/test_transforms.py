@@ -158,6 +158,7 @@ def test_photos_of_one_size_share_a_batch() -> None:
         ({"mean": [float("nan")] * 3}, "mean is"),
         ({"mean": None}, "mean is None"),
         ({"fit": "stretch"}, "fit is 'stretch'; choose one of crop, pad, squash, native"),
+        ({"fit": "sqaush"}, "did you mean squash"),
         ({"fit": ["crop"]}, "fit is"),
         ({"interpolation": "lanczos"}, "choose one of bilinear, bicubic"),
         ({"extra": 1}, "needs the fields size, fit, mean, std, interpolation; found: .*extra"),

@@ -64,6 +64,8 @@ def test_hugging_face_photos_in_files(root: Path) -> None:
         DataError, match=r"no column 'image'; there are file, text, part, n: choose by image_column"
     ):
         HuggingFace(saved, "train")
+    with pytest.raises(DataError, match=r"no column 'txet'.+did you mean text"):
+        HuggingFace(saved, "train", image_column="file", caption_column="txet")
 
 
 HUGGING_FACE_FAULTS = [
