@@ -120,9 +120,9 @@ def train_and_score(run: Path, train: Sequence[str], test: Sequence[str]) -> dic
         "CIDEr-D": 100 * scores["corpus"]["CIDEr-D"],
         "seconds_of_training": seconds,
     }
-    health = scores.get("health") or {}
     for kind in ("nouns", "function_words"):
-        figures[f"visual_mass_of_{kind}"] = 100 * health.get(f"map_seen_{kind}", float("nan"))
+        mass = scores["health"][f"map_seen_{kind}"]  # None if no caption has such a word
+        figures[f"visual_mass_of_{kind}"] = float("nan") if mass is None else 100 * mass
     if scenes := scores.get("scenes"):
         figures["pointing_game"] = 100 * scenes["pointing_game"]
         figures["true_captions"] = 100 * scenes["true_captions"]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from captioner.build import build
+from tests.conftest import TINY
 
 ROOT = Path(__file__).parents[1]
 
@@ -44,6 +45,15 @@ def test_every_budget_composes(script: Any, data: str) -> None:
     cfg = script.composed("train", f"data={data}", *root, *script.BUDGETS[data])
     assert cfg.cache.views >= 1
     script.composed("evaluate", f"data={data}", *root, *script.SEARCH[data], "model=x")
+
+
+def test_a_run_has_the_figures_of_all_columns(script: Any, tmp_path: Path) -> None:
+    frozen = ["encoder.trainable=none", "cache=features", "cache.views=1"]
+    train = ["data=scenes", *TINY, *frozen, "trainer.max_epochs=1", "model.decoder.sentinel=true"]
+    test = ["data=scenes", "data.image_size=32", "data.test.size=4", "batch_size=4", "device=cpu"]
+    figures = script.train_and_score(tmp_path, train, test)
+    figures["images_per_core_second"] = script.speed(tmp_path / "model.safetensors", test, images=2, times=1)
+    assert figures.keys() >= {key for key, _, _ in sys.modules["attention_table"].COLUMNS}
 
 
 def figures(score: float, **more: float) -> dict[str, float]:
