@@ -39,5 +39,5 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
     A message about an unknown name ends with it: `f"unknown setting {name}{did_you_mean(name, settings)}"`.
     """
-    near = difflib.get_close_matches(name, list(known), n=1)
+    near = difflib.get_close_matches(str(name), list(known), n=1)
     return f"; did you mean {near[0]}?" if near else ""
