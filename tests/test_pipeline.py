@@ -20,7 +20,7 @@ from captioner.captioning.records import CaptionResult
 from captioner.decoding import make_search
 from captioner.errors import ImageError, ModelFileError, UsageError
 from captioner.image.decode import Photo, read_photo
-from captioner.pipeline import CaptionPipeline, choose_device, load
+from captioner.pipeline import CaptionPipeline, load
 
 SEARCH = make_search(2, max_length=9)
 
@@ -38,7 +38,7 @@ def pipeline(random_model: Bundle) -> CaptionPipeline:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Seven photos and a text among them that only looks like one."""
+    """Seven files, of which 3.png is not a photo."""
     for number in range(7):
         Image.fromarray(picture(number)).save(tmp_path / f"{number}.png")
     (tmp_path / "3.png").write_text("not a photo")
@@ -97,13 +97,13 @@ def test_every_way_to_give_a_photo_gives_the_same_caption(pipeline: CaptionPipel
         assert equal(captions[0], caption)
 
 
-def test_no_photo_gives_no_caption(pipeline: CaptionPipeline) -> None:
+def test_no_photos_give_no_captions(pipeline: CaptionPipeline) -> None:
     assert pipeline.caption([]) == []
     assert list(pipeline.stream(iter(()), search=SEARCH)) == []
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 7, 8])
-def test_a_bad_photo_is_an_entry_in_its_place(
+def test_an_unreadable_photo_is_a_result_in_its_place(
     pipeline: CaptionPipeline, folder: Path, batch_size: int
 ) -> None:
     paths = [folder / f"{number}.png" for number in range(7)]
@@ -123,13 +123,13 @@ def test_a_bad_photo_is_an_entry_in_its_place(
         assert (result.photo.pixels == picture(result.index)).all()
 
 
-def test_only_bad_photos_are_only_entries(pipeline: CaptionPipeline) -> None:
+def test_a_stream_of_unreadable_photos_gives_their_errors(pipeline: CaptionPipeline) -> None:
     results = list(pipeline.stream([b"", b"GIF89a", "/nowhere.jpg"], search=SEARCH, batch_size=2))
     assert [result.index for result in results] == [0, 1, 2]
     assert all(isinstance(result.error, ImageError) and result.caption is None for result in results)
 
 
-def test_a_bad_photo_raises_where_captions_are_asked_for(pipeline: CaptionPipeline, folder: Path) -> None:
+def test_caption_raises_for_an_unreadable_photo(pipeline: CaptionPipeline, folder: Path) -> None:
     with pytest.raises(ImageError, match=f"{folder / '3.png'} is "):
         pipeline.caption([folder / "1.png", folder / "3.png"])
     with pytest.raises(ImageError, match=r"there is no photo /nowhere\.jpg"):
@@ -212,23 +212,12 @@ def test_a_turned_photo_is_captioned_upright(
 
 
 @pytest.mark.parametrize("batch_size", [0, -3, 2.5, "many"])
-def test_a_batch_has_photos(pipeline: CaptionPipeline, batch_size: Any) -> None:
+def test_a_batch_size_below_1_is_refused(pipeline: CaptionPipeline, batch_size: Any) -> None:
     with pytest.raises(UsageError, match=f"batch_size={batch_size}"):
         pipeline.caption([picture(0)], batch_size=batch_size)
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:99", "cpu:x", "", "meta", None])
-def test_a_device_that_is_not_there_is_refused(device: Any) -> None:
-    with pytest.raises(UsageError, match=f"device={device} "):
-        choose_device(device)
-
-
-def test_the_device_is_a_gpu_where_there_is_one() -> None:
-    assert choose_device("cpu") == torch.device("cpu")
-    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def test_a_model_file_captions_in_two_lines(random_model: Bundle, tmp_path: Path) -> None:
+def test_load_gives_a_pipeline_of_the_saved_model(random_model: Bundle, tmp_path: Path) -> None:
     save(tmp_path / "model.safetensors", random_model)
     loaded = captioner.load(tmp_path / "model.safetensors", device="cpu")
     assert loaded.card == random_model.card
@@ -241,7 +230,7 @@ def test_a_model_file_captions_in_two_lines(random_model: Bundle, tmp_path: Path
         load(tmp_path / "model.safetensors", device="gpu")
 
 
-def test_an_encoded_photo_in_memory(pipeline: CaptionPipeline) -> None:
+def test_encoded_bytes_are_captioned(pipeline: CaptionPipeline) -> None:
     buffer = io.BytesIO()
     Image.fromarray(picture(2)).save(buffer, "PNG")
     (caption,) = pipeline.caption(buffer.getvalue())
@@ -251,7 +240,7 @@ def test_an_encoded_photo_in_memory(pipeline: CaptionPipeline) -> None:
     assert equal(pipeline.caption(photo)[0], expected)
 
 
-def test_methods_are_asked_for_by_name(pipeline: CaptionPipeline) -> None:
+def test_explanation_methods_are_chosen_by_name(pipeline: CaptionPipeline) -> None:
     (plain,) = pipeline.caption(picture(1), max_length=9)
     (caption,) = pipeline.caption(picture(1), max_length=9, explain=["attention", "occlusion"])
     assert equal(plain, caption)
@@ -268,7 +257,7 @@ def test_methods_are_asked_for_by_name(pipeline: CaptionPipeline) -> None:
         assert result.caption.words[0].map.shape == (2, 2)
 
 
-def test_a_method_that_cannot_be_had_is_refused_before_a_photo_is_read(pipeline: CaptionPipeline) -> None:
+def test_an_unsupported_method_is_refused_before_a_photo_is_read(pipeline: CaptionPipeline) -> None:
     def photos() -> Iterator[NDArray[np.uint8]]:
         raise AssertionError
         yield picture(0)
@@ -285,7 +274,7 @@ def test_the_best_head_is_the_one_on_the_card(random_model: Bundle) -> None:
         np.testing.assert_allclose(word.map, caption.maps[k, 1, 0], atol=1e-6)
 
 
-def test_a_caption_of_ones_own_is_explained(pipeline: CaptionPipeline, folder: Path) -> None:
+def test_a_given_caption_is_explained(pipeline: CaptionPipeline, folder: Path) -> None:
     caption = pipeline.explain(
         picture(2), "Two dogs sit, on the mat!".replace("dogs", "cats"), explain="grad_cam"
     )
