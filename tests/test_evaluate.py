@@ -1,4 +1,4 @@
-"""Are the figures of `captioner.evaluate` those of its captions, for every image asked for?"""
+"""The command `captioner.evaluate`."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def again(tiny_model: Path) -> list[tuple[Scene, Caption]]:
     ]
 
 
-def test_scores_json_says_what_was_done(result: tuple[dict[str, Any], Path], tiny_model: Path) -> None:
+def test_scores_json_holds_settings_and_signature(
+    result: tuple[dict[str, Any], Path], tiny_model: Path
+) -> None:
     scores, _ = result
     assert (scores["images"], scores["left_out"], scores["split"]) == (LIMIT, 0, "test")
     assert scores["model"] == str(tiny_model)
@@ -107,7 +109,7 @@ def test_the_figures_are_those_of_the_captions(
         ("+data.train.colour=red", "does not take these settings"),
     ],
 )
-def test_novelty_is_left_out_where_the_training_captions_are_not_at_hand(
+def test_novelty_is_left_out_without_the_training_captions(
     override: str, note: str, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     few = ("limit=2", "beam_size=1", "max_length=5", "page=0")
@@ -135,7 +137,7 @@ def test_captions_can_be_scored_again_with_the_same_numbers(
     assert f"{again['signature']}|decoding:" in result[0]["signature"]
 
 
-def test_meteor_without_its_tables_goes_by_another_name(
+def test_meteor_without_its_tables_has_another_name(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("captioner.metrics.meteor.meteor.installed_tables", lambda: None)
@@ -143,7 +145,7 @@ def test_meteor_without_its_tables_goes_by_another_name(
     assert list(evaluated(tiny_model, tmp_path, *few)["corpus"]) == ["METEOR[exact+stem]"]
 
 
-def test_scores_json_holds_what_the_scenes_say(
+def test_scores_json_holds_the_findings_of_the_scenes(
     result: tuple[dict[str, Any], Path], again: list[tuple[Scene, Caption]]
 ) -> None:
     test = Scenes("test", image_size=48)
@@ -179,7 +181,7 @@ def test_a_page_has_as_many_photos_as_asked_for(
         assert (tmp_path / "index.html").read_text().count('<section class="entry"') == entries
 
 
-def test_what_a_single_image_cannot_have_is_null(
+def test_an_undefined_score_of_a_single_image_is_null(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scores = evaluated(tiny_model, tmp_path, "limit=1", "beam_size=1", "max_length=5")
@@ -188,47 +190,49 @@ def test_what_a_single_image_cannot_have_is_null(
 
 
 @pytest.mark.parametrize(
-    ("override", "message"),
+    ("override", "tokens"),
     [
-        ("split=dev", "split=dev is not one of this dataset's: train, val, test"),
-        ("split=null", "split=None is not one of this dataset's"),
-        ("limit=0", "limit=0 must be a whole number of at least 1, or null for the whole split"),
-        ("limit=-1", "limit=-1 must be a whole number of at least 1"),
-        ("limit=few", "limit=few must be a whole number of at least 1"),
-        ("limit=2.5", "limit=2.5 must be a whole number of at least 1"),
-        ("page=-1", "page=-1 must be at least 0"),
-        ("metrics=[FAME]", "unknown metric FAME; choose from BLEU, METEOR"),
-        ("metrics=[]", "metrics is empty: choose from BLEU, METEOR"),
-        ("threads=0", "threads=0 must be a whole number of at least 1, or null"),
-        ("processes=0", "processes=0 must be a whole number of at least 1"),
-        ("processes=two", "processes=two must be a whole number of at least 1"),
-        ("batch_size=0", "batch_size=0 must be a whole number of at least 1"),
-        ("beam_size=0", "beam_size=0 must be at least 1"),
-        ("model=nowhere", "no model file at nowhere"),
-        ("data.test.size=0", "scenes: size is 0"),
-        ("data.test._target_=os.system", "_target_: os.system names code outside captioner"),
-        ("data.test.sise=3", "sise"),
+        ("split=dev", ["split=dev", "train, val, test"]),
+        ("split=null", ["split=None"]),
+        ("limit=0", ["limit=0"]),
+        ("limit=-1", ["limit=-1"]),
+        ("limit=few", ["limit=few"]),
+        ("limit=2.5", ["limit=2.5"]),
+        ("page=-1", ["page=-1"]),
+        ("metrics=[FAME]", ["FAME", "BLEU, METEOR"]),
+        ("metrics=[]", ["metrics", "BLEU, METEOR"]),
+        ("threads=0", ["threads=0"]),
+        ("processes=0", ["processes=0"]),
+        ("processes=two", ["processes=two"]),
+        ("batch_size=0", ["batch_size=0"]),
+        ("beam_size=0", ["beam_size=0"]),
+        ("model=nowhere", ["nowhere"]),
+        ("data.test.size=0", ["scenes", "size", "0"]),
+        ("data.test._target_=os.system", ["_target_", "os.system"]),
+        ("data.test.sise=3", ["sise"]),
     ],
 )
-def test_wrong_usage_is_refused_in_one_sentence(
-    override: str, message: str, tiny_model: Path, tmp_path: Path
+def test_wrong_settings_are_refused_in_one_line_that_names_them(
+    override: str, tokens: list[str], tiny_model: Path, tmp_path: Path
 ) -> None:
     key = "+" if "sise" in override else ""
     cfg = compose("evaluate", f"model={tiny_model}", f"output_dir={tmp_path}/out", f"{key}{override}")
     with pytest.raises(UsageError) as refused:
         evaluate(cfg)
-    assert message in str(refused.value)
-    assert "\n" not in str(refused.value)
+    message = str(refused.value)
+    assert [token for token in tokens if token not in message] == []
+    assert "\n" not in message
     assert not list(tmp_path.glob("out/*"))
 
 
-def test_a_split_that_is_not_there_ends_in_status_2(
+def test_an_unknown_split_ends_in_status_2(
     tiny_model: Path, tmp_path: Path, command: Callable[..., Finished], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     done = command("evaluate", f"model={tiny_model}", "split=dev")
     assert (done.status, done.out) == (2, "")
-    assert done.err == "error: split=dev is not one of this dataset's: train, val, test\n"
+    assert done.err.startswith("error: split=dev ")
+    assert done.err.count("\n") == 1
 
 
 @pytest.fixture
@@ -278,7 +282,7 @@ def test_a_photo_that_cannot_be_read_is_reported_and_left_out(
     assert done.err.splitlines()[-1] == "error: none of the 3 images of split=test can be read"
 
 
-def test_shards_whose_keys_begin_anew_are_scored_in_full(tiny_model: Path, tmp_path: Path) -> None:
+def test_shards_that_repeat_keys_are_scored_in_full(tiny_model: Path, tmp_path: Path) -> None:
     overrides = ("data=shards", f"data.root={tmp_path}", f"model={tiny_model}", "split=val", "page=0")
     cfg = compose("evaluate", *overrides, f"output_dir={tmp_path / 'out'}", "novelty=false", "metrics=[BLEU]")
     for number in range(2):

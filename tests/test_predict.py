@@ -1,4 +1,4 @@
-"""Does `captioner.predict` caption what it is given, and say what it cannot?"""
+"""The command `captioner.predict`."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ IN_ORDER = ["photos/2.png", "photos/10.jpg", "photos/a/1.jpg", "photos/b/1.jpg"]
         ("list.txt", ["photos/10.jpg", "photos/2.png"]),
     ],
 )
-def test_captions_what_is_named_in_order(
+def test_photos_are_captioned_in_order(
     images: str, expected: list[str], photos: Path, tiny_model: Path, command: Command
 ) -> None:
     Path("list.txt").write_text("# two of them\nphotos/10.jpg\n\nphotos/2.png\n")
@@ -76,11 +76,13 @@ def test_captions_what_is_named_in_order(
     assert sorted(path.name for path in Path("captions").iterdir()) == ["captions.jsonl"]
 
 
-def test_captions_jsonl_holds_what_the_library_gives(photos: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_captions_jsonl_holds_the_captions_of_the_library(
+    photos: Path, tiny_model: Path, tmp_path: Path
+) -> None:
     cfg = compose("predict", f"model={tiny_model}", "images=photos", "output_dir=out", "beam_size=2")
     assert predict(cfg) == 0
     captions = load(tiny_model).caption(IN_ORDER, beam_size=2)
-    assert any(caption.words for caption in captions), "a model that says nothing proves nothing"
+    assert any(caption.words for caption in captions), "empty captions would pass trivially"
     for record, caption in zip(lines(Path("out/captions.jsonl")), captions, strict=True):
         assert set(record) == {"image", "caption", "score", "logprob", "words", "others"}
         assert record["caption"] == caption.text
@@ -152,7 +154,7 @@ def test_writes_every_kind_for_a_photo_of_any_name(
     assert done.status == 0
     (record,) = lines(Path("captions/captions.jsonl"))
     assert record["image"] == name
-    assert record["words"], "a model that says nothing proves nothing"
+    assert record["words"], "empty captions would pass trivially"
     made = sorted(path.name for path in Path("captions/overlays").iterdir())
     stem = "00001--img src=x onerror=alert(1)- -'&-🐈"
     assert made == [
@@ -197,7 +199,7 @@ ODD_NAMES = (
 
 
 @pytest.mark.parametrize("name", ODD_NAMES[:10])
-def test_any_name_can_be_typed(
+def test_any_file_name_is_accepted_on_the_command_line(
     name: str, tiny_model: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -207,9 +209,11 @@ def test_any_name_can_be_typed(
     assert [record["image"] for record in lines(Path("o, [=]/captions.jsonl"))] == [name]
 
 
-def test_any_name_can_be_shown(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_file_name_appears_on_the_page(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    # Names that are no text cannot travel from one test process to another.
+    # Names that are not text cannot be sent from one test process to another.
     monkeypatch.setattr(sys, "stdout", io.StringIO())
     saved = photo(tmp_path / "photos" / "plain.jpg")
     names = [name for name in ODD_NAMES if name != "null"]  # a folder gives what has a photo's suffix
@@ -232,7 +236,7 @@ def test_any_name_can_be_shown(tiny_model: Path, tmp_path: Path, monkeypatch: py
     assert [name[:6] for name in sheets] == [f"{number:05d}-" for number in range(1, len(names) + 1)]
 
 
-def test_a_bad_photo_is_reported_and_the_others_are_captioned(
+def test_an_unreadable_photo_is_reported_and_the_others_are_captioned(
     photos: Path, tiny_model: Path, command: Command
 ) -> None:
     whole = (photos / "10.jpg").read_bytes()
@@ -258,7 +262,7 @@ def test_a_bad_photo_is_reported_and_the_others_are_captioned(
     assert not Path("out/errors.jsonl").exists(), "errors that are none any more"
 
 
-def test_animations_are_named_once_and_their_first_picture_is_captioned(
+def test_animations_are_reported_once_and_their_first_frame_is_captioned(
     tmp_path: Path, tiny_model: Path, command: Command
 ) -> None:
     frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
@@ -267,13 +271,11 @@ def test_animations_are_named_once_and_their_first_picture_is_captioned(
     done = command("predict", f"model={tiny_model}", f"images={tmp_path}", f"output_dir={tmp_path / 'out'}")
     assert done.status == 0
     assert done.out.count("\t") == 2
-    assert done.err.count("a.gif is an animation; of each, the first picture is captioned") == 1
+    assert done.err.count("a.gif is an animation") == 1
     assert done.err.count("is an animation") == 1
 
 
-def test_when_no_photo_can_be_read_the_page_is_empty_and_the_status_1(
-    photos: Path, tiny_model: Path, command: Command
-) -> None:
+def test_the_status_is_1_when_no_photo_can_be_read(photos: Path, tiny_model: Path, command: Command) -> None:
     done = command("predict", f"model={tiny_model}", "images=[photos/notes.jpg]", "output_dir=out")
     assert done.status == 2  # a name on the command line that is not there is a slip
     Path("list.txt").write_text("photos/notes.jpg\n")
@@ -284,49 +286,44 @@ def test_when_no_photo_can_be_read_the_page_is_empty_and_the_status_1(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "tokens"),
     [
-        (["model=nowhere.safetensors"], "no model file at nowhere.safetensors; train one with"),
-        (["model=text"], "text is not a captioner model file, or it is cut short"),
-        (["model=photos"], "no model file at photos"),
-        (["model=null"], "no model file at null"),
-        (["images=nowhere"], "there is no photo, folder or list 'nowhere'; check the spelling"),
-        (["images=no where"], "there is no photo, folder or list 'no where'"),
-        (["images=photos/*.gif"], "there is no photo that matches 'photos/*.gif'"),
-        (["images=empty"], "the folder empty contains no photo"),
-        (["images="], "images= is empty"),
-        (["images=[]"], "images= is empty"),
-        (
-            ["overlay=bmp"],
-            "overlay=bmp is unknown; choose from html, png, words, gif, webp, svg, pdf, npz, or null",
-        ),
-        (["explain=psychic"], "explain=psychic is unknown; choose from attention"),
-        (
-            ["explain=attention:layer9"],
-            "explain=attention:layer9: layer 9 is out of range; the decoder has 1 layers of 2",
-        ),
-        (["explain=rollout"], "explain=rollout needs an encoder"),
-        (["explain="], "explain names no method"),
-        (["overlay=html,pgn"], "overlay=pgn is unknown"),
-        (["scale=photo"], "scale=photo is unknown; choose caption or word"),
-        (["output_dir=text"], "output_dir=text cannot be written: File exists"),
-        (["output_dir=text/below"], "output_dir=text/below cannot be written: Not a directory"),
-        (["device=abacus"], "device=abacus is not available here; take auto or cpu"),
-        (["batch_size=0"], "batch_size=0 must be a whole number of at least 1"),
-        (["beam_size=0"], "beam_size=0 must be at least 1"),
-        (["max_length=0"], "max_length=0 must be at least 1"),
+        (["model=nowhere.safetensors"], ["nowhere.safetensors", "captioner.train"]),
+        (["model=text"], ["text", "model file"]),
+        (["model=photos"], ["photos"]),
+        (["model=null"], ["null"]),
+        (["images=nowhere"], ["'nowhere'"]),
+        (["images=no where"], ["'no where'"]),
+        (["images=photos/*.gif"], ["'photos/*.gif'"]),
+        (["images=empty"], ["empty"]),
+        (["images="], ["images="]),
+        (["images=[]"], ["images="]),
+        (["overlay=bmp"], ["overlay=bmp", "html, png, words, gif, webp, svg, pdf, npz"]),
+        (["overlay=html,pgn"], ["overlay=pgn", "did you mean png?"]),
+        (["explain=psychic"], ["explain=psychic", "attention"]),
+        (["explain=attention:layer9"], ["explain=attention:layer9", "1 layers"]),
+        (["explain=rollout"], ["explain=rollout"]),
+        (["explain="], ["explain", "attention"]),
+        (["scale=photo"], ["scale=photo", "caption", "word"]),
+        (["output_dir=text"], ["output_dir=text"]),
+        (["output_dir=text/below"], ["output_dir=text/below"]),
+        (["device=abacus"], ["device=abacus", "auto"]),
+        (["batch_size=0"], ["batch_size=0"]),
+        (["beam_size=0"], ["beam_size=0"]),
+        (["max_length=0"], ["max_length=0"]),
     ],
 )
-def test_wrong_usage_is_refused_in_one_sentence(
-    arguments: list[str], message: str, photos: Path, tiny_model: Path
+def test_wrong_settings_are_refused_in_one_line_that_names_them(
+    arguments: list[str], tokens: list[str], photos: Path, tiny_model: Path
 ) -> None:
-    Path("text").write_text("I am no model")
+    Path("text").write_text("no model")
     Path("empty").mkdir()
     asked = [f"model={tiny_model}", "images=photos", "output_dir=out", *arguments]
     with pytest.raises(UsageError) as refused:
         predict(compose("predict", *map(_quoted, asked)))
-    assert str(refused.value).startswith(message)
-    assert "\n" not in str(refused.value)
+    message = str(refused.value)
+    assert [token for token in tokens if token not in message] == []
+    assert "\n" not in message
     assert not Path("out").exists()
 
 

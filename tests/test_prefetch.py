@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ def test_batches_hold_everything_in_order() -> None:
 
 
 @pytest.mark.parametrize("readers", [0, 1, 4])
-def test_what_is_read_ahead_keeps_its_order(readers: int) -> None:
+def test_reading_ahead_keeps_the_order(readers: int) -> None:
     def read(item: int) -> int:
         time.sleep(0.002 * (item % 3))  # later items are ready earlier
         return -item
@@ -27,7 +28,7 @@ def test_what_is_read_ahead_keeps_its_order(readers: int) -> None:
     assert torch.get_num_threads() == threads
 
 
-def test_no_more_is_taken_than_two_batches_ahead() -> None:
+def test_at_most_two_batches_are_read_ahead() -> None:
     taken: list[int] = []
 
     def items() -> Iterator[list[int]]:
@@ -43,7 +44,7 @@ def test_no_more_is_taken_than_two_batches_ahead() -> None:
 
 
 @pytest.mark.parametrize("readers", [0, 2])
-def test_what_reading_raises_is_raised_in_its_place(readers: int) -> None:
+def test_an_error_of_reading_is_raised_in_its_place(readers: int) -> None:
     def read(item: int) -> int:
         if item == 4:
             raise ValueError("four")
@@ -55,7 +56,7 @@ def test_what_reading_raises_is_raised_in_its_place(readers: int) -> None:
         next(made)
 
 
-def test_a_buffer_works_while_nobody_asks() -> None:
+def test_a_buffer_fills_without_a_request() -> None:
     made: list[int] = []
     enough = threading.Event()
 
@@ -74,7 +75,7 @@ def test_a_buffer_works_while_nobody_asks() -> None:
     assert list(buffer) == list(range(1, 10))
 
 
-def test_a_buffer_hands_on_errors_and_nones() -> None:
+def test_a_buffer_passes_on_errors_and_none() -> None:
     def items() -> Iterator[int | None]:
         yield None
         yield 1
@@ -86,7 +87,7 @@ def test_a_buffer_hands_on_errors_and_nones() -> None:
         next(buffer)
 
 
-def test_closing_a_buffer_ends_its_thread_and_what_it_runs() -> None:
+def test_closing_a_buffer_ends_its_thread_and_its_generator() -> None:
     closed = threading.Event()
 
     def items() -> Iterator[int]:
@@ -104,23 +105,25 @@ def test_closing_a_buffer_ends_its_thread_and_what_it_runs() -> None:
     assert threading.active_count() == before
 
 
-def test_busy_counts_stages_beside_each_other_once() -> None:
+def test_the_busy_clock_counts_overlapping_work_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    readings = iter([1.0, 4.0, 10.0, 11.0])
+    monkeypatch.setattr("captioner.prefetch.time", SimpleNamespace(monotonic=lambda: next(readings)))
     busy = BusyClock()
-    start = threading.Barrier(2)
+    inside, leave = threading.Event(), threading.Event()
 
     def work() -> None:
-        start.wait()
         with busy():
-            time.sleep(0.2)
+            inside.set()
+            leave.wait(10)
 
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    began = time.monotonic()
-    for thread in threads:
+    thread = threading.Thread(target=work)
+    with busy():  # from 1
         thread.start()
-    for thread in threads:
-        thread.join()
-    took = time.monotonic() - began
-    assert 0.2 <= busy.seconds <= took
-    with busy():
+        assert inside.wait(10)
+    assert busy.seconds == 0  # the thread still works
+    leave.set()
+    thread.join()  # until 4
+    assert busy.seconds == 3
+    with busy():  # from 10 to 11
         pass
-    assert busy.seconds <= time.monotonic() - began
+    assert busy.seconds == 4

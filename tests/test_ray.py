@@ -1,4 +1,4 @@
-"""Does Ray Data, on this machine, get the captions of the library?"""
+"""Captioning by Ray Data on this machine."""
 
 from __future__ import annotations
 

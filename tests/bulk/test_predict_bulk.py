@@ -1,4 +1,4 @@
-"""Is every photo captioned once, whoever captions and whatever kills them?"""
+"""Bulk captioning: parts, shares, restarts and kills."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def whole(photos: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a run that nothing stopped leaves."""
+    """The folder of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole")
     assert run(tiny_model, photos / "list.txt", folder) == 1
     return folder
@@ -107,7 +107,7 @@ def test_processes_share_the_parts_and_write_what_one_would(
     assert manifests[0] == manifests[1]
 
 
-def test_torchruns_processes_are_the_shares(
+def test_each_torchrun_process_takes_its_share(
     photos: Path, whole: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -185,7 +185,7 @@ def test_complete_batches_of_an_unfinished_part_are_kept(
     assert again.status == 1
 
 
-def test_sampling_draws_the_same_whatever_stopped_it(photos: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_sampling_draws_the_same_after_a_restart(photos: Path, tiny_model: Path, tmp_path: Path) -> None:
     sampled = ("decoding=sample", "decoding.seed=3")
     run(tiny_model, photos / "list.txt", tmp_path / "one", *sampled)
     shutil.copytree(tmp_path / "one", tmp_path / "two")
@@ -215,7 +215,7 @@ def shards(photos: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_of_shards_each_is_a_part(
+def test_each_shard_is_a_part(
     shards: Path, whole: Path, photos: Path, tiny_model: Path, tmp_path: Path, command: Command
 ) -> None:
     pattern = f"{shards}/x-{{0..2}}.tar"
@@ -242,7 +242,7 @@ def test_of_shards_each_is_a_part(
     assert [r.get("caption") for r in lines(tmp_path / "piped")] == [r.get("caption") for r in records[:10]]
 
 
-def test_a_folder_of_another_run_is_refused(
+def test_the_folder_of_another_run_is_refused(
     photos: Path, whole: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
@@ -277,24 +277,24 @@ def test_two_processes_of_one_share_do_not_write_one_part(
 
 
 @pytest.mark.parametrize(
-    ("more", "message"),
+    ("more", "tokens"),
     [
-        (["shard=4/4"], "shard=4/4 must be i/n, process i of n, counted from 0"),
-        (["shard=x"], "shard=x must be i/n"),
-        (["part_size=0"], "part_size=0 must be a whole number of at least 1"),
-        (["batch_size=0"], "batch_size=0 must be a whole number of at least 1"),
-        (["readers=-1"], "readers=-1 must be a whole number from 0"),
-        (["overlay=png"], "bulk=true writes captions without overlays; leave overlay=png out"),
-        (["bulk=false", "shard=0/2"], "shard=0/2 needs bulk=true"),
-        (["images=[a.tar,b.jpg]"], "images= names shards and photos"),
-        (["images=[-]", "shard=0/2"], "images=- is read by one process alone"),
-        (["images=no.tar"], "there is no shard no.tar"),
-        (["images=nowhere"], "there is no photo, folder or list 'nowhere'"),
+        (["shard=4/4"], ["shard=4/4", "i/n"]),
+        (["shard=x"], ["shard=x", "i/n"]),
+        (["part_size=0"], ["part_size=0"]),
+        (["batch_size=0"], ["batch_size=0"]),
+        (["readers=-1"], ["readers=-1"]),
+        (["overlay=png"], ["bulk=true", "overlay=png"]),
+        (["bulk=false", "shard=0/2"], ["shard=0/2", "bulk=true"]),
+        (["images=[a.tar,b.jpg]"], ["images=", "shards"]),
+        (["images=[-]", "shard=0/2"], ["images=-"]),
+        (["images=no.tar"], ["no.tar"]),
+        (["images=nowhere"], ["'nowhere'"]),
     ],
 )
-def test_wrong_usage_is_refused_in_one_sentence(
-    more: list[str], message: str, photos: Path, tiny_model: Path, tmp_path: Path
+def test_wrong_settings_are_refused_in_a_message_that_names_them(
+    more: list[str], tokens: list[str], photos: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError) as refused:
         run(tiny_model, photos / "list.txt", tmp_path / "out", *more)
-    assert str(refused.value).startswith(message)
+    assert [token for token in tokens if token not in str(refused.value)] == []

@@ -31,7 +31,7 @@ def images(count: int) -> Tensor:
 
 @pytest.fixture(scope="module")
 def bpe_model() -> tuple[Captioner, Tokenizer]:
-    """A captioner that writes bytes and pieces of words, without prefix tokens."""
+    """A captioner with a byte-pair vocabulary and no prefix tokens."""
     tokenizer = Tokenizer.train(["a red dog runs", "two cats sit on the mat"] * 3, kind="bpe", vocab_size=275)
     torch.manual_seed(1)
     encoder = ImageEncoder("resnet10t", (32, 48), level=2)
@@ -46,7 +46,7 @@ def bpe_model() -> tuple[Captioner, Tokenizer]:
 
 
 @pytest.mark.parametrize("beam_size", [1, 3])
-def test_the_second_pass_gives_the_searchs_own_log_probabilities(
+def test_the_teacher_forced_pass_has_the_log_probabilities_of_the_search(
     random_model: Bundle, beam_size: int
 ) -> None:
     captioner, special = random_model.captioner, special_tokens(random_model.tokenizer)
@@ -125,7 +125,7 @@ def test_words_of_several_tokens_get_their_mean_map_and_summed_log_probability(
     assert several > 3
 
 
-def test_each_word_is_shown_with_the_attention_that_predicted_it(random_model: Bundle) -> None:
+def test_the_maps_of_a_word_are_the_attention_that_predicted_it(random_model: Bundle) -> None:
     captioner, tokenizer = random_model.captioner, random_model.tokenizer
     (caption,) = CaptioningEngine(captioner, tokenizer).caption(
         [images(1)], [PHOTO], search=make_search(1, max_length=9)
@@ -135,7 +135,7 @@ def test_each_word_is_shown_with_the_attention_that_predicted_it(random_model: B
     with torch.no_grad():
         memory = captioner.encode(images(1))
         for k in range(len(ids)):
-            # The decoder has read BOS and the words before, and is about to write word k.
+            # The input of step k: BOS and the words before word k.
             prefix = torch.tensor([[[tokenizer.bos_id, *ids[:k]]]])
             output = captioner.decoder(prefix, memory.features, need_weights=True)
             expected = output.cross_attention[0, 0, -1, :, :, 1:].view(2, 2, 2, 3)
@@ -196,7 +196,7 @@ def test_methods_change_no_caption_and_leave_nothing_behind(random_model: Bundle
     assert all(parameter.grad is None for parameter in captioner.parameters())
 
 
-def test_the_map_of_a_word_is_by_the_first_method(random_model: Bundle) -> None:
+def test_the_map_of_a_word_is_that_of_the_first_method(random_model: Bundle) -> None:
     captions = CaptioningEngine(random_model.captioner, random_model.tokenizer).caption(
         [images(6)],
         [PHOTO] * 6,
@@ -211,7 +211,7 @@ def test_the_map_of_a_word_is_by_the_first_method(random_model: Bundle) -> None:
         assert max(sums) == pytest.approx(1)
         for k, word in enumerate(caption.words):
             np.testing.assert_allclose(word.map, positive[k] / positive.sum(axis=(1, 2)).max(), atol=1e-6)
-            # What is told of the attention stays with the attention.
+            # The visual mass is that of the attention, whatever the method.
             np.testing.assert_allclose(
                 word.visual_mass, caption.explanations["attention"].values[k].sum(), atol=1e-5
             )
@@ -274,7 +274,7 @@ def test_the_other_captions_that_a_search_considered(random_model: Bundle) -> No
     assert greedy.others == ()
 
 
-def test_an_empty_caption_is_explained_by_no_map(random_model: Bundle) -> None:
+def test_an_empty_caption_has_no_explanations(random_model: Bundle) -> None:
     (caption,) = CaptioningEngine(random_model.captioner, random_model.tokenizer).caption(
         [images(1)],
         [PHOTO],
@@ -286,7 +286,7 @@ def test_an_empty_caption_is_explained_by_no_map(random_model: Bundle) -> None:
     )
 
 
-def test_a_given_caption_is_explained_as_one_that_was_found(random_model: Bundle) -> None:
+def test_a_given_caption_is_explained_like_a_searched_one(random_model: Bundle) -> None:
     captioner, tokenizer = random_model.captioner, random_model.tokenizer
     methods = make_methods("attention,occlusion", captioner)
     search = make_search(2, max_length=9)
@@ -319,7 +319,7 @@ def test_a_given_caption_is_explained_as_one_that_was_found(random_model: Bundle
         ("a dog " * 6, "has 12 tokens; .* 11"),
     ],
 )
-def test_a_given_caption_must_be_one_that_the_model_could_write(
+def test_a_given_caption_that_the_model_cannot_write_is_refused(
     random_model: Bundle, text: str, message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):

@@ -1,4 +1,4 @@
-"""What do the tests of evaluation share?"""
+"""Fixtures of the tests of evaluation."""
 
 from __future__ import annotations
 

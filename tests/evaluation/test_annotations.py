@@ -1,4 +1,4 @@
-"""Are annotations of other images told from captions that name nothing?"""
+"""Messages about annotations that do not fit the images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.conftest import Finished
 
 
 def entities(folder: Path, name: str) -> Path:
-    """A folder of Flickr30k Entities that knows one photo, in which nothing is marked."""
+    """A folder of Flickr30k Entities with one photo, in which nothing is annotated."""
     (folder / "Annotations").mkdir(parents=True)
     (folder / "Sentences").mkdir()
     size = "<size><width>96</width><height>48</height></size>"
@@ -23,7 +23,7 @@ def entities(folder: Path, name: str) -> Path:
 
 @pytest.mark.parametrize("kind", ["coco", "entities"])
 @pytest.mark.parametrize("belongs", [True, False])
-def test_annotations_of_other_images_are_told(
+def test_annotations_of_other_images_are_reported(
     coco_like: Path,
     tiny_model: Path,
     tmp_path: Path,
@@ -56,7 +56,7 @@ def test_annotations_of_other_images_are_told(
     assert json.loads((tmp_path / "out" / "scores.json").read_text())["grounding"]["annotations"] == str(file)
 
 
-def test_boxes_beyond_their_photos_are_told_once(
+def test_boxes_beyond_their_photos_are_reported_once(
     coco_like: Path, tiny_model: Path, tmp_path: Path, command: Callable[..., Finished]
 ) -> None:
     folder = entities(tmp_path / "entities", "1")

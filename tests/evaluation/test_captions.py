@@ -19,7 +19,7 @@ def test_every_batch_of_one_process_goes_to_exactly_one_of_several(
     assert sorted((batch for part in shares for batch in part), key=lambda batch: batch.start) == alone
 
 
-def test_what_several_processes_found_is_each_image_once_in_order() -> None:
+def test_records_of_several_processes_hold_each_image_once_in_order() -> None:
     """A sampler that makes all shares equally long would caption some images twice."""
     first = Record(0, "a", "a dog", -1.0, {})
     records = [replace(first, index=index, image=name) for index, name in enumerate("abcde")]
@@ -27,6 +27,6 @@ def test_what_several_processes_found_is_each_image_once_in_order() -> None:
     assert in_order(parts) == records
 
 
-def test_images_of_one_id_stay_images_of_their_own() -> None:
+def test_images_of_one_id_stay_apart() -> None:
     first, second = (Record(index, "000", "a dog", -1.0, {}) for index in range(2))
     assert in_order([[second], [first]]) == [first, second]

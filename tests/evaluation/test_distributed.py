@@ -1,4 +1,4 @@
-"""Do several gloo processes give what one gives?"""
+"""Several gloo processes give the result of one."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def written(folder: Path) -> tuple[dict[str, Any], str, str]:
     return scores, (folder / "captions.jsonl").read_text(), entries
 
 
-def test_torchruns_processes_give_what_one_gives_to_the_last_digit(tiny_model: Path, tmp_path: Path) -> None:
+def test_torchrun_gives_the_result_of_one_process_to_the_last_digit(tiny_model: Path, tmp_path: Path) -> None:
     settings = (f"model={tiny_model}", *SETTINGS)
     assert evaluate(compose("evaluate", *settings, f"output_dir={tmp_path}/one")) == 0
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

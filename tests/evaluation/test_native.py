@@ -1,4 +1,4 @@
-"""Is a model of photos in their own shapes judged like others, though every shape has a grid of its own?"""
+"""Evaluation of a model of native shapes, whose grids differ from photo to photo."""
 
 from __future__ import annotations
 

@@ -27,14 +27,14 @@ def test_the_worst_half_and_the_best_half_are_chosen_once_each(values: list[floa
     assert found[worst:] == sorted(values)[len(values) - len(found) + worst :]
 
 
-def test_without_cider_another_figure_decides() -> None:
+def test_without_cider_the_first_metric_decides() -> None:
     records = [Record(i, str(i), "a dog", 0.0, {}) for i in range(3)]
     scores = {"0": {"BLEU-1": 0.9}, "1": {"BLEU-1": 0.1}, "2": {"BLEU-1": 0.5}}
     assert [record.image for record in choose(records, scores, count=2)] == ["1", "0"]
 
 
 @pytest.mark.parametrize("text", [None, "what only its own batch would say"])
-def test_a_caption_that_alone_comes_out_otherwise_is_taken_from_its_batch(
+def test_a_caption_that_differs_alone_is_taken_from_its_batch(
     text: str | None, tiny_model: Path, tmp_path: Path
 ) -> None:
     """Rounding differs with the batch. The page shows the image with the caption of its batch either way."""
