@@ -1,1 +1,1 @@
-"""Judges: figures about each caption of a split besides its scores."""
+"""Judges: figures of each caption of a split besides its scores."""

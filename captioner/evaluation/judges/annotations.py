@@ -1,4 +1,4 @@
-"""What is known about what the photos of a split show? Scenes, COCO's instances, Flickr30k Entities, or words alone."""
+"""Annotations of a split's photos: scenes, COCO's instances, Flickr30k Entities, or COCO's category names alone."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from captioner.evaluation.measures.naming import Named, annotate_scene, name_coc
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Known:
-    """What is known about one photo and its caption.
+    """Annotations of one photo, and the nouns of its caption.
 
     Attributes:
-        photo: What people marked in it.
-        names: The words of the caption that name something, there or not.
+        photo: The annotations.
+        names: The nouns of the caption, whether the photo has their object or not.
     """
 
     photo: AnnotatedPhoto
@@ -35,24 +35,24 @@ class Known:
 
 
 class Truth(Protocol):
-    """Knows what photos show."""
+    """Source of annotations."""
 
     @property
     def source(self) -> Path | None:
-        """The file or folder of annotations; None where there is none."""
+        """The file or folder of annotations; None if there is none."""
         ...
 
     def about(self, case: Case) -> Known | None:
-        """What is known about a photo and its caption; None where nothing is."""
+        """Annotations of a photo, and its caption's nouns; None if the photo has none."""
         ...
 
     def nouns(self, case: Case) -> list[tuple[int, int]]:
-        """The words of a caption that are names, as (start, end)."""
+        """The nouns of a caption, as word indices (start, end)."""
         ...
 
 
 class SceneTruth:
-    """Scenes know everything."""
+    """Scenes, which are annotated exactly."""
 
     source = None
 
@@ -71,11 +71,11 @@ class SceneTruth:
 
 
 class CocoTruth:
-    """Names of COCO's categories, held against instances where there are some.
+    """Nouns of COCO's categories, with instances if there are some.
 
     Args:
-        instances: What is marked in the photos; None where nothing is known about them.
-        source: The file of these.
+        instances: Annotated objects of the photos; None without annotations.
+        source: Their file.
     """
 
     def __init__(self, instances: CocoInstances | None = None, *, source: Path | None = None) -> None:
@@ -83,12 +83,12 @@ class CocoTruth:
         self.source = source
 
     def about(self, case: Case) -> Known | None:
-        """The photo's instances and the caption's names."""
+        """The photo's instances and the caption's nouns."""
         photo = self._instances.photo(case.sample.id) if self._instances else None
         return None if photo is None else Known(photo, name_coco(said(case.caption), photo))
 
     def nouns(self, case: Case) -> list[tuple[int, int]]:
-        """Names of COCO's categories."""
+        """Nouns of COCO's categories."""
         return [(noun.start, noun.end) for noun in coco_nouns(said(case.caption))]
 
 
@@ -105,7 +105,7 @@ class EntityTruth:
         self.source = source
 
     def about(self, case: Case) -> Known | None:
-        """The photo's boxes and the words that its phrases end with; of a malformed file, nothing but a report."""
+        """The photo's boxes and the words with which its phrases end; a malformed file is reported and skipped."""
         try:
             photo = self._entities.photo(case.sample.id)
         except DataError as error:
@@ -114,7 +114,7 @@ class EntityTruth:
         return None if photo is None else Known(photo, name_entities(said(case.caption), photo))
 
     def nouns(self, case: Case) -> list[tuple[int, int]]:
-        """Names of COCO's categories, which do not depend on the photo."""
+        """Nouns of COCO's categories, which do not depend on the photo."""
         return [(noun.start, noun.end) for noun in coco_nouns(said(case.caption))]
 
 
@@ -124,20 +124,20 @@ def said(caption: Caption) -> list[str]:
 
 
 def open_truth(dataset: CaptionDataset, data: Any, annotations: str | None) -> Truth:
-    """What is known about a split.
+    """Open the annotations of a split.
 
     Args:
         dataset: The split.
-        data: Its configuration: `root` is where annotations are looked for.
-        annotations: An instances JSON, or the folder of Flickr30k Entities; None for the usual places.
+        data: Its configuration; annotations are searched in `root`.
+        annotations: An instances JSON, or the folder of Flickr30k Entities; None for the default locations.
 
     Raises:
-        UsageError: Scenes are given annotations.
-        DataError: The annotations cannot be read, or there are none in the usual places.
+        UsageError: If annotations are given for scenes.
+        DataError: If the annotations cannot be read, or the default locations have none.
     """
     if isinstance(dataset, Scenes):
         if annotations is not None:
-            raise UsageError(f"annotations={annotations}: scenes know their own objects; leave it out")
+            raise UsageError(f"annotations={annotations}: scenes have annotations of their own; leave it out")
         return SceneTruth(dataset)
     if annotations is not None:
         path = Path(annotations).expanduser()
@@ -149,10 +149,10 @@ def open_truth(dataset: CaptionDataset, data: Any, annotations: str | None) -> T
         if candidate.is_file():
             home = None if data.get("allow_outside") else Path(str(data.get("root", "."))).expanduser()
             return _instances(check_inside(candidate, "boxes of the photos' objects", home))
-    looked_for = ", ".join(dict.fromkeys(map(str, candidates))) or "nowhere"
+    looked_for = ", ".join(dict.fromkeys(map(str, candidates))) or "no folder"
     raise DataError(
-        f"grounding=true needs boxes of the photos' objects (looked for {looked_for}); name COCO's instances JSON "
-        "or the folder of Flickr30k Entities by annotations="
+        f"grounding=true needs annotated boxes (not found: {looked_for}); set annotations= to COCO's instances "
+        "JSON or the folder of Flickr30k Entities"
     )
 
 
@@ -163,7 +163,7 @@ def _instances(path: Path) -> CocoTruth:
 
 
 def _sources(dataset: CaptionDataset, data: Any) -> list[Path]:
-    """Where captions may lie, whose instances lie beside them."""
+    """Possible caption files, which instances files lie beside."""
     root = Path(str(data.get("root", "."))).expanduser()
     source = getattr(dataset, "source", None)
     return [*([source] if isinstance(source, Path) else []), root / "captions.json"]

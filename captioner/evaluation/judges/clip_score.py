@@ -1,7 +1,7 @@
-"""Does a caption fit its photo, without any reference? CLIPScore (Hessel et al. 2021), by torchmetrics.
+"""CLIPScore (Hessel et al. 2021) by torchmetrics: similarity of photo and caption, without references.
 
-torchmetrics gives 100 · max(cos, 0) of the photo's and the caption's CLIP embeddings. The paper's figure is that times
-2.5 / 100, of the caption with "A photo depicts" before it. Values of different CLIP models do not compare.
+torchmetrics computes 100 · max(cos, 0) of the CLIP embeddings of photo and caption. The paper's figure is that times
+2.5 / 100, of the caption prefixed with "A photo depicts". Values of different CLIP models are not comparable.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from captioner.image.decode import read_photo
 from captioner.metrics.report import name_some
 from captioner.models.encoders.pretrained import brief, first_hop
 
-_CONTEXT = 77  # tokens of CLIP's text encoder, of which torchmetrics takes the first
+_CONTEXT = 77  # tokens of CLIP's text encoder; torchmetrics truncates to it
 
 
 class ClipScore:
@@ -34,13 +34,13 @@ class ClipScore:
 
     Args:
         model: A folder with a CLIP model and its processor, or the name of one on the Hugging Face hub.
-        device: Where it computes.
+        device: Device of the computation.
 
     Attributes:
-        signature: What two values must share to be comparable.
+        signature: Library and model; equal for values that are comparable.
 
     Raises:
-        UsageError: transformers is not installed, or the model can neither be found here nor fetched.
+        UsageError: If transformers is not installed, or the model is neither on this machine nor can be fetched.
     """
 
     def __init__(self, model: str, *, device: str | torch.device = "cpu") -> None:
@@ -61,11 +61,11 @@ class ClipScore:
         try:
             clip: Any = CLIPModel.from_pretrained(model)
             self._model = clip.to(device).eval()
-            # torchmetrics expects tensors; transformers 5 gives them within an output.
+            # torchmetrics expects tensors; transformers 5 returns them within an output object.
             for embed in ("get_image_features", "get_text_features"):
                 setattr(self._model, embed, partial(_tensor, getattr(self._model, embed)))
             self._processor = CLIPProcessor.from_pretrained(model)
-        except Exception as error:  # a damaged file raises whatever its reader does
+        except Exception as error:  # a damaged file can raise any exception of its reader
             raise UsageError(
                 f"clip={model} cannot be loaded: {brief(error)}; give the folder of a CLIP model and its processor"
             ) from error
@@ -76,7 +76,7 @@ class ClipScore:
 
         Args:
             pixels: uint8 `[H, W, 3]`, the upright photo.
-            caption: As written. An empty one scores 0.
+            caption: The caption's text. An empty one scores 0.
         """
         from torchmetrics.functional.multimodal import clip_score
 
@@ -90,7 +90,7 @@ class ClipScore:
 
 
 class ClipJudge:
-    """Gives each caption its CLIPScore.
+    """CLIPScore of each caption.
 
     Args:
         score: The scorer.
@@ -106,12 +106,12 @@ class ClipJudge:
         return Finding({"CLIPScore": self._score(case.photo.pixels, case.caption.text)})
 
     def summary(self, findings: Sequence[Finding]) -> dict[str, Any]:
-        """The mean, and the model by whose embeddings it was found."""
+        """The mean, and the signature of its CLIP model."""
         values = [float(finding.figures["CLIPScore"]) for finding in findings]
         return {"CLIPScore": math.fsum(values) / max(1, len(values)), "signature": self._score.signature}
 
     def report(self, summary: Mapping[str, Any], folder: Path) -> list[str]:
-        """What the value may be compared with."""
+        """The signature, which comparable values share."""
         return [str(summary["signature"])]
 
 
@@ -122,11 +122,11 @@ def score_files(
 
     Args:
         score: The scorer.
-        captions: By image id, as written.
+        captions: Texts by image id.
         photos: The files, by image id.
 
     Raises:
-        ImageError: A photo cannot be read.
+        ImageError: If a photo cannot be read.
     """
     return {image: score(read_photo(photos[image]).pixels, caption) for image, caption in captions.items()}
 
@@ -134,10 +134,10 @@ def score_files(
 def match_photos(photos: Sequence[Path], images: Sequence[str]) -> dict[str, Path]:
     """The photo of each image: by its path, its name, or the number at the end of its name.
 
-    So `COCO_val2014_000000000042.jpg` is the photo of image 42.
+    `COCO_val2014_000000000042.jpg` is the photo of image 42.
 
     Raises:
-        DataError: An image has no photo, or several.
+        DataError: If an image has no photo, or several.
     """
     by_name: dict[str, set[Path]] = {}
     for path in photos:
@@ -164,7 +164,7 @@ def _tensor(embed: Callable[..., Any], *inputs: Any, **named: Any) -> torch.Tens
 
 
 def _refuse_unreachable(model: str) -> None:
-    """Say within a second what transformers would say after many retries."""
+    """Raise within a second what transformers would report after many retries."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 

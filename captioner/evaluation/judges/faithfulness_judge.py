@@ -1,4 +1,4 @@
-"""Which method tells the truth about this model? Deletion and insertion over the nouns of a split."""
+"""Faithfulness of explanation methods: deletion and insertion curves over the nouns of a split."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from captioner.pipeline import CaptionPipeline
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Followed:
-    """What the summary needs of one photo.
+    """Data of one photo for the summary.
 
     Attributes:
         image: Its id.
-        curves: Of each noun, by method.
+        curves: Curves of each noun, by method.
         seconds: By method.
     """
 
@@ -37,12 +37,12 @@ class Followed:
 
 
 class FaithfulnessJudge:
-    """Follows nouns while patches of the photo are covered.
+    """Measures the probability of nouns while patches of the photo are covered.
 
     Args:
-        truth: Knows which words are nouns; where a photo is annotated, only nouns that name something in it count.
+        truth: Says which words are nouns; for an annotated photo only nouns that name an object in it count.
         pipeline: The model.
-        images: Follow the nouns of so many images, from the first.
+        images: Number of images to measure, from the first.
     """
 
     name = "faithfulness"
@@ -60,7 +60,9 @@ class FaithfulnessJudge:
         ids = tokenizer.encode(case.caption.text)
         spans = tokenizer.words(ids)
         if [span.text for span in spans] != said(case.caption):
-            return Finding({"not_followed": "the caption's text is read as other tokens than those chosen"})
+            return Finding(
+                {"not_followed": "the caption's text encodes to other tokens than those of the search"}
+            )
         nouns = self._nouns(case)
         if not nouns:
             return Finding({"nouns": []})
@@ -102,7 +104,7 @@ class FaithfulnessJudge:
         return [(named.start, named.end) for named in known.names if named.objects]
 
     def summary(self, findings: Sequence[Finding]) -> dict[str, Any]:
-        """Areas, shares of nouns where a method beats random order, and the mean curves."""
+        """Areas, shares of nouns for which a method beats random order, and mean curves."""
         kept = [finding.kept for finding in findings if isinstance(finding.kept, Followed)]
         words = [(one.image, of_word) for one in kept for of_word in one.curves]
         rows = []
@@ -137,7 +139,7 @@ class FaithfulnessJudge:
         return summary
 
     def report(self, summary: Mapping[str, Any], folder: Path) -> list[str]:
-        """The table as text; faithfulness.svg in the folder."""
+        """The table as text; writes faithfulness.svg into the folder."""
         if summary["followed_nouns"]:
             shares = np.linspace(0, 1, STEPS + 1).tolist()
             panels = [
@@ -152,8 +154,8 @@ class FaithfulnessJudge:
                     },
                 )
                 for key, title, axis in (
-                    ("deletion", "Deletion: low is good", "share of the photo covered"),
-                    ("insertion", "Insertion: high is good", "share of the photo uncovered"),
+                    ("deletion", "Deletion: lower is better", "share of the photo covered"),
+                    ("insertion", "Insertion: higher is better", "share of the photo uncovered"),
                 )
             ]
             (folder / "faithfulness.svg").write_text(plot_curves(panels), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Do words look at what they name, and is it there at all? Grounding, the best head, and CHAIR, over a split."""
+"""Grounding of nouns in annotated objects, the best attention head, and CHAIR, over a split."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from captioner.image.geometry import Box, ImageGeometry
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kept:
-    """What the summary needs of one photo.
+    """Data of one photo for the summary.
 
     Attributes:
-        mentions: The words that name something.
-        objects: What CHAIR counts; None where people's phrases alone say what is there.
+        mentions: The nouns with their maps.
+        objects: Counts for CHAIR; None if the annotations are phrases, which do not name all objects.
         seconds: By method.
-        outside: Boxes of the photo that lie beyond it.
-        clipped: Boxes of the photo that were cut at its edge.
+        outside: Number of boxes outside the photo.
+        clipped: Number of boxes clipped at its edge.
     """
 
     mentions: Sequence[Mention]
@@ -41,10 +41,10 @@ class Kept:
 
 
 class GroundingJudge:
-    """Holds words' maps against what is marked in the photos.
+    """Compares the maps of nouns with annotated objects.
 
     Args:
-        truth: What is marked.
+        truth: The annotations.
     """
 
     name = "grounding"
@@ -53,7 +53,7 @@ class GroundingJudge:
         self._truth = truth
 
     def judge(self, case: Case) -> Finding:
-        """The names in a caption, what they name, and their maps seen through the grid."""
+        """The nouns of a caption, the objects they name, and their maps."""
         known = self._truth.about(case)
         if known is None:
             return Finding({"annotated": False})
@@ -85,7 +85,7 @@ class GroundingJudge:
         )
 
     def summary(self, findings: Sequence[Finding]) -> dict[str, Any]:
-        """Tables of methods, baselines and heads; hallucinated objects; seconds."""
+        """Tables of methods, baselines and heads; hallucination rates; seconds."""
         kept = [finding.kept for finding in findings if isinstance(finding.kept, Kept)]
         mentions = [mention for one in kept for mention in one.mentions]
         objects = [one.objects for one in kept if one.objects is not None]
@@ -97,7 +97,7 @@ class GroundingJudge:
             "annotated_images": len(kept),
             "images_without_annotations": len(findings) - len(kept),
         }
-        # What COCO's boxes lack is told when they are read.
+        # For COCO, the reader reports them.
         for name, count in (
             ("boxes_outside", sum(one.outside for one in kept)),
             ("boxes_cut", sum(one.clipped for one in kept)),
@@ -132,17 +132,17 @@ class GroundingJudge:
 
 
 def _scene_objects(known: Known) -> NamedObjects:
-    """Shapes are the categories, and all are marked; a shape of the wrong colour or size is absent, not made up."""
+    """Shapes are the categories, all annotated; a shape of the wrong colour or size is absent, not hallucinated."""
     return NamedObjects(
         names=tuple((named.kind,) for named in known.names),
         marked=frozenset(name for thing in known.photo.objects for name in thing.names),
-        told=frozenset(),
+        in_references=frozenset(),
     )
 
 
 def _coco_objects(known: Known, case: Case) -> NamedObjects:
     said = [word.text for word in case.caption.words]
-    told = [
+    in_references = [
         category
         for reference in case.sample.captions
         for noun in coco_nouns(reference.split())
@@ -151,11 +151,11 @@ def _coco_objects(known: Known, case: Case) -> NamedObjects:
     return NamedObjects(
         names=tuple(noun.categories for noun in coco_nouns(said)),
         marked=frozenset(name for thing in known.photo.objects for name in thing.names),
-        told=frozenset(told),
+        in_references=frozenset(in_references),
     )
 
 
 def _on_photo(boxes: Sequence[Box], photo: AnnotatedPhoto, geometry: ImageGeometry) -> list[Box]:
-    """Boxes on the photo that was given, where another size of it was annotated."""
+    """Boxes scaled from the annotated size to the photo's."""
     down, across = geometry.size[0] / photo.size[0], geometry.size[1] / photo.size[1]
     return [(top * down, left * across, bottom * down, right * across) for top, left, bottom, right in boxes]

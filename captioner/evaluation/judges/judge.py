@@ -1,7 +1,7 @@
-"""What can be said of a caption besides its scores? A judge sees each caption once, with its maps, as it comes.
+"""Protocol of judges, which compute figures of captions besides their scores, one caption with its maps at a time.
 
-To add one: write a class with the shape of `Judge` in a file of its own and list it in `split.judges_for`. Its findings
-then join the images' lines in captions.jsonl, its summary joins scores.json and the table, its boxes the page.
+To add one, write a class that satisfies `Judge` in a file of its own and list it in `split.judges_for`. Its findings go
+to the images' lines in captions.jsonl, its summary to scores.json and the table, its boxes to the page.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from captioner.image.geometry import Box
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Case:
-    """One image of the split and what the model made of it.
+    """One image of the split with its caption.
 
     Attributes:
-        index: Its place in the dataset.
+        index: Its index in the dataset.
         sample: Its id and references.
         photo: Its pixels.
         caption: Its caption, with maps.
-        seconds: What each method took for it, by name: its share of the batch.
+        seconds: Time of each method by name: its share of the batch's.
     """
 
     index: int
@@ -38,13 +38,13 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a judge keeps of one image: little, for there may be a million of them.
+    """A judge's result for one image; small, since there may be a million images.
 
     Attributes:
-        figures: What JSON can hold, by name; written to captions.jsonl.
-        boxes: For the index of a word, the boxes (top, left, bottom, right) of what it names, in pixels of the upright
+        figures: JSON values by name; written to captions.jsonl.
+        boxes: By word index, the boxes (top, left, bottom, right) of the objects it names, in pixels of the upright
             photo, for the page.
-        kept: What else the judge's summary is made of: it is gathered from all processes and not written.
+        kept: Further data for the judge's summary; gathered from all processes and not written.
     """
 
     figures: Mapping[str, Any]
@@ -53,7 +53,7 @@ class Finding:
 
 
 class Judge(Protocol):
-    """Judges the captions of a split, one by one."""
+    """Computes figures of the captions of a split, one by one."""
 
     @property
     def name(self) -> str:
@@ -61,17 +61,17 @@ class Judge(Protocol):
         ...
 
     def judge(self, case: Case) -> Finding:
-        """Look at one image; its maps are not kept after this call."""
+        """Result for one image; its maps are not kept after this call."""
         ...
 
     def summary(self, findings: Sequence[Finding]) -> dict[str, Any]:
-        """What JSON can hold of all images' findings, given in the order of the dataset.
+        """JSON values for all images' findings, which are given in the order of the dataset.
 
-        Numbers are printed in the table, other values only written. It must not depend on anything that `judge` left in
-        the judge: with several processes each judges some of the images, and one makes the summary.
+        Numbers are printed in the table, other values only written. Must not depend on state left by `judge`: with
+        several processes each judges some of the images, and one makes the summary.
         """
         ...
 
     def report(self, summary: Mapping[str, Any], folder: Path) -> list[str]:
-        """The lines to print below the table; a judge that draws, draws into the folder."""
+        """Lines to print below the table; plots are written into the folder."""
         ...

@@ -1,4 +1,4 @@
-"""Are captions of the embedded dataset true, and do their nouns look at the objects they name?"""
+"""Truth of captions of the embedded dataset `scenes`, and the pointing game of their nouns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from captioner.evaluation.measures.pointing import NamedBoxes, PointingResult, p
 
 
 class ScenesJudge:
-    """Holds captions against the scenes they describe.
+    """Checks captions against the scenes they describe.
 
     Args:
         scenes: The split that is captioned.
@@ -65,7 +65,7 @@ class ScenesJudge:
         }
 
     def report(self, summary: Mapping[str, Any], folder: Path) -> list[str]:
-        """The table says it all."""
+        """Nothing beyond the table."""
         return []
 
 

@@ -1,7 +1,7 @@
-"""How often does a caption name a thing that is not in the photo? CHAIR-i and CHAIR-s.
+"""CHAIR-i and CHAIR-s: rates of objects named in captions that are not in the photo.
 
-Source: Rohrbach et al. 2018, "Object hallucination in image captioning". An object is in a photo where it is marked
-there or a reference caption names it; the stricter count, by marks alone, is given beside it.
+Source: Rohrbach et al. 2018, "Object hallucination in image captioning". An object is in a photo if it is annotated
+there or a reference caption names it; a stricter count takes annotations alone.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ class NamedObjects:
     """The objects of known categories that one caption names.
 
     Attributes:
-        names: For each, the categories that the word may name: "bike" has two. Words that name the same object twice
-            count twice, as in the paper's own script.
-        marked: Categories marked in the photo.
-        told: Categories that the reference captions name.
+        names: For each noun, the categories that it may name: "bike" has two. Nouns that name the same object count
+            separately, as in the paper's script.
+        marked: Categories annotated in the photo.
+        in_references: Categories that the reference captions name.
     """
 
     names: tuple[tuple[str, ...], ...]
     marked: frozenset[str]
-    told: frozenset[str]
+    in_references: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Chair:
-    """How much is made up.
+    """Hallucination rates.
 
     Attributes:
         chair_i: Objects named that are not in the photo, as a share of all objects named.
@@ -47,20 +47,21 @@ def chair(captions: Sequence[NamedObjects], *, with_references: bool = True) -> 
     """CHAIR-i and CHAIR-s of captions.
 
     Args:
-        captions: Of every photo that was annotated, those that name nothing among them.
-        with_references: As the paper: what a reference caption names counts as being there. False: only what is marked.
+        captions: Of every annotated photo, including captions without nouns.
+        with_references: True, as in the paper: categories of the reference captions count as present. False: only
+            annotated ones.
     """
-    made_up = [
+    hallucinated = [
         sum(
-            set(names).isdisjoint(one.marked | (one.told if with_references else frozenset()))
+            set(names).isdisjoint(one.marked | (one.in_references if with_references else frozenset()))
             for names in one.names
         )
         for one in captions
     ]
     named = sum(len(one.names) for one in captions)
     return Chair(
-        chair_i=sum(made_up) / named if named else 0.0,
-        chair_s=sum(count > 0 for count in made_up) / len(captions) if captions else 0.0,
+        chair_i=sum(hallucinated) / named if named else 0.0,
+        chair_s=sum(count > 0 for count in hallucinated) / len(captions) if captions else 0.0,
         named=named,
         captions=len(captions),
     )

@@ -1,4 +1,4 @@
-"""How do curves look on paper? A plain SVG, drawn without a plotting library, which would cost a second and 137 MB."""
+"""Line plots as SVG, without a plotting library, whose import would take a second and 137 MB."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-# Okabe & Ito's colours, told apart with any kind of colour vision; dashes tell them apart without.
+# Okabe & Ito's colours, distinguishable with any colour vision; dashes distinguish curves without colour.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _DASHES = ("", "6 3", "2 2", "8 3 2 3")
 _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM, _GAP, _LINE = 320, 220, 52, 34, 44, 40, 16
@@ -17,11 +17,11 @@ class Panel:
     """One diagram.
 
     Attributes:
-        title: Above it.
-        x_label: Below it.
-        y_label: Beside it.
-        x: Places of the points, 0–1.
-        curves: By name: values of at least 0 at these places.
+        title: Title above it.
+        x_label: Label of the x axis.
+        y_label: Label of the y axis.
+        x: Positions of the points, 0–1.
+        curves: By name, values of at least 0 at these positions.
     """
 
     title: str

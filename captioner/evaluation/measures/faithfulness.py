@@ -1,8 +1,8 @@
-"""Does a map tell what the word depends on? Deletion and insertion curves (Petsiuk et al. 2018, "RISE").
+"""Faithfulness of maps: deletion and insertion curves (Petsiuk et al. 2018, "RISE").
 
-Deletion covers the patches of the photo, those first that the map ranks highest, and follows the word's probability
-with the caption teacher-forced: the sooner it falls, the truer the map. Insertion uncovers them on a blurred photo: the
-sooner it rises, the truer. An order drawn at random says what any order would do.
+Deletion covers the patches of the photo, highest map values first, and measures the word's probability with the caption
+teacher-forced: the earlier it falls, the more faithful the map. Insertion uncovers them on a blurred photo: the earlier
+it rises, the more faithful. Random orders are the baseline.
 
 Axis letters: `P` patches, `L` tokens, `S` steps.
 """
@@ -25,18 +25,16 @@ from captioner.image.geometry import Box
 from captioner.models.captioner import Captioner
 
 STEPS = 10
-"""Points of a curve after the first: each covers another tenth of the patches."""
+"""Points of a curve after the first; each covers another tenth of the patches."""
 RANDOM_ORDERS = 5
 RANDOM = "random order"
 _AT_ONCE = 64
-_BLUR = (
-    8  # standard deviation of the blur: this part of the longer side, which leaves broad patches of colour
-)
+_BLUR = 8  # the blur's standard deviation is the longer side over this, which leaves broad patches of colour
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curves:
-    """A word's probability while the photo goes and comes.
+    """A word's probability while patches of the photo are covered and uncovered.
 
     Attributes:
         deletion: float `[STEPS + 1]`, from the whole photo to none of it.
@@ -48,12 +46,12 @@ class Curves:
 
     @property
     def deletion_area(self) -> float:
-        """Area under the deletion curve over the share covered, 0–1; low is good."""
+        """Area under the deletion curve over the share covered, 0–1; lower is better."""
         return area(self.deletion)
 
     @property
     def insertion_area(self) -> float:
-        """Area under the insertion curve over the share uncovered, 0–1; high is good."""
+        """Area under the insertion curve over the share uncovered, 0–1; higher is better."""
         return area(self.insertion)
 
 
@@ -64,11 +62,11 @@ def area(curve: NDArray[np.float64]) -> float:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Orders:
-    """In which order to cover the patches of one word's photo.
+    """Maps that set the order in which patches are covered for one word.
 
     Attributes:
         span: The word's tokens (start, end).
-        maps: By method: float `[rows, cols]`, highest first. Equal values go in an order drawn at random.
+        maps: By method: float `[rows, cols]`; the highest value is covered first, ties in random order.
     """
 
     span: tuple[int, int]
@@ -90,20 +88,20 @@ def follow(
 
     Args:
         captioner: In evaluation mode.
-        image: float `[3, H, W]`, normalised: 0 is the colour that patches are covered with.
+        image: float `[3, H, W]`, normalised: 0 is the colour of covered patches.
         tokens: int64 `[L]`, EOS at the end.
-        words: The words to follow.
-        special: The ids that are no words.
-        cells: Where the cells of a map lie on the image, as in `ImageGeometry`.
-        grid: (rows, cols) of the patches that random orders cover.
-        seed: Of the random orders.
+        words: The words to measure.
+        special: Ids of the special tokens.
+        cells: Rectangle of the image that the cells of a map divide, as in `ImageGeometry`.
+        grid: (rows, cols) of the patches of random orders.
+        seed: Seed of the random orders.
 
     Returns:
         For each word, curves by method, and under `RANDOM` the mean curves of `RANDOM_ORDERS` orders.
     """
     random = np.random.default_rng(seed)
     size = (image.shape[-2], image.shape[-1])
-    ranks: list[tuple[tuple[int, int], NDArray[np.intp]]] = []  # what to cover, and when
+    ranks: list[tuple[tuple[int, int], NDArray[np.intp]]] = []  # grid, and the rank of each patch
 
     def rank(values: NDArray[np.float32]) -> int:
         chance = random.random(values.size)
@@ -120,7 +118,7 @@ def follow(
         hidden = torch.cat(
             [_hidden(covers[shape], order) for shape, order in ranks]
         )  # [orders * (STEPS - 1), H, W]
-        # Uncovering in the same order shows what deletion has covered by then.
+        # Insertion uncovers the patches that deletion has covered by the same step.
         deleted, inserted = (
             torch.cat(
                 [
@@ -150,11 +148,11 @@ def follow(
 
 
 def _hidden(covers: Tensor, ranks: NDArray[np.intp]) -> Tensor:
-    """Which pixels are covered after each inner step: bool `[STEPS - 1, H, W]`."""
+    """Masks of the pixels covered after each inner step: bool `[STEPS - 1, H, W]`."""
     count = len(ranks)
     steps = np.arange(1, STEPS)[:, None] * (count / STEPS)
     chosen = torch.from_numpy(ranks < np.rint(steps)).to(covers.device)  # [STEPS - 1, P]
-    # Each pixel lies in one patch: [H, W] of patch numbers, then looked up.
+    # Each pixel lies in one patch: [H, W] of patch numbers, used as an index.
     number = covers.to(torch.uint8).argmax(dim=0)
     return chosen[:, number]
 
@@ -176,7 +174,7 @@ def _of_word(logprobs: Tensor, span: tuple[int, int]) -> NDArray[np.float64]:
 
 def _blur(image: Tensor) -> Tensor:
     sigma = max(image.shape[-2:]) / _BLUR
-    # Odd, and not so long that the border could not be mirrored.
+    # Odd, and short enough for reflection padding.
     kernel = [min(int(3 * sigma) // 2 * 2 + 1, 2 * side - 1) for side in image.shape[-2:]]
     blurred: Tensor = transforms.gaussian_blur(image, [kernel[1], kernel[0]], [sigma, sigma])
     return blurred

@@ -1,8 +1,8 @@
-"""Do words look at the things they name? Pointing, mass and overlap of maps against masks and boxes.
+"""Grounding of nouns: pointing, mass and overlap of maps with masks and boxes.
 
 The pointing game follows Zhang et al. 2018 ("Top-down neural attention by excitation backprop"): a hit is a peak on any
-of the things that the word may name. The IoU follows Choe et al. 2020 ("Evaluating weakly supervised object
-localization methods right"): one threshold for all words, the one that suits the method best.
+of the objects that the word may name. The IoU follows Choe et al. 2020 ("Evaluating weakly supervised object
+localization methods right"): one threshold for all words, the best one of each method.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from captioner.image.regrid import middle_grid, regrid
 Grid = tuple[int, int]
 
 SMALL = 0.25
-"""Things whose boxes cover less than this share of the photo are small."""
+"""Objects whose boxes cover less than this share of the photo are small."""
 COCO_MEDIUM = 96**2 / (640 * 480)
 """COCO's limit between medium and large objects, as a share of its usual photo: 3 %."""
 
@@ -29,15 +29,15 @@ CENTRE, AVERAGE, CHANCE = "centre of the photo", "average map", "chance"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mention:
-    """A word that names something, with its maps and what it names.
+    """A noun with its maps and the objects that it names.
 
     Attributes:
         image: Id of its photo.
-        text: The word, or words, as read.
-        kind: Its word class: a category of objects.
-        targets: For each grid that a map has, the mask and the boxes of all that the word may name. Empty where nothing
-            of that name is in the photo.
-        maps: By method: float32 `[rows, cols]`. For a name of several words, their mean.
+        text: The word or words as written.
+        kind: Its category.
+        targets: For each grid of a map, the mask and the boxes of all objects that the noun may name. Empty if the
+            photo has none.
+        maps: By method: float32 `[rows, cols]`; the mean over words for a noun of several words.
         heads: float32 `[layers, heads, rows, cols]`: the cross-attention maps of every layer and head.
         centre: The map of the centre baseline, on the grid of `heads`.
     """
@@ -52,12 +52,12 @@ class Mention:
 
     @property
     def present(self) -> bool:
-        """Whether something of that name is in the photo."""
+        """Whether the photo has such an object."""
         return bool(self.targets)
 
     @property
     def size(self) -> float:
-        """Share of the photo that the boxes of what it names cover, 0–1."""
+        """Share of the photo that the boxes of its objects cover, 0–1."""
         return next(iter(self.targets.values()))[1].area if self.targets else 0.0
 
 
@@ -66,15 +66,15 @@ class Row:
     """One line of the table: a method on some of the words. All figures are shares.
 
     Attributes:
-        words: Which words: "all", "small", "large", a size or a word class.
+        words: The set of words: "all", "small", "large", a size or a category.
         method: A method, or a baseline.
-        peak_in_mask: Words whose map has its peak on the mask.
-        peak_in_box: Words whose map has its peak in a box.
+        peak_in_mask: Words whose map peaks on the mask.
+        peak_in_box: Words whose map peaks in a box.
         mass_in_mask: Mean share of a map on the mask.
         mass_in_box: Mean share of a map in the boxes.
         iou_mask: Mean IoU of mask and region at the method's best threshold.
         iou_box: The same for boxes.
-        above_centre: `peak_in_box` less that of the centre of the photo, on the same words.
+        above_centre: `peak_in_box` minus that of the centre of the photo, on the same words.
     """
 
     words: str
@@ -90,15 +90,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Grounding:
-    """What a run's words look at.
+    """Grounding table of a run.
 
     Attributes:
-        named: Words that name something in their photo.
-        absent: Words that name something that is not in their photo. No row counts them but "with absent".
-        images: Photos with a word of either sort.
-        unseen: Words of `named` of which the model saw nothing, since it was cropped away; they count as misses.
-        counts: How many words each set of rows is about.
-        thresholds: By method, the share of the peak that the IoU cuts at, for mask and box.
+        named: Nouns that name an object of their photo.
+        absent: Nouns whose object is not in their photo; only the rows "with absent" count them.
+        images: Photos with a noun of either sort.
+        unseen: Nouns of `named` whose object was cropped away from the model's input; they count as misses.
+        counts: Number of words in each set.
+        thresholds: By method, the IoU's threshold for mask and box, as a share of the peak.
         rows: The table, by set of words, and in it methods before baselines.
     """
 
@@ -112,14 +112,14 @@ class Grounding:
 
 
 def ground(mentions: Sequence[Mention], *, least: int = 5) -> Grounding:
-    """Hold words' maps against what they name, beside three baselines.
+    """Grounding table of methods and three baselines.
 
-    The baselines are the centre of the photo (its point for the peak, a hill around it for mass and IoU), the first
-    method's map averaged over all words of the run, and chance (a flat map over the photo).
+    The baselines are the centre of the photo (a point for the peak, a Gaussian for mass and IoU), the first method's
+    map averaged over all words of the run, and chance (a flat map over the photo).
 
     Args:
-        mentions: All words that name something, of all photos.
-        least: Word classes with fewer words have no row of their own.
+        mentions: All nouns of all photos.
+        least: Categories with fewer words have no row of their own.
     """
     mentions = sorted(mentions, key=lambda mention: (mention.image, mention.text))
     named = [mention for mention in mentions if mention.present]
@@ -142,7 +142,7 @@ def ground(mentions: Sequence[Mention], *, least: int = 5) -> Grounding:
         counts[words] = int(chosen.sum())
         rows += [Row(words, method, *everyone.means(table, chosen)) for method, table in tables.items()]
     if len(named) < len(mentions) and named:
-        # What is not there cannot be looked at: every figure of such a word is 0.
+        # Every figure of a word without an object is 0.
         zeros = np.zeros((len(mentions) - len(named), 7))
         both = Bootstrap([m.image for m in named] + [m.image for m in mentions if not m.present])
         counts["with absent"] = len(mentions)
@@ -163,7 +163,7 @@ def ground(mentions: Sequence[Mention], *, least: int = 5) -> Grounding:
 
 
 def _scores(named: Sequence[Mention], maps: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
-    """Each word's figures `[words, 4 + 2 * thresholds]`: peaks and masses on mask and box, then IoUs in turn."""
+    """Figures `[words, 4 + 2 * thresholds]`: peaks and masses on mask and box, then IoUs of both in turn."""
     rows = []
     for mention, own in zip(named, maps, strict=True):
         rows.append(_row(*(fit(own, to) for to in mention.targets[own.shape[0], own.shape[1]])))
@@ -179,7 +179,7 @@ def _baselines(named: Sequence[Mention], method: str) -> dict[str, NDArray[np.fl
     centre = _scores(named, [mention.centre for mention in named])
     for row, mention in zip(centre, named, strict=True):
         mask, box = mention.targets[mention.centre.shape[0], mention.centre.shape[1]]
-        row[:2] = mask.centre, box.centre  # the very centre, not the cell next to it
+        row[:2] = mask.centre, box.centre  # the exact centre, not the nearest cell
     chance = []
     for mention in named:
         mask, box = next(iter(mention.targets.values()))
@@ -192,7 +192,7 @@ def _baselines(named: Sequence[Mention], method: str) -> dict[str, NDArray[np.fl
 
 
 def _averages(maps: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-    """For each map the average of all on its own grid; photos in their own shapes have grids of their own."""
+    """For each map the average of all maps on its grid; native-shape photos differ in grid."""
     grids: list[Grid] = [(own.shape[0], own.shape[1]) for own in maps]
     common = middle_grid(grids)
     mean = np.mean([regrid(_shares(own), common) for own in maps], axis=0)
@@ -207,7 +207,7 @@ def _shares(own: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _sets(named: Sequence[Mention], *, least: int) -> dict[str, NDArray[np.bool_]]:
-    """Which words belong to each set of the table."""
+    """Masks of the words of each set of the table."""
     sizes = np.array([mention.size for mention in named])
     kinds = np.array([mention.kind for mention in named])
     sets = {

@@ -1,4 +1,4 @@
-"""Which head of the decoder points at things best? Chosen on half of the photos, judged on the other half."""
+"""Pointing accuracy of every attention head; the best head is chosen on half of the photos and scored on the other."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class HeadTable:
     """Pointing (peak in the box) of every layer and head. All figures are shares.
 
     Attributes:
-        words: Words judged.
-        small: How many of them name something smaller than a quarter of the photo.
+        words: Number of words scored.
+        small: Number of words whose objects cover less than a quarter of the photo.
         heads: `[layers][heads]`: over all words.
-        heads_small: `[layers][heads]`: over the small.
+        heads_small: `[layers][heads]`: over the words of `small`.
         layers: `[layers]`: of the mean over a layer's heads, over all words.
-        layers_small: `[layers]`: over the small.
+        layers_small: `[layers]`: over the words of `small`.
         mean: Of the mean over all layers and heads.
-        mean_small: Over the small.
-        best: Layer and head, counted from 1, that point best on all words: the one to use on other photos.
-        chosen: Pointing of the head chosen on the other half of the photos, both halves together: what `best` is
-            honestly worth.
-        chosen_small: The same over the small.
+        mean_small: Over the words of `small`.
+        best: Layer and head, counted from 1, with the best score on all words: the one to use on other photos.
+        chosen: Score of the head chosen on the other half of the photos, over both halves: an unbiased estimate for
+            `best`.
+        chosen_small: The same over the words of `small`.
     """
 
     words: int
@@ -48,7 +48,7 @@ class HeadTable:
 
 
 def judge_heads(mentions: Sequence[Mention]) -> HeadTable | None:
-    """Play the pointing game with every head; None where no word names something in its photo."""
+    """Pointing game of every head; None if no word names an object in its photo."""
     named = [mention for mention in mentions if mention.present]
     if not named:
         return None

@@ -1,4 +1,4 @@
-"""How sure is a share? 95 % intervals by the bootstrap over images (Efron 1979), as words of one image go together."""
+"""95 % intervals by the bootstrap over images (Efron 1979), since words of one image are not independent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean and its 95 % interval; all nan where there is nothing to take a mean of.
+    """A mean and its 95 % interval; all nan if there are no values.
 
     Attributes:
         value: The mean over all words.
@@ -27,12 +27,12 @@ class Estimate:
 
 
 class Bootstrap:
-    """Draws of images with replacement, the same for every figure, so that differences are paired.
+    """Resamples of images with replacement, the same for every figure, so that differences are paired.
 
     Args:
-        images: The image of each word, by id. The draws depend on the set of ids alone, not on their order.
-        resamples: How many draws.
-        seed: Of the draws.
+        images: The image id of each word. The resamples depend on the set of ids, not on their order.
+        resamples: Number of resamples.
+        seed: Seed of the resamples.
     """
 
     def __init__(self, images: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0) -> None:
@@ -50,7 +50,7 @@ class Bootstrap:
 
         Args:
             values: `[words, columns]`.
-            words: bool `[words]`: which of them count.
+            words: bool `[words]`: which of them to take.
         """
         if not words.any():
             return [Estimate(float("nan"), float("nan"), float("nan"))] * values.shape[1]

@@ -1,4 +1,4 @@
-"""What does a word of a caption name in its photo? Ties the words of a caption to what people marked in the photo."""
+"""Matching of a caption's words with the annotated objects of its photo."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from captioner.evaluation.measures.target import Target, centre_map, target
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Named:
-    """A name in a caption and what it may name.
+    """A noun in a caption and the objects that it may name.
 
     Attributes:
         start: Index of its first word.
         end: Index after its last word.
-        text: As read.
-        kind: Its word class.
-        objects: All that it may name in the photo; empty where nothing of that name is there.
+        text: As written.
+        kind: Its category.
+        objects: All objects of the photo that it may name; empty if there are none.
     """
 
     start: int
@@ -38,7 +38,7 @@ class Named:
 
 
 def name_coco(words: Sequence[str], photo: AnnotatedPhoto) -> list[Named]:
-    """The names of COCO categories among a caption's words, and the objects of these categories."""
+    """The nouns of COCO categories among a caption's words, and the objects of these categories."""
     named = []
     for noun in coco_nouns(words):
         objects = tuple(thing for thing in photo.objects if not thing.names.isdisjoint(noun.categories))
@@ -50,9 +50,9 @@ def name_coco(words: Sequence[str], photo: AnnotatedPhoto) -> list[Named]:
 
 
 def name_entities(words: Sequence[str], photo: AnnotatedPhoto) -> list[Named]:
-    """The words of a caption that the phrases about the photo end with, and the objects of these phrases.
+    """The words of a caption with which phrases about the photo end, and the objects of these phrases.
 
-    Singular and plural are the same. A word that no phrase ends with may still be right, so it names nothing here.
+    Singular and plural match. A word with which no phrase ends may still be right, so it counts as no noun.
     """
     named = []
     for at, word in enumerate(map(normalize_word, words)):
@@ -67,12 +67,12 @@ def name_entities(words: Sequence[str], photo: AnnotatedPhoto) -> list[Named]:
 
 
 def name_scene(caption: str, scene: Scene, photo: AnnotatedPhoto) -> list[Named]:
-    """The nouns of a caption of `scenes` and the objects that they truly name.
+    """The nouns of a caption of `scenes` and the objects that they name.
 
     Args:
         caption: The caption.
-        scene: What the picture shows.
-        photo: What `annotate_scene` makes of it.
+        scene: Content of the picture.
+        photo: Its `annotate_scene`.
     """
     said = caption.split()
     kinds = {**PLURALS, **{shape: shape for shape in PLURALS.values()}}
@@ -89,7 +89,7 @@ def name_scene(caption: str, scene: Scene, photo: AnnotatedPhoto) -> list[Named]
 
 
 def annotate_scene(scene: Scene) -> AnnotatedPhoto:
-    """A scene's objects as people would have marked them, without an error."""
+    """A scene's objects as exact annotations."""
     size = (scene.image_size, scene.image_size)
     objects = tuple(
         AnnotatedObject(
@@ -104,11 +104,11 @@ def annotate_scene(scene: Scene) -> AnnotatedPhoto:
 
 
 def mention_of(named: Named, photo: AnnotatedPhoto, caption: Caption, *, image: str) -> Mention:
-    """A name with its maps, ready to be judged.
+    """A noun with its maps and targets, ready for the measures.
 
     Args:
-        named: The name.
-        photo: What was marked in the photo; masks of another size than the photo's are stretched over it.
+        named: The noun.
+        photo: Annotations of the photo; masks of another size than the photo's are scaled to it.
         caption: The caption that holds it.
         image: Id of the photo.
     """

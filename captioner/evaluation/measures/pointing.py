@@ -1,6 +1,6 @@
-"""Is the peak of a noun's map on the object it names? The pointing game (Zhang et al. 2018, "Excitation backprop").
+"""Pointing game (Zhang et al. 2018, "Excitation backprop"): whether a noun's map peaks on an object that it names.
 
-A noun that names nothing in the picture is a miss: no noun is left out of the figure.
+A noun that names nothing in the picture is a miss: no noun is left out.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class PointingResult:
     """The pointing game over many nouns.
 
     Attributes:
-        hits: Nouns whose map has its peak inside a box of an object they name.
+        hits: Nouns whose map peaks inside a box of an object that they name.
         nouns: All nouns.
-        chance: Mean share of the picture that a noun's boxes cover: what a random place would hit.
+        chance: Mean share of the picture that a noun's boxes cover: the accuracy of a random point.
     """
 
     hits: int
@@ -31,17 +31,17 @@ class PointingResult:
 
     @property
     def accuracy(self) -> float:
-        """Share of hits, 0–1; 0 where there is no noun."""
+        """Share of hits, 0–1; 0 if there is no noun."""
         return self.hits / self.nouns if self.nouns else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class NamedBoxes:
-    """The boxes a noun names: its place among the caption's words, and where those objects lie.
+    """A noun and the boxes of the objects that it names.
 
     Attributes:
         word_index: Index into `Caption.words`.
-        boxes: (top, left, bottom, right) in pixels of the upright original, half-open; empty where nothing is named.
+        boxes: (top, left, bottom, right) in pixels of the upright original, half-open; empty if it names nothing.
     """
 
     word_index: int
@@ -49,7 +49,7 @@ class NamedBoxes:
 
 
 def peak(caption: Caption, word_index: int) -> tuple[float, float]:
-    """Where a word's map is highest: (y, x) in pixels of the upright original, the middle of the grid cell."""
+    """Peak of a word's map: (y, x) in pixels of the upright original, the centre of the grid cell."""
     word_map = caption.words[word_index].map
     row, col = np.unravel_index(int(word_map.argmax()), word_map.shape)
     down, across = cell_middles(caption.geometry, (word_map.shape[0], word_map.shape[1]))
@@ -57,7 +57,7 @@ def peak(caption: Caption, word_index: int) -> tuple[float, float]:
 
 
 def pointing_game(captions: Sequence[Caption], nouns: Sequence[Sequence[NamedBoxes]]) -> PointingResult:
-    """Play the pointing game.
+    """Pointing game over the nouns of captions.
 
     Args:
         captions: Captions with maps.
@@ -78,7 +78,7 @@ def covered(boxes: Sequence[Box], geometry: ImageGeometry) -> float:
     rows, cols = geometry.size
     mask = np.zeros((rows, cols), dtype=bool)
     for top, left, bottom, right in boxes:
-        # What lies beyond the photo is cut off; a negative end would count from the other side.
+        # Boxes are clipped to the photo; a negative end would count from the other side.
         end = max(0, int(np.ceil(bottom))), max(0, int(np.ceil(right)))
         mask[max(0, int(top)) : end[0], max(0, int(left)) : end[1]] = True
     return float(mask.mean())

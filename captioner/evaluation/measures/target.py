@@ -1,8 +1,8 @@
-"""What does the thing that a word names look like through the grid of a map?
+"""Projection of an object's region onto the grid of a map, and the fit of maps to it.
 
-Every figure of grounding follows from three small arrays over the cells of a map: which cells have their middle on the
-thing, how much of each cell it covers, and how much of the photo each cell covers. So a thousand maps of one word, as
-its layers, heads and methods give, cost one look at the mask.
+Every grounding figure follows from three small arrays over the cells of a map: which cells have their centre on the
+object, how much of each cell it covers, and how much of the photo each cell covers. So the mask is processed once for
+all maps of a word, whatever the number of layers, heads and methods.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from numpy.typing import NDArray
 from captioner.image.geometry import ImageGeometry
 
 THRESHOLDS: NDArray[np.float64] = np.linspace(0.0, 1.0, 21)
-"""Shares of a map's peak at which its region is cut out for the IoU."""
+"""Thresholds of the IoU, as shares of a map's peak."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """A region of the photo (a mask, or boxes) seen through the grid of a map.
+    """A region of the photo (a mask, or boxes) on the grid of a map.
 
     Attributes:
-        area: Share of the photo that it covers, 0–1: what a random place on the photo would hit.
-        seen: Share of it that lies in what the model saw, 0–1; 1 where it has no area.
-        centre: 1.0 where the centre of the photo lies on it, else 0.0.
-        middles: float32 `[rows, cols]`: 1 where the middle of a cell lies on it, else 0.
-        cover: float32 `[rows, cols]`: the share of each cell that it covers, 0–1.
+        area: Share of the photo that it covers, 0–1: the hit rate of a random point.
+        seen: Share of it within the model's input, 0–1; 1 if it has no area.
+        centre: 1.0 if the centre of the photo lies on it, else 0.0.
+        middles: float32 `[rows, cols]`: 1 if the centre of a cell lies on it, else 0.
+        cover: float32 `[rows, cols]`: share of each cell that it covers, 0–1.
         overlap: float32 `[rows, cols]`: the same part, as a share of the photo.
-        cells: float32 `[rows, cols]`: the share of the photo that each cell covers; padding counts as nothing.
+        cells: float32 `[rows, cols]`: share of the photo that each cell covers; padding counts as 0.
     """
 
     area: float
@@ -46,11 +46,11 @@ class Fit:
     """How well maps fit a target.
 
     Attributes:
-        pointing: float `[...]`: 1 where the peak lies on the target. Where several cells share the peak, the share of
-            them that lies on it, so that a flat map scores what chance does.
+        pointing: float `[...]`: 1 if the peak lies on the target. If several cells share the peak, the share of them
+            that lies on it, so that a flat map scores as chance.
         mass: float `[...]`: share of the map's mass on the target; 0 for a map without mass.
-        iou: float `[..., len(THRESHOLDS)]`: intersection over union of the target and the region where the map is
-            at least that share of its peak.
+        iou: float `[..., len(THRESHOLDS)]`: intersection over union of the target and the cells with at least that
+            share of the map's peak.
     """
 
     pointing: NDArray[np.float64]
@@ -59,10 +59,10 @@ class Fit:
 
 
 def target(mask: NDArray[np.bool_], geometry: ImageGeometry, grid: tuple[int, int]) -> Target:
-    """Look at a mask through the grid of a map.
+    """Project a mask onto the grid of a map.
 
     Args:
-        mask: bool `[H, W]`, the whole upright photo; drawn at another size than the photo's it is stretched over it.
+        mask: bool `[H, W]` of the whole upright photo; another size than the photo's is scaled to it.
         geometry: Where the map lies on the photo.
         grid: (rows, cols) of the map.
     """
@@ -83,11 +83,11 @@ def target(mask: NDArray[np.bool_], geometry: ImageGeometry, grid: tuple[int, in
 
 
 def fit(maps: NDArray[np.float32], to: Target) -> Fit:
-    """How well maps `[..., rows, cols]` fit a target.
+    """Fit of maps `[..., rows, cols]` to a target.
 
-    The peak is the cell of the highest value, and its place the middle of that cell: where bilinear interpolation has
-    its maximum too. Negative values speak against a place; for mass and region they count as none. A cell's mass is
-    spread evenly over it, and a region is made of whole cells.
+    The peak is the centre of the cell with the highest value, where bilinear interpolation also has its maximum.
+    Negative values count as 0 for mass and region. A cell's mass is spread evenly over it, and a region consists of
+    whole cells.
     """
     flat = maps.reshape(*maps.shape[:-2], -1).astype(np.float64)  # [..., cells]
     highest = flat.max(axis=-1, keepdims=True)
@@ -105,9 +105,9 @@ def fit(maps: NDArray[np.float32], to: Target) -> Fit:
 
 
 def centre_map(geometry: ImageGeometry, grid: tuple[int, int]) -> NDArray[np.float32]:
-    """The baseline that always looks at the centre of the photo: float32 `[rows, cols]`, sums to 1.
+    """Centre baseline: a Gaussian at the centre of the photo, float32 `[rows, cols]`, sums to 1.
 
-    A hill over the photo's centre, with a standard deviation of a quarter of its height and of its width.
+    Its standard deviation is a quarter of the photo's height and width.
     """
     tops, lefts = cell_middles(geometry, grid)
     down, across = tops / geometry.size[0] - 0.5, lefts / geometry.size[1] - 0.5
@@ -119,7 +119,7 @@ def centre_map(geometry: ImageGeometry, grid: tuple[int, int]) -> NDArray[np.flo
 def cell_middles(
     geometry: ImageGeometry, grid: tuple[int, int]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Where the cells of a map look: their middles, rows `[rows]` and columns `[cols]`, in pixels of the upright photo.
+    """Centres of a map's cells, rows `[rows]` and columns `[cols]`, in pixels of the upright photo.
 
     Args:
         geometry: Where the map lies on the photo.
@@ -129,13 +129,13 @@ def cell_middles(
     top, left, bottom, right = geometry.cells_view
     down = top + (np.arange(rows) + 0.5) * (bottom - top) / rows
     across = left + (np.arange(cols) + 0.5) * (right - left) / cols
-    # A middle beyond the input is drawn at its edge, half a pixel inside.
+    # A centre outside the input is moved to its edge, half a pixel inside.
     top, left, bottom, right = geometry.view
     return np.clip(down, top + 0.5, bottom - 0.5), np.clip(across, left + 0.5, right - 0.5)
 
 
 def _at_size(geometry: ImageGeometry, size: tuple[int, int]) -> ImageGeometry:
-    """The same geometry for the photo drawn at another size."""
+    """The same geometry for the photo at another size."""
     if geometry.size == size:
         return geometry
     down, across = size[0] / geometry.size[0], size[1] / geometry.size[1]
@@ -144,7 +144,7 @@ def _at_size(geometry: ImageGeometry, size: tuple[int, int]) -> ImageGeometry:
 
 
 def _edges(geometry: ImageGeometry, grid: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Where the cells' rows `[rows + 1]` and columns `[cols + 1]` begin and end, in pixels of the photo."""
+    """Edges of the cells' rows `[rows + 1]` and columns `[cols + 1]`, in pixels of the photo."""
     rows, cols = grid
     boxes_down = [geometry.cell_box(row, 0, grid) for row in range(rows)]
     boxes_across = [geometry.cell_box(0, col, grid) for col in range(cols)]
@@ -156,7 +156,7 @@ def _edges(geometry: ImageGeometry, grid: tuple[int, int]) -> tuple[NDArray[np.f
 def _lookup(
     mask: NDArray[np.bool_], down: NDArray[np.float64], across: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """The mask at every pair of places: bool `[len(down), len(across)]`; False beyond it."""
+    """The mask at every pair of positions: bool `[len(down), len(across)]`; False outside it."""
     height, width = mask.shape
     rows, cols = np.floor(down).astype(np.intp), np.floor(across).astype(np.intp)
     within = ((rows >= 0) & (rows < height))[:, None] & ((cols >= 0) & (cols < width))
@@ -169,7 +169,7 @@ def _lookup(
 def _integrate(
     mask: NDArray[np.bool_], down: NDArray[np.float64], across: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """How many pixels of the mask lie in each cell, exact for edges between pixels: `[rows, cols]`."""
+    """Number of mask pixels in each cell, fractional pixels included: `[rows, cols]`."""
     height, width = mask.shape
     # The running sum is linear within a pixel, so interpolating it integrates exactly.
     running = np.concatenate([np.zeros((1, width)), mask.cumsum(axis=0)])  # [H + 1, W]
