@@ -12,7 +12,7 @@ import sys
 import tarfile
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -42,7 +42,7 @@ def photo() -> bytes:
     return stream.getvalue()
 
 
-def pack(path: Path, files: dict[str, bytes | str]) -> tuple[int, str, str]:
+def pack(path: Path, files: Mapping[str, bytes | str]) -> tuple[int, str, str]:
     """A zip file; its size, SHA-256 and MD5."""
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in files.items():
@@ -92,7 +92,7 @@ def test_coco_can_be_read_afterwards(
 ) -> None:
     folder, url = mirror
     module, files = script("prepare_coco"), {}
-    for name, content in {
+    archives: dict[str, dict[str, bytes | str]] = {
         "train2014": {"train2014/a.jpg": photo()},
         "val2014": {"val2014/b.jpg": photo(), "val2014/": ""},
         "annotations_trainval2014": {
@@ -106,7 +106,8 @@ def test_coco_can_be_read_afterwards(
             ),
             "dataset_flickr8k.json": "{}",
         },
-    }.items():
+    }
+    for name, content in archives.items():
         files[name] = pack(folder / f"{name}.zip", content)[:2]
     monkeypatch.setattr(module, "FILES", files)
     root = tmp_path / "coco"
@@ -142,7 +143,11 @@ def test_flickr8k_can_be_read_afterwards(
         "readme.txt": "...",
     }
     files = {}
-    for name, content in {"Flickr8k_Dataset.zip": photos, "Flickr8k_text.zip": texts}.items():
+    archives: dict[str, Mapping[str, bytes | str]] = {
+        "Flickr8k_Dataset.zip": photos,
+        "Flickr8k_text.zip": texts,
+    }
+    for name, content in archives.items():
         _, _, md5 = pack(folder / name, content)
         files[name] = Remote("https://nowhere.invalid", name, md5=md5)
     monkeypatch.setattr(module, "FILES", files)

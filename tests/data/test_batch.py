@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.data.batch import EncodedSample, collate
+from tests.data.pixels import pixels
 
 PAD, BOS, EOS = 0, 1, 2
 
@@ -34,25 +35,25 @@ def test_every_caption_can_be_read_back(captions: list[tuple[tuple[int, ...], ..
 
 def test_images_stay_in_order_and_lie_channels_last() -> None:
     batch = collate(samples_of([((3,),), ((4,), (5,))]), bos_id=BOS, eos_id=EOS, pad_id=PAD)
-    assert batch.images.shape == (2, 3, 4, 5)
-    assert batch.images.is_contiguous(memory_format=torch.channels_last)
-    assert batch.images[:, 0, 0, 0].tolist() == [0, 1]
+    assert pixels(batch).shape == (2, 3, 4, 5)
+    assert pixels(batch).is_contiguous(memory_format=torch.channels_last)
+    assert pixels(batch)[:, 0, 0, 0].tolist() == [0, 1]
     assert batch.indices.tolist() == [10, 11]
 
 
 def test_moving_keeps_everything() -> None:
     batch = collate(samples_of([((3,),), ((4, 6), (5,))]), bos_id=BOS, eos_id=EOS, pad_id=PAD)
     moved = batch.to(torch.device("cpu"))
-    assert torch.equal(moved.images, batch.images)
+    assert torch.equal(pixels(moved), pixels(batch))
     assert torch.equal(moved.tokens, batch.tokens)
     assert torch.equal(moved.indices, batch.indices)
-    assert moved.images.is_contiguous(memory_format=torch.channels_last)
-    assert batch.to(torch.device("meta")).images.device.type == "meta"
+    assert pixels(moved).is_contiguous(memory_format=torch.channels_last)
+    assert pixels(batch.to(torch.device("meta"))).device.type == "meta"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="page-locked memory needs a GPU")
 def test_pinning_keeps_everything() -> None:
     batch = collate(samples_of([((3,),)]), bos_id=BOS, eos_id=EOS, pad_id=PAD)
     pinned = batch.pin_memory()
-    assert pinned.images.is_pinned()
+    assert pixels(pinned).is_pinned()
     assert torch.equal(pinned.tokens, batch.tokens)

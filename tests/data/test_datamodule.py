@@ -19,6 +19,7 @@ from captioner.image.augment import TrainingAugment
 from captioner.image.decode import Photo, read_photo
 from captioner.image.transforms import ImageTransform
 from captioner.text.tokenizer import Tokenizer
+from tests.data.pixels import pixels
 
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 GREY = (0.5, 0.5, 0.5)
@@ -62,7 +63,7 @@ def words(batch: CaptionBatch) -> list[list[str]]:
 
 def equal(a: Sequence[CaptionBatch], b: Sequence[CaptionBatch]) -> bool:
     return len(a) == len(b) and all(
-        torch.equal(x.images, y.images)
+        torch.equal(pixels(x), pixels(y))
         and torch.equal(x.tokens, y.tokens)
         and torch.equal(x.indices, y.indices)
         for x, y in zip(a, b, strict=True)
@@ -75,7 +76,7 @@ def test_a_training_batch_has_each_image_with_all_its_captions() -> None:
     for batch in batches:
         for row, index in enumerate(batch.indices.tolist()):
             expected, _ = TRANSFORM(Numbers(7).photo(index))
-            assert torch.equal(batch.images[row], expected)
+            assert torch.equal(pixels(batch)[row], expected)
             assert words(batch)[row] == list(Numbers(7)[index].captions)
 
 
@@ -86,7 +87,7 @@ def test_validation_keeps_the_order_and_takes_every_image_and_caption() -> None:
         assert [batch.indices.tolist() for batch in batches] == [[0, 1], [2, 3], [4]]
         assert words(batches[2]) == [["four once", "four twice", "four thrice"]]
         expected, _ = TRANSFORM(Numbers(5).photo(4))
-        assert torch.equal(batches[2].images[0], expected)
+        assert torch.equal(pixels(batches[2])[0], expected)
 
 
 def test_captions_are_drawn_anew_in_each_epoch_without_repeats() -> None:
@@ -113,9 +114,9 @@ def test_augmentation_depends_on_seed_epoch_and_sample_alone() -> None:
     assert equal(list(with_workers), second)
     # Not one augmentation for all epochs, nor for all seeds.
     by_index = {
-        int(i): image for batch in first for i, image in zip(batch.indices, batch.images, strict=True)
+        int(i): image for batch in first for i, image in zip(batch.indices, pixels(batch), strict=True)
     }
-    again = {int(i): image for batch in second for i, image in zip(batch.indices, batch.images, strict=True)}
+    again = {int(i): image for batch in second for i, image in zip(batch.indices, pixels(batch), strict=True)}
     assert not any(torch.equal(by_index[i], again[i]) for i in by_index.keys() & again.keys())
     other = list(module(augment=augment, captions_per_image=2, seed=5).train_dataloader())
     assert not equal(other, first)
@@ -134,7 +135,7 @@ def test_an_image_is_not_flipped_if_a_caption_mentions_a_side() -> None:
         (batch,) = list(loader)
         for row, index in enumerate(batch.indices.tolist()):
             plain, _ = TRANSFORM(Numbers(2).photo(index))
-            torch.testing.assert_close(batch.images[row], plain if index == 0 else plain.flip(-1))
+            torch.testing.assert_close(pixels(batch)[row], plain if index == 0 else plain.flip(-1))
 
 
 def test_long_captions_are_truncated_to_max_tokens() -> None:
@@ -240,8 +241,8 @@ def test_patches_of_training_images_alone_are_covered() -> None:
     whole, covered = (module(cover=chance) for chance in (0.0, 1.0))
     for batch, other in zip(whole.train_dataloader(), covered.train_dataloader(), strict=True):
         assert torch.equal(batch.tokens, other.tokens)
-        hidden = (other.images == 0).all(dim=1)
+        hidden = pixels(other).eq(0).all(dim=1)
         assert hidden.any()
-        assert torch.equal(batch.images.movedim(1, -1)[~hidden], other.images.movedim(1, -1)[~hidden])
+        assert torch.equal(pixels(batch).movedim(1, -1)[~hidden], pixels(other).movedim(1, -1)[~hidden])
     for batch, other in zip(whole.val_dataloader(), covered.val_dataloader(), strict=True):
-        assert torch.equal(batch.images, other.images)
+        assert torch.equal(pixels(batch), pixels(other))

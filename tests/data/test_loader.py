@@ -11,6 +11,7 @@ from captioner.data.batch import CaptionBatch, EncodedSample, collate
 from captioner.data.loader import EpochOrder, ResumableLoader
 from captioner.data.torch_dataset import SampleRequest
 from captioner.errors import ImageError
+from tests.data.pixels import pixels
 
 
 class Numbers(Dataset[EncodedSample]):
@@ -109,10 +110,10 @@ def test_padding_of_validation_does_not_count(size: int, world_size: int) -> Non
 def test_a_resumed_loader_gives_the_remaining_batches(num_workers: int) -> None:
     order = EpochOrder(11, 3, seed=1)
     whole = loader(order)
-    straight = [batch.images for _ in range(3) for batch in whole]
+    straight = [pixels(batch) for _ in range(3) for batch in whole]
     resumed = loader(order, num_workers)
     resumed.epoch, resumed.done = 1, 2
-    rest = [batch.images for _ in range(2) for batch in resumed]
+    rest = [pixels(batch) for _ in range(2) for batch in resumed]
     assert len(rest) == 2 + 4
     for expected, found in zip(straight[4 + 2 :], rest, strict=True):
         assert torch.equal(expected, found)

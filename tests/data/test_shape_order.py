@@ -74,7 +74,7 @@ class Folder:
         ):
             self.paths.append(folder / name)
             noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-            Image.fromarray(noise).save(self.paths[-1], **options)
+            Image.fromarray(noise).save(self.paths[-1], **options)  # type: ignore[arg-type]
         self.paths.append(folder / "bad.jpg")
         self.paths[-1].write_bytes(b"<html>")
 

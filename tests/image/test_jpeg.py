@@ -34,7 +34,7 @@ def encode(image: Image.Image, **options: Any) -> bytes:
 
 
 def fast(data: bytes, *, draft: tuple[int, int] | None = None) -> NDArray[np.uint8] | None:
-    image = JpegImageFile(io.BytesIO(data), None)  # type: ignore[no-untyped-call]
+    image = JpegImageFile(io.BytesIO(data), None)
     if draft is not None:
         image.draft(None, draft)
     return decode_fast(io.BytesIO(data), image)

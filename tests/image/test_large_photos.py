@@ -25,7 +25,7 @@ ROWS, COLS = 1728, 2304  # four megapixels
 STEP = 32
 
 
-def jpeg(upright: np.ndarray, orientation: int) -> bytes:  # type: ignore[type-arg]
+def jpeg(upright: np.ndarray, orientation: int) -> bytes:
     exif = Image.Exif()
     exif[0x0112] = orientation
     buffer = io.BytesIO()
@@ -38,7 +38,7 @@ def jpeg(upright: np.ndarray, orientation: int) -> bytes:  # type: ignore[type-a
 def test_a_target_on_a_turned_photo_of_four_megapixels_comes_back(fit: Fit, orientation: int) -> None:
     """Planted upright, stored turned, decoded at a reduced scale, seen on a grid, and back within half a cell."""
     mean, std = BLACK_AND_WHITE
-    transform = ImageTransform((384, 384), fit=fit, mean=mean, std=std, step=(STEP, STEP))  # type: ignore[arg-type]
+    transform = ImageTransform((384, 384), fit=fit, mean=mean, std=std, step=(STEP, STEP))
     rng = np.random.default_rng(orientation)
     seen = transform.visible_size(ROWS, COLS)
     side = 150  # about a cell
@@ -53,7 +53,7 @@ def test_a_target_on_a_turned_photo_of_four_megapixels_comes_back(fit: Fit, orie
     image, geometry = transform(photo)
     height, width = geometry.input_size
     excess = (image[0] - 60 / 255).clamp(min=0)  # over the photo's own grey; padding has none
-    cells = excess.unflatten(0, (height // STEP, STEP)).unflatten(2, (width // STEP, STEP)).mean(dim=(1, 3))
+    cells = excess.view(height // STEP, STEP, width // STEP, STEP).mean(dim=(1, 3))
     back = geometry.to_original(cells.numpy(), resample="nearest")
     assert back.shape == (ROWS, COLS)
     found = np.argwhere(back == back.max()).mean(axis=0) + 0.5
@@ -96,7 +96,7 @@ def test_a_photo_with_too_many_pixels_is_named_and_skipped(tmp_path: Path, fit: 
     with pytest.raises(ImageError, match=sentence):
         photo_size(dataset.paths[0])
     mean, std = BLACK_AND_WHITE
-    transform = ImageTransform((32, 32), fit=fit, mean=mean, std=std, step=(8, 8))  # type: ignore[arg-type]
+    transform = ImageTransform((32, 32), fit=fit, mean=mean, std=std, step=(8, 8))
     encoded = EncodedDataset(
         dataset,
         PhotoInputs(dataset, transform, None),

@@ -38,7 +38,7 @@ def test_squash_equals_pillow(size: tuple[int, int], interpolation: Interpolatio
     assert np.abs(values.permute(1, 2, 0).numpy() * 255 - resized).max() <= limit
     assert image.dtype == torch.float32
     assert image.is_contiguous()
-    assert geometry.view == (0, 0, 180, 240)
+    assert geometry.view == (0.0, 0.0, 180.0, 240.0)
     assert geometry.input_size == size
 
 

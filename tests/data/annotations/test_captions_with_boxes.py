@@ -65,9 +65,9 @@ def test_words_are_those_of_the_tokenizer(
     dataset = read(tmp_path)
     made = Tokenizer.train(
         CAPTIONS,
-        kind=kind,
+        kind=kind,  # type: ignore[arg-type]
         vocab_size=None if kind == "word" else 280,
-        lowercase=lowercase,  # type: ignore[arg-type]
+        lowercase=lowercase,
     )
     transform = ImageTransform(SIZE, fit="squash", mean=(0.5,) * 3, std=(0.5,) * 3)
     find = TokenRegions(dataset, tokenizer=made, transform=transform, grid=(2, 4), cells=None)

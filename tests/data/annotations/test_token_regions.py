@@ -21,7 +21,7 @@ def scenes() -> Scenes:
 
 def tokenizer(scenes: Scenes, kind: str = "word") -> Tokenizer:
     captions = [caption for i in range(IMAGES) for caption in scenes[i].captions]
-    return Tokenizer.train(captions, kind=kind, vocab_size=None if kind == "word" else 300)
+    return Tokenizer.train(captions, kind=kind, vocab_size=None if kind == "word" else 300)  # type: ignore[arg-type]
 
 
 def regions(

@@ -48,30 +48,30 @@ def site() -> Iterator[Site]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             wanted = self.headers.get("Range")
-            site.requests.append(wanted)
+            served.requests.append(wanted)
             if self.path != "/data.bin":
                 self.send_error(404)
                 return
             start = 0
-            unchanged = self.headers.get("If-Range") in (None, site.tag)
-            if wanted and site.ranges and unchanged:
+            unchanged = self.headers.get("If-Range") in (None, served.tag)
+            if wanted and served.ranges and unchanged:
                 start = int(wanted.removeprefix("bytes=").removesuffix("-"))
-            if start >= len(site.content) > 0:
+            if start >= len(served.content) > 0:
                 self.send_response(416)
-                self.send_header("Content-Range", f"bytes */{len(site.content)}")
+                self.send_header("Content-Range", f"bytes */{len(served.content)}")
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
-            body = site.content[start:]
+            body = served.content[start:]
             self.send_response(206 if start else 200)
             if start:
-                end = len(site.content) - 1
-                self.send_header("Content-Range", f"bytes {start}-{end}/{len(site.content)}")
+                end = len(served.content) - 1
+                self.send_header("Content-Range", f"bytes {start}-{end}/{len(served.content)}")
             self.send_header("Content-Length", str(len(body)))
-            self.send_header("ETag", site.tag)
+            self.send_header("ETag", served.tag)
             self.end_headers()
-            if site.breaks:
-                self.wfile.write(body[: site.breaks.pop(0)])
+            if served.breaks:
+                self.wfile.write(body[: served.breaks.pop(0)])
                 self.wfile.flush()
                 self.connection.shutdown(socket.SHUT_RDWR)
                 return
@@ -81,9 +81,9 @@ def site() -> Iterator[Site]:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    site = Site(f"http://127.0.0.1:{server.server_port}/data.bin")
+    served = Site(f"http://127.0.0.1:{server.server_port}/data.bin")
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield site
+    yield served
     server.shutdown()
 
 

@@ -133,7 +133,7 @@ def test_like_photos_of_a_hugging_face_dataset_stay_together(root: Path, inside:
     saved = save(root, {"image": content, "caption": [f"number {n}" for n in range(24)]})
     for name in photos:
         (root / name).rename(saved / name)
-    split_of = {}
+    split_of: dict[str, str] = {}
     for split in ("train", "val", "test"):
         with contextlib.suppress(DataError):  # where so few photos leave a split empty
             data = HuggingFace(saved, split, split_by="content")

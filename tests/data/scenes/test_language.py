@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from captioner.data.scenes import Scenes, check
 from captioner.data.scenes.language import describe
 from captioner.data.scenes.relations import PLACES, RELATIONS
+from captioner.data.scenes.shapes import SHAPES
 from captioner.data.scenes.words import COUNTS, OPENINGS, PLURALS
-from captioner.data.scenes.world import COLOURS, SHAPES, SIZES, SPLITS, sample_scene
+from captioner.data.scenes.world import COLOURS, SIZES, SPLITS, sample_scene
 
 
 @given(split=st.sampled_from(SPLITS), index=st.integers(0, 10**9), side=st.integers(32, 128))

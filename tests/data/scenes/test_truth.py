@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from captioner.data.scenes import Mention, Scene, SceneObject, check
 from captioner.data.scenes.language import describe
 from captioner.data.scenes.relations import RELATIONS
+from captioner.data.scenes.shapes import SHAPES
 from captioner.data.scenes.words import PLURALS
-from captioner.data.scenes.world import COLOURS, SHAPES, SPLITS, sample_scene
+from captioner.data.scenes.world import COLOURS, SPLITS, sample_scene
 
 
 def thing(description: str, row: int, column: int) -> SceneObject:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.data.scenes import Scene, Scenes
-from captioner.data.scenes.world import COLOURS, HELD_OUT, SHAPES, SIZES, SPLITS, sample_scene
+from captioner.data.scenes.shapes import SHAPES
+from captioner.data.scenes.world import COLOURS, HELD_OUT, SIZES, SPLITS, sample_scene
 
 scenes = st.builds(
     sample_scene,
@@ -23,7 +24,13 @@ def content(scene: Scene) -> tuple[tuple[str, str, str, int, int], ...]:
     """What the scene shows, positions in eighths of the side."""
     return tuple(
         sorted(
-            (o.shape, o.colour, o.size, *(int(x / scene.image_size * 8) for x in o.centre))
+            (
+                o.shape,
+                o.colour,
+                o.size,
+                int(o.centre[0] / scene.image_size * 8),
+                int(o.centre[1] / scene.image_size * 8),
+            )
             for o in scene.objects
         )
     )

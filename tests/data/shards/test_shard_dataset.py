@@ -6,6 +6,7 @@ import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -169,7 +170,10 @@ def ids_of(shards: Shards) -> list[str]:
 
 
 def test_keys_that_repeat_in_every_shard_are_distinguished(tmp_path: Path) -> None:
-    records = {"000": {"caption": "a dog"}, "001": {"caption": "a cat", "id": None}}
+    records: dict[str, dict[str, Any]] = {
+        "000": {"caption": "a dog"},
+        "001": {"caption": "a cat", "id": None},
+    }
     for name in ("a-0", "a-1"):
         foreign(tmp_path / f"{name}.tar", records)
     expected = ["a-0/000", "a-0/001", "a-1/000", "a-1/001"]

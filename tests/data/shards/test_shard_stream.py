@@ -3,7 +3,6 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +18,7 @@ from captioner.data.torch_dataset import PhotoInputs, SampleRequest
 from captioner.errors import UsageError
 from captioner.training.fit import fit
 from tests.conftest import TINY, compose
+from tests.data.pixels import pixels
 from tests.data.shards.scene_shards import SCENES, SIZE, indices, order
 from tests.data.test_datamodule import TOKENIZER, TRANSFORM, module
 
@@ -81,8 +81,9 @@ def test_reading_does_not_exceed_the_buffer(folder: Path) -> None:
     shards = Recording("*.tar", root=folder)
     for skip in (0, 20):
         opened.clear()
-        with closing(order(shards, batch_size=1, buffer=2).batches(0, skip=skip)) as batches:
-            next(batches)
+        batches = order(shards, batch_size=1, buffer=2).batches(0, skip=skip)
+        next(batches)
+        batches.close()  # type: ignore[attr-defined]
         # The buffer and the batches read in advance, of the five shards; used samples are not read again.
         assert 1 <= len(opened) <= 3
 
@@ -107,11 +108,11 @@ def test_two_ranks_of_two_workers_give_each_image_once_an_epoch(folder: Path) ->
                         if (batch.tokens[row] != TOKENIZER.pad_id).any():
                             seen[epoch, index] += 1
                             expected, _ = TRANSFORM(SCENES.photo(index))
-                            assert torch.equal(batch.images[row], expected)
+                            assert torch.equal(pixels(batch)[row], expected)
         assert seen == {(epoch, index): 1 for epoch in range(2) for index in range(SIZE)}
         if whole is not None:
             for one, other in zip(whole, everything, strict=True):
-                assert torch.equal(one.images, other.images)
+                assert torch.equal(pixels(one), pixels(other))
                 assert torch.equal(one.tokens, other.tokens)
         whole = everything
 
@@ -120,7 +121,8 @@ def test_training_streams_and_resumes_in_the_middle_of_an_epoch(prepared: Path, 
     def run_to(name: str, *more: str) -> dict[str, torch.Tensor]:
         out = tmp_path / name
         fit(compose("train", *STREAMED, f"data.root={prepared}", f"output_dir={out}", *more))
-        return torch.load(out / "last.ckpt", weights_only=True)["state_dict"]
+        state: dict[str, torch.Tensor] = torch.load(out / "last.ckpt", weights_only=True)["state_dict"]
+        return state
 
     whole = run_to("whole")
     every = "+trainer.val_check_interval=2"
