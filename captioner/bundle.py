@@ -1,15 +1,16 @@
-"""How is a model kept? One safetensors file: weights, and as metadata everything else that captioning needs.
+"""The model file: safetensors with the weights, and with everything else that captioning needs as metadata.
 
-The metadata hold four JSON texts, `spec` (how to build the model), `tokenizer`, `transform` and `card` (data, scores,
-versions, date), and checksums over all tensors and over these texts, since a flipped byte loads silently otherwise.
-Nothing is pickled.
+The metadata are four JSON texts, `spec` (how to build the model), `tokenizer`, `transform` and `card` (data, scores,
+versions, date), and checksums of all tensors and of these texts, since a flipped byte would load silently otherwise.
+Nothing is pickled. A spec is built from an allow-list of classes, and may not name weights or other files.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from captioner.models.captioner import Captioner
 from captioner.text.tokenizer import Tokenizer
 
 FORMAT = "captioner-1"
-_TARGETS = ("captioner.models.",)
+_PLAIN_TEXT = re.compile(r"[\w.-]*")  # no path, no address
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,13 +54,11 @@ def build_captioner(spec: Mapping[str, Any]) -> Captioner:
     """The model that a spec describes, with random weights (or those its encoder names).
 
     Raises:
-        ModelFileError: If the spec names code outside `captioner.models`.
+        ModelFileError: If the spec names a class that is not allowed in its place.
         UsageError: If its arguments do not fit.
     """
-    model = build(spec, allowed=_TARGETS)
-    if not isinstance(model, Captioner):
-        raise ModelFileError(f"the model spec builds a {type(model).__name__}, not a Captioner")
-    return model
+    captioner: Captioner = build(spec, kind="model")
+    return captioner
 
 
 def save(path: Path, bundle: Bundle) -> None:
@@ -68,10 +67,7 @@ def save(path: Path, bundle: Bundle) -> None:
     Raises:
         CaptionerError: If the file cannot be written.
     """
-    # A tensor that occurs twice is stored once; contiguous copies on the CPU.
-    tensors = {
-        name: value.detach().cpu().contiguous() for name, value in bundle.captioner.state_dict().items()
-    }
+    tensors = _unshared(bundle.captioner.state_dict())
     metadata = {
         "format": FORMAT,
         "spec": json.dumps(_without_weights(bundle.spec)),
@@ -91,16 +87,15 @@ def load(path: str | Path, *, device: str | torch.device = "cpu") -> Bundle:
     """Read a model file.
 
     Raises:
-        ModelFileError: If it is missing, not one of ours, cut short, damaged, or names code outside
-            `captioner.models`.
+        ModelFileError: If it is missing, not a captioner's, cut short or damaged, or names a file, an address, or a
+            class that is not allowed in its place. Nothing else is opened then.
     """
     path = Path(path).expanduser()
     tensors, metadata = _read(path)
     texts = _description_checksum(metadata)
     for part, kept, found in (
         ("weights do", metadata.get("sha256"), _checksum(tensors)),
-        # A file from before there was this checksum has none.
-        ("description does", metadata.get("description_sha256", texts), texts),
+        ("description does", metadata.get("description_sha256"), texts),
     ):
         if kept != found:
             raise ModelFileError(
@@ -117,11 +112,11 @@ def load(path: str | Path, *, device: str | torch.device = "cpu") -> Bundle:
     except ModelFileError as error:
         raise ModelFileError(f"{path} is refused: {error}") from error
     try:
-        spec = _without_align(_without_weights(spec))
+        _refuse_files(spec)
         captioner = build_captioner(spec)
     except ModelFileError as error:
         raise ModelFileError(f"{path} is refused: {error}") from error
-    except (UsageError, RuntimeError, ValueError, MemoryError) as error:
+    except (UsageError, RuntimeError, TypeError, ValueError, MemoryError) as error:  # whatever is forged
         raise ModelFileError(f"{path} cannot be built by this version of captioner: {error}") from error
     _load_weights(captioner, tensors, path)
     captioner.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
@@ -182,23 +177,54 @@ def _description_checksum(metadata: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _without_align(spec: Any) -> Any:
-    """The spec without the shift that encoders had before they found for themselves where their cells look."""
-    if not isinstance(spec, dict) or not isinstance(spec.get("encoder"), dict):
-        return spec
-    encoder = dict(spec["encoder"])
-    if shift := encoder.pop("align", 0):
-        raise ModelFileError(
-            f"its encoder shifts the picture by {shift} pixels (encoder.align), which is gone; train it again"
-        )
-    return {**spec, "encoder": encoder}
+def _unshared(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous tensors on the CPU that share no memory, which safetensors would refuse: of shared ones, copies."""
+    tensors, seen = {}, set()
+    for name, value in state.items():
+        tensor = value.detach().cpu().contiguous()
+        memory = tensor.untyped_storage().data_ptr()
+        tensors[name] = tensor.clone() if memory in seen else tensor
+        seen.add(memory)
+    return tensors
 
 
-def _without_weights(spec: Any) -> Any:
-    """The spec as kept and read: the file's own weights are used, whatever the encoder started from."""
-    if not isinstance(spec, dict) or not isinstance(spec.get("encoder"), dict):
-        return spec
+def _without_weights(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The spec as it is stored: a model file has weights of its own, whatever its encoder started from."""
     encoder = {
         key: value for key, value in spec["encoder"].items() if key not in ("weights", "accept_license")
     }
     return {**spec, "encoder": encoder}
+
+
+def _refuse_files(spec: Any) -> None:
+    """Refuse a spec whose encoder names weights, a path or an address.
+
+    Raises:
+        ModelFileError: If it does.
+    """
+    encoder = spec.get("encoder") if isinstance(spec, dict) else None
+    if not isinstance(encoder, dict):
+        return  # refused as no encoder when it is built
+    for key in ("weights", "accept_license"):
+        if encoder.get(key):
+            raise ModelFileError(
+                f"its encoder names {key}={encoder[key]!r}, and a model file has its own weights"
+            )
+    for name, value in _texts(encoder.get("model_args"), "model_args"):
+        if not _PLAIN_TEXT.fullmatch(value) or re.search(
+            r"pretrained|checkpoint|cache_dir|file|url|hub", name
+        ):
+            raise ModelFileError(f"its encoder names {name}={value!r}; a model file may name no other file")
+
+
+def _texts(node: Any, name: str) -> Iterator[tuple[str, str]]:
+    """Every key and text of nested mappings and lists, with its dotted name."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield f"{name}.{key}", ""
+            yield from _texts(value, f"{name}.{key}")
+    elif isinstance(node, list):
+        for value in node:
+            yield from _texts(value, name)
+    elif isinstance(node, str):
+        yield name, node

@@ -33,7 +33,7 @@ def test_every_row_is_another_model(script: Any, data: str) -> None:
             cfg = script.composed("train", f"data={data}", *settings)
             small = {"vocab_size": 9, "dim": 8, "max_length": 4}
             small |= {"depth": 1} if decoder == "transformer" else {}
-            build({**cfg.model.decoder, **small})
+            build({**cfg.model.decoder, **small}, kind="decoder")
             rows[decoder, name] = f"{cfg.model} {cfg.encoder} {cfg.objective}"
     assert len(set(rows.values())) == len(rows)
     assert {decoder for decoder, _ in rows} == {"transformer", "lstm"}

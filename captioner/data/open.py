@@ -25,5 +25,5 @@ def open_split(data: DictConfig, split: str) -> CaptionDataset:
         raise UsageError(
             f"split={split} is not one of this dataset's: {', '.join(splits)}{did_you_mean(split, splits)}"
         )
-    dataset: CaptionDataset = build(data[split])
+    dataset: CaptionDataset = build(data[split], kind="dataset")
     return dataset

@@ -104,11 +104,11 @@ def fit(cfg: DictConfig, *, overrides: Sequence[str] = ()) -> FitResult | None:
         seed=cfg.seed,
         num_workers=cfg.data.num_workers,
         on_bad=cfg.data.get("on_bad", "stop"),
-        cache=build(settings["cache"], model.encoder) if settings.get("cache") else None,
+        cache=build(settings["cache"], model.encoder, kind="cache") if settings.get("cache") else None,
         name=cfg.data.name,
         shuffle_buffer=cfg.data.get("shuffle_buffer", 1000),
     )
-    objective = build(settings["objective"])
+    objective = build(settings["objective"], kind="objective")
     model.to(memory_format=torch.channels_last)
     objective.prepare(
         TrainingContext(
@@ -155,7 +155,7 @@ def fit(cfg: DictConfig, *, overrides: Sequence[str] = ()) -> FitResult | None:
     trainer = make_trainer(
         trainer_settings,
         callbacks,
-        logger=build(settings["logger"]) if settings["logger"] else None,
+        logger=build(settings["logger"], kind="logger") if settings["logger"] else None,
         output_dir=output_dir,
     )
     if trainer.is_global_zero:
