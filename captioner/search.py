@@ -1,13 +1,13 @@
-"""Which settings train best? Searches settings of captioner.train with Optuna: python -m captioner.search.
+"""Search of settings of captioner.train with Optuna: python -m captioner.search.
 
     python -m captioner.search 'optim.lr=tag(log, interval(3e-4, 6e-3))' 'model.decoder.depth=range(1, 5)'
     python -m captioner.search data=flickr8k data.root=DIR encoder.weights=FILE cache=features --trials 30 \
         'model.decoder.score=choice(scaled_dot, additive)' 'model.dropout=interval(0, 0.5)' --output runs/tuning
 
-Every `setting=value` is one of captioner.train's. What is searched is written as Hydra writes sweeps: `choice(a, b)`,
-`range(first, beyond, step)` and `interval(low, high)`, which `tag(log, ...)` draws on a log scale. Each trial is a run
-of its own in a numbered folder. A search that was stopped goes on where it was when it is started again. Trials are
-drawn by the Tree-structured Parzen Estimator (Bergstra et al. 2011).
+Each `setting=value` is one of captioner.train's. A setting to search is given as `choice(a, b)`, as
+`range(first, beyond, step)` or as `interval(low, high)`, which `tag(log, ...)` samples on a log scale. Each trial is a
+run in a numbered folder. A stopped search continues when it is started again. Trials are sampled by the Tree-structured
+Parzen Estimator (Bergstra et al. 2011).
 """
 
 from __future__ import annotations
@@ -19,48 +19,46 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
-from hydra.errors import HydraException
-
-from captioner.cli import conf_dir, status_of
-from captioner.errors import CaptionerError, UsageError
+from captioner.arguments import prepare
+from captioner.cli import compose
+from captioner.errors import CaptionerError, UsageError, status_of
 from captioner.files import output_folder
 
 if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
     from optuna import Study, Trial
     from optuna.trial import FrozenTrial
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Search as `arguments` say; leaves a folder for each trial, trials.csv and the study. Returns the exit status."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Search as `arguments` say; writes a folder for each trial, trials.csv and the study. Returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="captioner.search", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("settings", nargs="*", metavar="setting=value", help="as for captioner.train")
     parser.add_argument(
-        "--trials", type=int, default=20, help="so many in all, those of earlier starts included"
+        "--trials", type=int, default=20, help="number of trials, with those of earlier starts"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the draws")
+    parser.add_argument("--seed", type=int, default=0, help="of the sampler")
     parser.add_argument("--output", type=Path, default=Path("runs/search"), help="folder of the trials")
-    args = parser.parse_intermixed_args(arguments)  # settings stand before and after options
+    args = parser.parse_intermixed_args(arguments)  # settings may stand before and after options
     return status_of(lambda: search(args.settings, trials=args.trials, seed=args.seed, folder=args.output))
 
 
 def search(settings: Sequence[str], *, trials: int, seed: int, folder: Path) -> int:
-    """Train `trials` runs, each with settings that the ones before it recommend.
+    """Train `trials` runs, each with settings sampled from the results of those before it.
 
     Args:
         settings: Overrides of captioner.train; those that are sweeps are searched.
-        trials: How many runs there are in the end, with those that `folder` has already.
-        seed: Of the draws.
-        folder: Where the runs go, in numbered folders.
+        trials: Number of runs in the end, with those that `folder` has already.
+        seed: Of the sampler.
+        folder: Of the runs, which are numbered folders in it.
 
     Returns:
         1 if no trial gave a score, else 0.
 
     Raises:
-        UsageError: Nothing to search, or settings that captioner.train does not know.
+        UsageError: If there is nothing to search, or a setting is unknown to captioner.train.
     """
     try:
         import optuna
@@ -71,38 +69,41 @@ def search(settings: Sequence[str], *, trials: int, seed: int, folder: Path) -> 
 
     if trials < 1:
         raise UsageError(f"--trials {trials} must be at least 1")
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
     try:
-        overrides = OverridesParser.create().parse_overrides(list(settings))
+        overrides = OverridesParser.create().parse_overrides(prepare("train", settings, sweep=True))
     except HydraException as error:
         raise UsageError(f"{str(error).splitlines()[0]}: write settings as setting=value") from error
     searched = [override for override in overrides if override.is_sweep_override()]
     fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
     if not searched:
         raise UsageError(
-            "nothing is searched: give at least one setting as choice(a, b), range(1, 5) or interval(0.1, 0.5), "
+            "nothing to search; give at least one setting as choice(a, b), range(1, 5) or interval(0.1, 0.5), "
             "such as 'optim.lr=tag(log, interval(3e-4, 6e-3))'"
         )
     for override in searched:
         _check(override)
-    cfg = _composed(fixed)
+    cfg = compose("train", fixed)
     output_folder(folder)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(folder / "study.log"))),
         study_name="search",
         direction="maximize" if cfg.monitor_mode == "max" else "minimize",
-        # Each start draws on from what there is, not the first draws again.
+        # Each start continues the sequence instead of repeating its first samples.
         sampler=optuna.samplers.TPESampler(seed=seed + _count(folder)),
         load_if_exists=True,
     )
-    _refuse_another(study, [*fixed, *(str(override.input_line) for override in searched)], folder)
+    _refuse_other_settings(study, [*fixed, *(str(override.input_line) for override in searched)], folder)
     for left in range(trials - len(_finished(study)), 0, -1):
         trial = study.ask()
-        drawn = [f"{override.get_key_element()}={_draw(trial, override)}" for override in searched]
-        place = folder / f"{trial.number:03}"
-        print(f"trial {trial.number}: {' '.join(drawn)} ({left - 1} more)", flush=True)
+        sampled = [f"{override.get_key_element()}={_sample(trial, override)}" for override in searched]
+        run_folder = folder / f"{trial.number:03}"
+        print(f"trial {trial.number}: {' '.join(sampled)} ({left - 1} more)", flush=True)
         try:
-            value = _train([*fixed, *drawn, f"output_dir={place}"], cfg.monitor)
+            value = _train([*fixed, *sampled, f"output_dir={run_folder}"], cfg.monitor)
         except CaptionerError as error:
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             if isinstance(error, UsageError):
@@ -123,9 +124,12 @@ def search(settings: Sequence[str], *, trials: int, seed: int, folder: Path) -> 
 
 
 def _check(override: Override) -> None:
+    """Refuse a sweep that Optuna cannot sample."""
+    from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, RangeSweep
+
     value = override.value()
     if isinstance(value, RangeSweep) and None in (value.start, value.stop):
-        raise UsageError(f"{override.input_line}: a range needs its first value and the one beyond its last")
+        raise UsageError(f"{override.input_line}: a range needs its first value and the one after its last")
     if isinstance(value, IntervalSweep) and not value.start < value.end:  # type: ignore[operator]
         raise UsageError(f"{override.input_line}: an interval goes from a lower value to a higher one")
     if isinstance(value, IntervalSweep) and "log" in value.tags and not value.start > 0:  # type: ignore[operator]
@@ -134,13 +138,15 @@ def _check(override: Override) -> None:
         raise UsageError(f"{override.input_line}: search by choice(...), range(...) or interval(...)")
 
 
-def _draw(trial: Trial, override: Override) -> Any:
-    """The value that a trial takes, as Hydra reads it."""
+def _sample(trial: Trial, override: Override) -> Any:
+    """The value of a setting in a trial, as Hydra reads it."""
+    from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, RangeSweep
+
     name, value = override.get_key_element(), override.value()
     if isinstance(value, ChoiceSweep):
         return trial.suggest_categorical(name, list(override.sweep_string_iterator()))
     if isinstance(value, RangeSweep):
-        # Hydra leaves out the end, Optuna does not; neither it nor a step too far may be drawn.
+        # Hydra excludes the end, Optuna includes it; neither it nor a step too far may be sampled.
         steps = list(value.range())
         if all(isinstance(step, int) for step in steps):
             return trial.suggest_int(
@@ -153,30 +159,19 @@ def _draw(trial: Trial, override: Override) -> Any:
     return trial.suggest_float(name, value.start, value.end, log="log" in value.tags)
 
 
-def _composed(overrides: Sequence[str]) -> Any:
-    """The configuration of captioner.train."""
-    from hydra import compose, initialize_config_dir
-
-    try:
-        with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-            return compose("train", list(overrides))
-    except HydraException as error:
-        raise UsageError(" ".join(str(error).split())) from error
-
-
 def _train(overrides: Sequence[str], monitor: str) -> float:
     """The best score of one run."""
     from captioner.bundle import load
     from captioner.training.fit import fit
 
-    result = fit(_composed(overrides))
+    result = fit(compose("train", overrides))
     assert result is not None, "a trial trains in one process"
     scores = load(result.model_file).card["scores"]
     return float(scores[monitor])
 
 
 def _count(folder: Path) -> int:
-    """How many trials were begun in `folder`."""
+    """The number of trials that were started in `folder`."""
     return sum(1 for place in folder.glob("[0-9]*") if place.is_dir())
 
 
@@ -184,8 +179,8 @@ def _finished(study: Study) -> list[FrozenTrial]:
     return [trial for trial in study.trials if trial.state.is_finished()]
 
 
-def _refuse_another(study: Study, settings: Sequence[str], folder: Path) -> None:
-    """A folder holds one search: scores of other settings would mislead it."""
+def _refuse_other_settings(study: Study, settings: Sequence[str], folder: Path) -> None:
+    """Refuse to continue a search with other settings, whose scores would mislead the sampler."""
     known = study.user_attrs.get("settings")
     if known is None:
         study.set_user_attr("settings", list(settings))
@@ -196,7 +191,7 @@ def _refuse_another(study: Study, settings: Sequence[str], folder: Path) -> None
 
 
 def _write(study: Study, monitor: str, folder: Path) -> None:
-    """All trials as a table, the best first."""
+    """Write all trials as a table, the best first."""
     scored = [trial for trial in _finished(study) if trial.value is not None]
     scored.sort(key=lambda trial: trial.value or 0.0, reverse=study.direction.name == "MAXIMIZE")
     names = list(scored[0].params)
@@ -209,4 +204,4 @@ def _write(study: Study, monitor: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

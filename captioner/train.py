@@ -1,11 +1,9 @@
-"""Trains a captioner: python -m captioner.train [overrides]."""
+"""Training of a captioner: python -m captioner.train [setting=value ...]."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
-
-from omegaconf import OmegaConf
 
 from captioner.cli import run
 from captioner.errors import UsageError
@@ -15,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def train(cfg: DictConfig) -> int:
-    """Train as `cfg` says; leaves model.safetensors, last.ckpt, metrics and samples in `output_dir`."""
+    """Train as configured; writes model.safetensors, last.ckpt, metrics and samples to `output_dir`."""
     from captioner.training.fit import fit
 
-    _number_sweep(cfg)
+    _number_run(cfg)
     result = fit(cfg, overrides=_overrides())
     if result is not None:
         print(f"model   {result.model_file}")
@@ -34,22 +32,28 @@ def _overrides() -> list[str]:
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
-def _number_sweep(cfg: DictConfig) -> None:
-    """Give each run of a sweep (-m) the numbered folder that Hydra made for it: `output_dir` is that of all."""
+def _number_run(cfg: DictConfig) -> None:
+    """Set `output_dir` of a run of a sweep (-m) to its numbered folder, which Hydra made below that of the sweep."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
+    from omegaconf import OmegaConf
 
     if not HydraConfig.initialized() or HydraConfig.get().mode is not RunMode.MULTIRUN:
         return
     devices = cfg.trainer.devices
     if str(devices) != "1" and not (OmegaConf.is_list(devices) and len(devices) == 1):
-        # Every process would start the whole sweep again.
+        # Each process would start the whole sweep again.
         raise UsageError(
             f"a sweep (-m) trains in one process, and trainer.devices={devices}; "
-            "add trainer.devices=1, or start its runs one by one"
+            "add trainer.devices=1, or start the runs one by one"
         )
     cfg.output_dir = os.path.relpath(HydraConfig.get().runtime.output_dir)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the command."""
     run(train, "train")
+
+
+if __name__ == "__main__":
+    main()

@@ -60,7 +60,8 @@ BUDGETS: dict[str, list[str]] = {
         "data.num_workers=0",
     ],
     "flickr8k": [
-        "encoder=mobilenetv2",
+        "encoder.image_size=[224,224]",
+        "encoder.finer=[]",
         "trainer.max_epochs=3",
         "data.captions_per_image=1",
         "+trainer.limit_val_batches=2",

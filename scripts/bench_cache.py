@@ -22,13 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import nn
 from torch.optim import AdamW
 
 from captioner.build import build
-from captioner.cli import conf_dir
+from captioner.cli import compose
 from captioner.data.batch import CaptionBatch, collate
 from captioner.data.features.feature_cache import FeatureCache
 from captioner.data.features.feature_rows import StoredType
@@ -80,8 +79,7 @@ def main() -> None:
     chosen = parser.parse_intermixed_args()
     torch.set_num_threads(1)
     keep_freed_memory()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("train", overrides=chosen.settings)
+    cfg = compose("train", chosen.settings)
     torch.manual_seed(0)
     whole = open_split(cfg.data, "train")
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
@@ -90,7 +88,7 @@ def main() -> None:
     transform, tokenizer, captioner = start.transform, start.tokenizer, start.captioner
     augment = TrainingAugment(transform, **cfg.image.augment) if cfg.image.augment else None
     plain = PhotoInputs(photos, transform, augment)
-    objective = build(cfg.objective)
+    objective = build(cfg.objective, kind="objective")
     context = TrainingContext(
         captioner, photos, tokenizer, special_tokens(tokenizer), transform, augmented=augment is not None
     )

@@ -23,9 +23,8 @@ from typing import Any
 import torch
 from attention_rows import BUDGETS, SEARCH, overrides_of, rows_of
 from attention_table import insert, markdown
-from hydra import compose, initialize_config_dir
 
-from captioner.cli import conf_dir
+from captioner.cli import compose
 
 FOLDER = str.maketrans({" ": "-", ",": None, "×": "x"})  # Hydra restricts the characters of a value
 
@@ -170,8 +169,7 @@ def speed(model: Path, test: Sequence[str], images: int = 64, times: int = 3) ->
 
 def composed(name: str, *overrides: str) -> Any:
     """The configuration that a command would have with these overrides."""
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-        return compose(name, list(overrides))
+    return compose(name, overrides)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ import argparse
 import re
 from pathlib import Path
 
-from captioner.cli import status_of
 from captioner.data.prepare.download import Remote, fetch
 from captioner.data.prepare.unpack import unpack
+from captioner.errors import status_of
 
 COCO = "http://images.cocodataset.org"
 KARPATHY = "https://cs.stanford.edu/people/karpathy/deepimagesent"

@@ -12,10 +12,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path, PurePosixPath
 
-from captioner.cli import status_of
 from captioner.data.prepare.download import Remote, fetch
 from captioner.data.prepare.unpack import unpack
-from captioner.errors import UsageError
+from captioner.errors import UsageError, status_of
 
 FLICKR8K = "https://github.com/jbrownlee/Datasets/releases/download/Flickr8k"
 KARPATHY = "https://cs.stanford.edu/people/karpathy/deepimagesent"

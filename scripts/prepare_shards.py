@@ -21,17 +21,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from captioner.cli import conf_dir, fail
+from captioner.cli import compose
 from captioner.data.integrity.reading_report import omission_lines
 from captioner.data.open import open_split, split_names
 from captioner.data.samples import CaptionDataset
 from captioner.data.shards.shard_writer import WrittenShard, describe_captions, write_index, write_shard
-from captioner.errors import CaptionerError, UsageError
+from captioner.errors import UsageError, status_of
 from captioner.files import json_text, output_folder, replace_file
 
 _opened: dict[str, CaptionDataset] = {}  # of this process
@@ -39,14 +36,7 @@ _opened: dict[str, CaptionDataset] = {}  # of this process
 
 def main() -> None:
     arguments = parse()
-    try:
-        prepare(arguments)
-    except CaptionerError as error:
-        fail(error)
-    except (HydraException, OmegaConfBaseException) as error:
-        fail(UsageError(str(error).splitlines()[0]))
-    except OSError as error:
-        fail(UsageError(f"{error.filename}: {error.strerror}; check --out and the disk"))
+    status_of(lambda: prepare(arguments))
 
 
 def parse() -> argparse.Namespace:
@@ -63,12 +53,11 @@ def parse() -> argparse.Namespace:
     return parser.parse_intermixed_args()
 
 
-def prepare(arguments: argparse.Namespace) -> None:
+def prepare(arguments: argparse.Namespace) -> int:
     for name in ("per_shard", "processes"):
         if getattr(arguments, name) < 1:
             raise UsageError(f"--{name.replace('_', '-')} {getattr(arguments, name)} must be at least 1")
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-        data = compose("train", arguments.overrides).data
+    data = compose("train", arguments.overrides).data
     if missing := OmegaConf.missing_keys(data):
         raise UsageError(f"data.{min(missing)} has no value; give data.{min(missing)}=...")
     splits = [split for split in arguments.splits.split(",") if split] or split_names(data)
@@ -107,6 +96,7 @@ def prepare(arguments: argparse.Namespace) -> None:
         f"{samples:,} samples in {len(written):,} shards, {sum(s.size for s in written) / 1e9:.2f} GB, "
         f"{unreadable:,} unreadable photos left out; {samples / seconds:.0f} photos/s: {folder}"
     )
+    return 0
 
 
 def check_origin(

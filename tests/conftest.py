@@ -37,13 +37,9 @@ def real_data() -> Path:
 
 def compose(config_name: str, *overrides: str) -> DictConfig:
     """The configuration a command would get, without starting a process."""
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
+    from captioner import cli
 
-    from captioner.cli import conf_dir
-
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-        return hydra_compose(config_name, list(overrides))
+    return cli.compose(config_name, overrides)
 
 
 TINY = (

@@ -1,4 +1,4 @@
-"""Does every YAML in `conf/` say how it is used, and does that command really work?"""
+"""Tests that each YAML file of `conf/` opens with a command that works, and that its settings fit the classes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from captioner.build import ALLOWED_TARGETS, _find, build
-from captioner.cli import conf_dir
+from captioner.build import Kind, build, find_class
+from captioner.cli import register_resolvers
+from captioner.composition import compose_defaults, conf_dir, groups_of, nodes, options
 from captioner.decoding import make_search
 from captioner.image.augment import TrainingAugment
 from captioner.text.tokenizer import Tokenizer
@@ -30,11 +31,19 @@ MAINS = [file.removesuffix(".yaml") for file in FILES if "/" not in file]
 OPTIONS = [file.removesuffix(".yaml").split("/") for file in FILES if "/" in file]
 SEARCHING = [(group, name) for group, name in OPTIONS if group in ("decoding", "constraints")]
 TRAINING = [(group, name) for group, name in OPTIONS if (group, name) not in SEARCHING]
-ENCODERS = [name for group, name in OPTIONS if group == "encoder" and not name.startswith("default_")]
+ENCODERS = [name for group, name in OPTIONS if group == "encoder"]
+KINDS: dict[str, Kind] = {
+    "train": "dataset",
+    "val": "dataset",
+    "test": "dataset",
+    "self_critical": "objective",
+}
+KINDS |= {"teacher_forcing": "objective"}
 
 
 def composed(main: str, overrides: list[str]) -> DictConfig:
     """The whole configuration of a command, Hydra's own part included."""
+    register_resolvers()
     with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
         cfg = compose(main, overrides, return_hydra_config=True)
     HydraConfig.instance().set_config(cfg)  # what `${hydra:...}` is looked up in
@@ -85,8 +94,8 @@ def test_every_way_to_caption_makes_a_search(group: str, option: str) -> None:
 
 @pytest.mark.parametrize(("group", "option"), TRAINING)
 def test_every_option_composes_and_names_what_there_is(group: str, option: str) -> None:
-    # What is tried out for an objective goes with it alone.
-    beside = opening_command(f"{group}/{option}.yaml")[1] if group in ("rates", "tuning") else []
+    # A record goes with the objective and the data that it is for.
+    beside = opening_command(f"{group}/{option}.yaml")[1] if group == "recipe" else []
     cfg = composed("train", [*beside, f"{group}={option}"])
     settings = OmegaConf.to_container(cfg)
     assert isinstance(settings, dict)
@@ -99,15 +108,16 @@ def test_every_option_composes_and_names_what_there_is(group: str, option: str) 
         assert check_targets(OmegaConf.to_container(composed("evaluate", [f"{group}={option}"]))) >= 3
 
 
-def check_targets(node: Any) -> int:
-    """Every `_target_` exists, may be made, and knows the settings beside it. Returns how many there are."""
+def check_targets(node: Any, name: str = "") -> int:
+    """Check that every `_target_` is a class of its slot that takes the settings beside it. Returns their number."""
     if not isinstance(node, dict):
         return 0
     found = 0
     if "_target_" in node:
-        check_arguments(node, _find(node["_target_"], ALLOWED_TARGETS))
+        kind: Any = KINDS.get(name, name)
+        check_arguments(node, find_class(node["_target_"], kind))
         found = 1
-    return found + sum(check_targets(value) for key, value in node.items() if key != "hydra")
+    return found + sum(check_targets(value, key) for key, value in node.items() if key != "hydra")
 
 
 def check_arguments(settings: dict[Any, Any], target: Any) -> None:
@@ -124,7 +134,7 @@ def test_every_encoder_can_be_built_and_gives_the_grid_it_says(name: str) -> Non
     if node["weights"] == "timm":
         assert timm.is_model_pretrained(node["name"]), "timm has no weights for it"
     with torch.device("meta"):  # shapes without memory or time
-        encoder = build({**node, "weights": None})
+        encoder = build({**node, "weights": None}, kind="encoder")
     assert encoder.frozen == (node["trainable"] == "none")
     said = re.search(r"(\d+) x (\d+) grid(?: of ([\d,]+) features)?", (conf_dir() / file).read_text())
     if said:
@@ -144,10 +154,21 @@ def test_lightning_takes_every_trainer(name: str, tmp_path: Path) -> None:
         assert trainer.num_devices == cfg.trainer.devices
 
 
-@pytest.mark.parametrize("name", [option for group, option in OPTIONS if group == "experiment"])
-def test_every_experiment_is_a_record(name: str) -> None:
-    lines = (conf_dir() / f"experiment/{name}.yaml").read_text().splitlines()
-    record = " ".join(line.lstrip("# ") for line in lines if line.startswith("#"))
-    assert re.search(r"core of an \w+ EPYC", record), "the hardware"
-    assert re.search(r"\d+ (s|steps)\b", record), "how long it took"
-    assert re.search(r"CIDEr-D\D{0,60}\d", record), "what it reached"
+@pytest.mark.parametrize("main", MAINS)
+def test_a_setting_without_a_type_says_what_it_takes(main: str) -> None:
+    """Null has no type: a setting that is null by default has a comment, which marks those that take a text."""
+    choices = [{group: option} for group in groups_of(main) for option in options(group)]
+    for choice in [{}, *choices]:
+        composition = compose_defaults(main, choice)
+        unmarked = {
+            name
+            for name, value in nodes(composition.settings)
+            if value is None and not composition.is_text(name)
+        }
+        assert {name.rpartition(".")[2] for name in unmarked} <= NOT_TEXTS
+
+
+NOT_TEXTS = {
+    "augment", "captions_per_image", "ema", "encoder_lr", "fused", "image_chunk", "image_window", "level", "limit",
+    "mean", "min_p", "num_kv_heads", "patience", "processes", "std", "threads", "top_k", "top_p", "vocab_size", "year",
+}  # fmt: skip

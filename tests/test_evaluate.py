@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from captioner.caption import Caption
-from captioner.cli import _quoted
 from captioner.data.scenes import Scene, Scenes
 from captioner.errors import DataError, UsageError
 from captioner.evaluate import evaluate
@@ -31,7 +30,7 @@ LIMIT = 20
 
 def evaluated(model: Path, folder: Path, *overrides: str) -> dict[str, Any]:
     usual = ("data.image_size=48", f"limit={LIMIT}", f"output_dir={folder}", "metrics=[BLEU,ROUGE-L,CIDEr-D]")
-    cfg = compose("evaluate", *map(_quoted, (f"model={model}", "data.train.size=48", *usual, *overrides)))
+    cfg = compose("evaluate", f"model={model}", "data.train.size=48", *usual, *overrides)
     returned = evaluate_split(cfg)
     written: dict[str, Any] = json.loads((folder / "scores.json").read_text(), parse_constant=refuse_constant)
     assert json.loads(json.dumps(returned)) == written

@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captioner.cli import _quoted
 from captioner.data.scenes import Scenes
 from captioner.errors import UsageError
 from captioner.overlay.arrays import read_arrays
@@ -320,7 +319,7 @@ def test_wrong_settings_are_refused_in_one_line_that_names_them(
     Path("empty").mkdir()
     asked = [f"model={tiny_model}", "images=photos", "output_dir=out", *arguments]
     with pytest.raises(UsageError) as refused:
-        predict(compose("predict", *map(_quoted, asked)))
+        predict(compose("predict", *asked))
     message = str(refused.value)
     assert [token for token in tokens if token not in message] == []
     assert "\n" not in message

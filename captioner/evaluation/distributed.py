@@ -24,8 +24,7 @@ import torch
 import torch.distributed as distributed
 from omegaconf import DictConfig, OmegaConf
 
-from captioner.cli import status_of
-from captioner.errors import CaptionerError, UsageError
+from captioner.errors import CaptionerError, UsageError, status_of
 
 # The death of a process ends the others at once; a slow one is waited for, however long.
 _TIMEOUT = timedelta(days=7)

@@ -145,7 +145,8 @@ def _check_overrides(
             continue
         for name, value in _leaves(_select(settings, node), node):
             is_group = name != key
-            if name in _CHANGEABLE or (is_group and (value is None or name not in in_file)):
+            # A group asks for a class of model; the sizes that come with it were not asked for.
+            if name in _CHANGEABLE or (is_group and name not in ("encoder.name", f"{node}._target_")):
                 continue
             if name not in in_file or in_file[name] != value:
                 has = f"has {in_file[name]}" if name in in_file else "has its own"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from captioner.cli import status_of
+from captioner.errors import status_of
 from captioner.train import train
 
 Task = Callable[[DictConfig], int]

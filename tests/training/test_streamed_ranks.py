@@ -23,7 +23,8 @@ from tests.training.rank_processes import train_ranks
 SIZE = 23
 STREAMED = (
     *(setting for setting in TINY if not setting.startswith("data.")),
-    "data=shards", "data.batch_size=3", "data.num_workers=2", "data.shuffle_buffer=8", "sizes=transformer_scenes",
+    "data=shards", "data.batch_size=3", "data.num_workers=2", "data.shuffle_buffer=8",
+    "model.decoder.mlp_ratio=2", "model.decoder.dropout=0", "model.decoder.max_length=32",
     "encoder=tiny", "encoder.trainable=none", "trainer=ddp_cpu", "trainer.precision=32-true", "trainer.max_epochs=2",
     "threads=1", "optim.warmup=0", "optim.final_lr=1", "validate_captions=4", "model.dropout=0.1",
 )  # fmt: skip

@@ -39,7 +39,7 @@ def choose_strategy(name: Any) -> Any:
     if any(part in str(name) for part in _UNSUPPORTED):
         raise UsageError(
             f"trainer.strategy={name} shards the weights in a way that validation cannot gather; set "
-            "strategy=fsdp, strategy=ddp, or strategy=lean to save memory"
+            "trainer=fsdp, trainer=ddp, or trainer=ddp_lean to save memory"
         )
     return name
 
@@ -57,11 +57,11 @@ def check_sharding(captioner: Captioner, transform: ImageTransform, *, ema: floa
     """
     if ema is not None:
         raise UsageError(
-            f"ema={ema} needs unsharded weights; set ema=null, or strategy=ddp instead of strategy=fsdp"
+            f"ema={ema} needs unsharded weights; set ema=null, or trainer=ddp instead of trainer=fsdp"
         )
     if transform.fit == "native" and not captioner.encoder.frozen:
         # The grid of a new shape is found by an extra forward pass, which only some processes would make.
         raise UsageError(
-            "image.fit=native with a trained encoder does not work with strategy=fsdp; set encoder.trainable=none, "
-            "another image.fit, or strategy=ddp"
+            "image.fit=native with a trained encoder does not work with trainer=fsdp; set encoder.trainable=none, "
+            "another image.fit, or trainer=ddp"
         )

@@ -24,7 +24,8 @@ from tests.data.test_datamodule import TOKENIZER, TRANSFORM, module
 
 STREAMED = (
     *(setting for setting in TINY if not setting.startswith("data.")),
-    "data=shards", "data.batch_size=4", "data.num_workers=2", "data.shuffle_buffer=8", "sizes=transformer_scenes",
+    "data=shards", "data.batch_size=4", "data.num_workers=2", "data.shuffle_buffer=8",
+    "model.decoder.mlp_ratio=2", "model.decoder.dropout=0", "model.decoder.max_length=32",
     "encoder=tiny", "trainer.max_epochs=2", "optim.warmup=0", "optim.final_lr=1", "validate_captions=12",
 )  # fmt: skip
 

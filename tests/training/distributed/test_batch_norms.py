@@ -61,16 +61,23 @@ def test_frozen_norms_are_kept() -> None:
     assert {isinstance(norm, nn.SyncBatchNorm) for norm in norms(encoder).values()} == {True, False}
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "lean"])
-def test_the_strategies_synchronise_batch_norms(strategy: str, tmp_path: Path) -> None:
-    cfg = compose("train", *TINY, f"strategy={strategy}", "trainer.accelerator=cpu", f"output_dir={tmp_path}")
+@pytest.mark.parametrize("name", ["ddp", "ddp_lean"])
+def test_trainers_on_several_gpus_synchronise_batch_norms(name: str, tmp_path: Path) -> None:
+    settings = [setting for setting in TINY if setting != "trainer=cpu"]
+    on_cpu = ("trainer.accelerator=cpu", "trainer.devices=1", f"output_dir={tmp_path}")
+    cfg = compose("train", *settings, f"trainer={name}", *on_cpu)
     trainer = make_trainer(resolve_settings(cfg.trainer), output_dir=tmp_path)
     assert isinstance(trainer.strategy, lightning.pytorch.strategies.DDPStrategy)
     assert isinstance(trainer.strategy._layer_sync, SynchronisedBatchNorms)
 
 
 def test_training_them_on_cpus_is_refused(tmp_path: Path) -> None:
-    two = ("trainer=ddp_cpu", "strategy=ddp", "trainer.precision=32-true", "trainer.max_epochs=1")
+    two = (
+        "trainer=ddp_cpu",
+        "trainer.sync_batchnorm=true",
+        "trainer.precision=32-true",
+        "trainer.max_epochs=1",
+    )
     results = run_ranks(compose("train", *TINY, *two, f"output_dir={tmp_path}"))
     assert results.statuses == [2, 2]
     for output in results.outputs:

@@ -57,7 +57,8 @@ def test_an_error_of_one_rank_ends_the_run_and_is_reported(tmp_path: Path) -> No
     bad = photos / f"{second[0].index:02d}.png"
     bad.write_bytes(b"<html>not found</html>")
     of_folder = ("data=folder", f"data.root={photos}", "data.split_by=lists", "data.num_workers=0")
-    small = ("encoder=tiny", "encoder.image_size=[32,32]", "sizes=transformer_scenes", "data.batch_size=2")
+    decoder = ("model.decoder.mlp_ratio=2", "model.decoder.dropout=0", "model.decoder.max_length=32")
+    small = ("encoder=tiny", "encoder.image_size=[32,32]", *decoder, "data.batch_size=2")
     process = start(out, *of_folder, *small, "trainer.max_epochs=50")
     assert process.stderr is not None
     before = ""

@@ -36,7 +36,7 @@ STEADY = (
     "optim.warmup=0", "optim.final_lr=1", "encoder=timm", "encoder.name=test_vit", "encoder.weights=null",
     "encoder.trainable=all",
 )  # fmt: skip
-SPLIT = ("trainer=ddp_cpu", "trainer.precision=32-true", "strategy=fsdp", "data.batch_size=4")
+SPLIT = ("trainer=ddp_cpu", "trainer.precision=32-true", "trainer.strategy=fsdp", "data.batch_size=4")
 EVERY = "+trainer.val_check_interval=3"
 
 # One of two ranks, with all the runs of these tests: imports take longer than the runs.

@@ -15,15 +15,15 @@ from tests.conftest import TINY, compose
     ("overrides", "message"),
     [
         (
-            ["strategy=fsdp", "ema=0.9"],
+            ["trainer.strategy=fsdp", "ema=0.9"],
             r"ema=0\.9 .*ema=null",
         ),
         (
-            ["strategy=fsdp", "image.fit=native", "encoder.trainable=all"],
-            r"image\.fit=native .*encoder\.trainable=none.*strategy=ddp",
+            ["trainer.strategy=fsdp", "image.fit=native", "encoder.trainable=all"],
+            r"image\.fit=native .*encoder\.trainable=none.*trainer=ddp",
         ),
         (
-            ["strategy=fsdp", "trainer.precision=16-mixed"],
+            ["trainer.strategy=fsdp", "trainer.precision=16-mixed"],
             r"trainer: .*16-mixed",
         ),
     ],
@@ -37,5 +37,5 @@ def test_settings_that_need_unsharded_weights_are_refused(
 
 @pytest.mark.parametrize("strategy", ["fsdp_cpu_offload", "deepspeed_stage_2"])
 def test_other_sharding_strategies_are_refused(strategy: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=f"trainer.strategy={strategy} .*strategy=fsdp"):
+    with pytest.raises(UsageError, match=f"trainer.strategy={strategy} .*trainer=fsdp"):
         fit(compose("train", *TINY, f"trainer.strategy={strategy}", f"output_dir={tmp_path}"))
