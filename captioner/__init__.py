@@ -1,29 +1,28 @@
-"""Train an image captioner on your own photos, and see for each word where it looked."""
+"""Training of image captioners on your own photos, with attention overlays for each word of a caption."""
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
-
-from captioner.version import __version__
 
 if TYPE_CHECKING:
     from captioner.caption import Caption, Word
     from captioner.pipeline import CaptionPipeline, load
+    from captioner.version import __version__
 
 __all__ = ["Caption", "CaptionPipeline", "Word", "__version__", "load"]
 
-_HOMES = {
+_MODULES = {
     "Caption": "captioner.caption",
     "CaptionPipeline": "captioner.pipeline",
     "Word": "captioner.caption",
+    "__version__": "captioner.version",
     "load": "captioner.pipeline",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import the public names only when they are used, so that `--help` is instant."""
-    if name not in _HOMES:
+    """Import a public name when it is first used, so that `--help` is quick."""
+    if name not in _MODULES:
         raise AttributeError(f"module 'captioner' has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)

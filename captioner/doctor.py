@@ -1,4 +1,4 @@
-"""Looks through a dataset before anyone trains on it: python -m captioner.doctor data=... data.root=..."""
+"""Inspection of a dataset before training: python -m captioner.doctor data=... data.root=..."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ if TYPE_CHECKING:
 
 
 def doctor(cfg: DictConfig) -> int:
-    """Examine as `cfg` says; leaves a page and a contact sheet. Returns 1 if something serious was found."""
+    """Inspect as configured; writes a page and a contact sheet. Returns 1 if there are serious findings."""
     from captioner.inspection.examine import examine
 
     return examine(cfg)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the command."""
     run(doctor, "doctor")
+
+
+if __name__ == "__main__":
+    main()

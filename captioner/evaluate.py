@@ -1,4 +1,4 @@
-"""Captions a split and scores it: python -m captioner.evaluate model=FILE data=... split=..."""
+"""Captioning and scoring of a split: python -m captioner.evaluate model=FILE data=... split=..."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ if TYPE_CHECKING:
 
 
 def evaluate(cfg: DictConfig) -> int:
-    """Evaluate as `cfg` says; leaves scores.json, captions.jsonl, a page. Returns 1 if an image could not be read."""
+    """Evaluate as configured; writes scores.json, captions.jsonl and a page. Returns 1 if an image is unreadable."""
     from captioner.evaluation.distributed import run_processes
     from captioner.evaluation.split import evaluate_process
 
     return run_processes(evaluate_process, cfg, processes=cfg.processes)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the command."""
     run(evaluate, "evaluate")
+
+
+if __name__ == "__main__":
+    main()

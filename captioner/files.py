@@ -1,4 +1,4 @@
-"""What must writers of files take care of? Folders that cannot be written, crashes, names that are no text."""
+"""Writing of files: atomic replacement, locks, output folders, and JSON of file names that are not text."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from captioner.errors import UsageError
 
 
 def replace_file(path: Path, write: Callable[[str], object]) -> None:
-    """Let `write(temporary_path)` write a file beside `path`, force it to disk, then rename it over `path`.
+    """Replace a file atomically: `write(temporary_path)` writes beside `path`, then the file is synced and renamed.
 
     Raises:
-        OSError: The disk refuses; the old file is intact. So it is after whatever `write` raises.
+        OSError: If it cannot be written. The old file is intact then, as after any exception of `write`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -36,16 +36,16 @@ def replace_file(path: Path, write: Callable[[str], object]) -> None:
 
 
 def lock_file(file: IO[Any]) -> bool:
-    """Whether nobody else holds the file; then it is this process's until it is closed or the process ends.
+    """Lock a file until it is closed or the process ends; False if another process has locked it.
 
-    Where the system or the disk has no locks, everybody holds it.
+    True without a lock where the system or the disk has no locks.
     """
     if sys.platform == "win32":
         return True
     import fcntl
 
     try:
-        # Not flock: that one would live on in a reading process of ours after we were killed.
+        # Not flock, which would outlive this process in a forked reader.
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
@@ -55,10 +55,10 @@ def lock_file(file: IO[Any]) -> bool:
 
 
 def output_folder(path: Path | str) -> Path:
-    """Make the folder named by `output_dir`, and try that files can be written there, before any work is done.
+    """Make the folder of `output_dir` and test that files can be written to it, before any work is done.
 
     Raises:
-        UsageError: They cannot.
+        UsageError: If they cannot.
     """
     folder = Path(path)
     try:
@@ -74,10 +74,10 @@ def output_folder(path: Path | str) -> Path:
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
-    """JSON that UTF-8 can hold: as written, but escaped where a file's name has bytes that are no text.
+    """JSON that is valid UTF-8: non-ASCII text as it is, or escaped if a file name has bytes that are not text.
 
     Raises:
-        ValueError: There is a nan or an infinity, which JSON has not.
+        ValueError: If there is a nan or an infinity, which JSON lacks.
     """
     text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
     try:

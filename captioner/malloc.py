@@ -1,8 +1,8 @@
-"""Does a freed tensor's memory serve the next one? By default the C library hands it back to the system each time.
+"""Reuse of freed memory by the C library, which by default returns large blocks to the system.
 
-A CPU run frees and asks for the same hundreds of megabytes in every batch. glibc gives blocks of 32 MB and more back
-at once, and the system fills each new page with zeros: encoding 384-pixel photos with MobileNetV2 took 43 ms a photo,
-27 of them in the kernel; with freed memory kept it takes 17 (at 224 pixels 8.5 and 5.3).
+A run on the CPU frees and allocates the same hundreds of megabytes in every batch. glibc returns blocks of 32 MB and
+more at once, and the system fills each new page with zeros: encoding 384-pixel photos with MobileNetV2 took 43 ms each,
+27 of them in the kernel; with freed memory kept 17 (at 224 pixels 8.5 and 5.3).
 
 Source: mallopt(3), `M_MMAP_THRESHOLD` and `M_TRIM_THRESHOLD`.
 """
@@ -15,16 +15,16 @@ import sys
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
-_LARGEST = 2**31 - 1  # what a C int holds; blocks beyond 2 GB go back as before
+_LARGEST = 2**31 - 1  # the largest C int; larger blocks are returned as before
 
 
 def keep_freed_memory() -> bool:
-    """Let this process, and those it forks, keep memory that is freed, up to 2 GB, for the next batch.
+    """Let this process, and those it forks, keep freed blocks of up to 2 GB for later allocations.
 
-    Does nothing where the C library is not glibc, or where `MALLOC_...` variables already say what to do.
+    Has no effect if the C library is not glibc, or if the environment has `MALLOC_...` variables.
 
     Returns:
-        Whether it was done.
+        Whether the setting was changed.
     """
     if not sys.platform.startswith("linux") or any(name.startswith("MALLOC_") for name in os.environ):
         return False

@@ -101,5 +101,10 @@ def _summarise(total: int, bad: int, folder: Path, overlays: list[str]) -> None:
         print(f"{bad} could not be read: {folder / 'errors.jsonl'}", file=sys.stderr)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the command."""
     run(predict, "predict")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""Scores any captions against references: python -m captioner.score candidates=FILE references=FILE."""
+"""Scoring of captions against references: python -m captioner.score candidates=FILE references=FILE."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def score(cfg: DictConfig) -> int:
-    """Score as `cfg` says; prints a table and leaves scores.json in `output_dir`."""
+    """Score as configured; prints a table and writes scores.json to `output_dir`."""
     from captioner.files import output_folder
     from captioner.metrics.document_frequency import load_document_frequency
     from captioner.metrics.measure import check_metrics
@@ -31,25 +31,25 @@ def score(cfg: DictConfig) -> int:
         [Path(cfg.candidates)] if isinstance(cfg.candidates, str) else [Path(name) for name in cfg.candidates]
     )
     if len(files) not in (1, 2):
-        raise UsageError(f"candidates names {len(files)} files: give one to score, or two to compare.")
+        raise UsageError(f"candidates names {len(files)} files; give one to score, or two to compare")
     metrics = as_list(cfg.metrics)
-    several = "self-CIDEr" in metrics
-    if several and (metrics != ["self-CIDEr"] or len(files) == 2):
+    is_variety = "self-CIDEr" in metrics
+    if is_variety and (metrics != ["self-CIDEr"] or len(files) == 2):
         raise UsageError(
-            "self-CIDEr takes several captions for each image, the other metrics take one: ask for it alone, "
-            "of one file."
+            "self-CIDEr takes several captions for each image, the other metrics take one; "
+            "give metrics=[self-CIDEr] and one file"
         )
     clip = "CLIPScore" in metrics
     if clip and (len(files) == 2 or not cfg.images):
         raise UsageError(
-            "CLIPScore looks at the photos of one file's captions: name them by images=FOLDER, and score one file."
+            "CLIPScore needs the photos and scores one file of candidates; give images=FOLDER and one file"
         )
     metrics = [name for name in metrics if name != "CLIPScore"]
-    if not several:
+    if not is_variety:
         check_metrics(metrics)
     frequency = load_document_frequency(Path(cfg.frequency)) if cfg.frequency else None
     folder = output_folder(cfg.output_dir)
-    if several:
+    if is_variety:
         _score_variety(files[0], cfg, frequency, folder)
     else:
         _score(files, metrics, cfg, frequency, folder, clip=clip)
@@ -108,34 +108,35 @@ def _score(
         scored = {image: captions[image] for image in scores.images}
         if note := wordless(scored):
             print(note, file=sys.stderr)
-        found = corpus_diversity(list(scored.values()))
+        variety = corpus_diversity(list(scored.values()))
         print(
-            f"{found.distinct_captions} of {found.captions} captions are distinct, of {found.vocabulary} words, "
-            f"{found.mean_length:.2f} a caption; distinct-1 {found.distinct_1:.4f}, distinct-2 {found.distinct_2:.4f}"
+            f"{variety.distinct_captions} of {variety.captions} captions are distinct, "
+            f"of {variety.vocabulary} words, {variety.mean_length:.2f} a caption; "
+            f"distinct-1 {variety.distinct_1:.4f}, distinct-2 {variety.distinct_2:.4f}"
         )
     if scores.left_out:
-        print(f"{len(scores.left_out)} images were left out: they lack a candidate or a reference.")
+        print(f"{len(scores.left_out)} images were left out: they lack a candidate or a reference")
     print(scores.signature)
 
 
 def _with_clip_score(scores: Scores, captions: Mapping[str, str], cfg: DictConfig) -> Scores:
-    """The scores and CLIPScore; only this imports torch."""
+    """The scores with CLIPScore added; the only part that imports torch."""
     from captioner.evaluation.judges.clip_score import ClipScore, match_photos, score_files
     from captioner.image.find import find_photos
 
     photos = match_photos(find_photos(cfg.images), list(scores.images))
-    score = ClipScore(cfg.clip)
-    found = score_files(score, {image: captions[image] for image in photos}, photos)
+    clip_score = ClipScore(cfg.clip)
+    values = score_files(clip_score, {image: captions[image] for image in photos}, photos)
     return replace(
         scores,
-        corpus={**scores.corpus, "CLIPScore": fsum(found.values()) / len(found)},
-        images={image: {**values, "CLIPScore": found[image]} for image, values in scores.images.items()},
-        signature=f"{scores.signature}|{score.signature}",
+        corpus={**scores.corpus, "CLIPScore": fsum(values.values()) / len(values)},
+        images={image: {**other, "CLIPScore": values[image]} for image, other in scores.images.items()},
+        signature=f"{scores.signature}|{clip_score.signature}",
     )
 
 
 def _score_variety(file: Path, cfg: DictConfig, frequency: DocumentFrequency | None, folder: Path) -> None:
-    """How various the several captions of each image are."""
+    """Score the diversity of several captions of each image."""
     from captioner.metrics.caption_files import match_names, read_multiple_candidates, read_references
     from captioner.metrics.self_cider import score_self_cider
 
@@ -165,5 +166,10 @@ def _figure(value: float) -> str:
     return f"{value:.4f}" if value == value else "undefined"
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the command."""
     run(score, "score")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""Which version is this?"""
+"""The version of the installed package."""
 
 from __future__ import annotations
 
