@@ -55,9 +55,14 @@ def test_a_compiled_step_gives_the_same_captions(settings: dict[str, Any], searc
 
 
 @pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary"])
-def test_a_step_of_one_shape_is_the_step(positions: str) -> None:
+def test_the_step_that_is_compiled_equals_the_plain_step(
+    positions: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Called as it is, without a compiler."""
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    monkeypatch.setattr(acceleration.shutil, "which", lambda name: name)
     plain, whole = decoder(positions), decoder(positions)
-    whole._compiled = whole._whole_step  # what is compiled, as it stands
+    whole.compile_step()
     memory, search = torch.randn(3, 5, 16), BeamSearch(4, max_length=7)
     expected, found = search(plain, memory, SPECIAL), search(whole, memory, SPECIAL)
     assert torch.equal(found.tokens, expected.tokens)
