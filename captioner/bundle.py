@@ -119,7 +119,7 @@ def load(path: str | Path, *, device: str | torch.device = "cpu") -> Bundle:
     except (UsageError, RuntimeError, TypeError, ValueError, MemoryError) as error:  # whatever is forged
         raise ModelFileError(f"{path} cannot be built by this version of captioner: {error}") from error
     _load_weights(captioner, tensors, path)
-    captioner.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    captioner.to(device).eval()
     return Bundle(captioner, tokenizer, transform, spec, card)
 
 

@@ -109,7 +109,6 @@ def fit(cfg: DictConfig, *, overrides: Sequence[str] = ()) -> FitResult | None:
         shuffle_buffer=cfg.data.get("shuffle_buffer", 1000),
     )
     objective = build(settings["objective"], kind="objective")
-    model.to(memory_format=torch.channels_last)
     objective.prepare(
         TrainingContext(
             model,
