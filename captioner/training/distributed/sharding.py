@@ -17,7 +17,6 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from captioner.models.captioner import Captioner
-from captioner.models.linear import forget_copies
 from captioner.training.distributed.batch_norms import SynchronisedBatchNorms
 
 _MIN_UNIT = 1 / 200  # of the encoder's weights: gathering a smaller unit costs more time than it saves memory
@@ -77,8 +76,6 @@ def gather_decoder(captioner: Captioner) -> None:
     """
     if isinstance(captioner.decoder, FSDPModule):
         captioner.decoder.unshard()
-        # Gathering fills the same tensors without a new version, so cached copies would be stale.
-        forget_copies(captioner.decoder)
 
 
 def _size(module: nn.Module) -> int:
