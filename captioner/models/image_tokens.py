@@ -1,4 +1,4 @@
-"""What does an encoder hand to a decoder? `ImageTokens`: features and the grid they lie on.
+"""Image tokens: the features of an image and the grid they lie on.
 
 Axis letters: `B` images, `N` image tokens, `D` width of the features.
 """
@@ -18,10 +18,10 @@ class ImageTokens:
 
     Attributes:
         features: `[B, N, D]`, floating point.
-        grid: `(rows, cols)` of the patch grid. Never guessed from `N`.
-        num_prefix: Tokens before the grid that see no single place: class and register tokens.
-        cells: (top, left, bottom, right): the rectangle of the input, in its pixels, that the grid divides evenly into
-            cells with the places they look at in their middle. It may reach beyond the input. None: the input itself.
+        grid: `(rows, cols)` of the patch grid; it does not follow from `N`.
+        num_prefix: Tokens before the grid that belong to no cell: class and register tokens.
+        cells: (top, left, bottom, right): the rectangle of the input, in pixels, that the grid divides evenly into
+            cells, each centred on its token's receptive field. It may extend beyond the input. None: the input itself.
 
     Raises:
         ValueError: If `N != num_prefix + rows * cols`, or `num_prefix` is negative.

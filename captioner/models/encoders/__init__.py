@@ -1,1 +1,1 @@
-"""Image encoders and what is known of their grids."""
+"""Image encoders: timm models, their weights, grids and receptive fields."""

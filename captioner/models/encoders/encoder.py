@@ -1,9 +1,10 @@
-"""How does an image become tokens on a grid? Any timm model, CNN or ViT, through `forward_intermediates`."""
+"""Image encoder: any timm CNN or ViT as a producer of tokens on a grid, by `forward_intermediates`."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -11,11 +12,11 @@ import timm
 import torch
 from timm.layers.patch_embed import PatchEmbed
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from captioner.errors import UsageError
+from captioner.errors import UsageError, did_you_mean
 from captioner.image.geometry import Box
-from captioner.models.encoders.grids import beside, to_tokens
+from captioner.models.encoders.freezing import evaluate_frozen, freeze, freeze_unreached
+from captioner.models.encoders.grids import concatenate_levels, to_tokens
 from captioner.models.encoders.pretrained import (
     brief,
     check_license,
@@ -25,9 +26,11 @@ from captioner.models.encoders.pretrained import (
 )
 from captioner.models.encoders.receptive_field import find_cells
 from captioner.models.image_tokens import ImageTokens
-from captioner.models.linear import compute_by_linear
+from captioner.models.linear import replace_linear_layers
 
-_TAKEN = frozenset(
+MAX_CELLS = 1024
+"""Image sizes whose cells an encoder remembers: photos in their own shapes come in many sizes."""
+_RESERVED = frozenset(
     (
         "checkpoint_path",
         "features_only",
@@ -40,24 +43,29 @@ _TAKEN = frozenset(
 
 
 class ImageEncoder(nn.Module):
-    """A timm model as a producer of `ImageTokens`.
+    """A timm model that encodes images as `ImageTokens`.
+
+    Its convolution weights are channels-last in memory from the start, and so are the images it computes on, whatever
+    layout they arrive in: kernels of the two layouts differ in the last digits, and a model gives the same features
+    whether it was built, loaded or trained.
 
     Args:
         name: Any name that `timm.list_models()` knows.
-        image_size: `(rows, cols)` of the pixels it will be given.
+        image_size: `(rows, cols)` of the input in pixels.
         weights: None for random weights, "timm" for timm's pretrained ones, a local safetensors or .pth file, or a
-            captioner's own model file, for its encoder.
-        level: Which intermediate feature map to give, counted as timm counts them (negative from the end); later
-            layers are cut off. None gives the final features, with class and register tokens where there are any.
-        finer: Earlier levels, averaged onto the grid and put beside its features: what late layers forget, such as
-            colour and texture (skip connections, as in Lin et al. 2017, "Feature pyramid networks").
-        merge: Join `merge` x `merge` neighbouring cells into one token, features side by side (the patch merging of
-            Swin, Liu et al. 2021): a fine early grid becomes fewer tokens that still see little beyond themselves.
+            captioner model file, for its encoder.
+        level: Which intermediate feature map to return, as timm numbers them (negative from the end); later layers are
+            removed. None returns the final features, with class and register tokens where the model has any.
+        finer: Earlier levels, average-pooled to the grid of `level` and concatenated with its features: what late
+            layers lose, such as colour and texture (skip connections, as in Lin et al. 2017, "Feature pyramid
+            networks").
+        merge: Join `merge` x `merge` neighbouring cells into one token by concatenation (the patch merging of Swin,
+            Liu et al. 2021): a fine early grid becomes fewer tokens with a receptive field little larger.
         trainable: "all", "none", or the name of a layer such as `layer4` or `blocks.5`: that layer and all after it
             in order of definition are trained, what lies before is frozen.
         model_args: Further arguments of the timm model, such as `{"pad_type": "same"}`.
-        mean: Per-channel mean the weights expect; None takes timm's own.
-        std: Per-channel standard deviation the weights expect; None takes timm's own.
+        mean: Per-channel mean the weights expect; None for timm's own.
+        std: Per-channel standard deviation the weights expect; None for timm's own.
         accept_license: Load pretrained weights although their licence is not a permissive one.
 
     Attributes:
@@ -88,39 +96,43 @@ class ImageEncoder(nn.Module):
     ) -> None:
         super().__init__()
         if not timm.is_model(name):
-            raise UsageError(f"encoder.name={name!r} is not a timm model; {_suggest(name)}")
+            known = timm.list_models()
+            raise UsageError(
+                f"encoder.name={name!r} is not a timm model; timm.list_models() lists all {len(known)}"
+                f"{did_you_mean(name, known)}"
+            )
         self.name = name
-        self.image_size = _two_sides(image_size)
+        self.image_size = _checked_size(image_size)
         if not isinstance(merge, int) or merge < 1:
             raise UsageError(f"encoder.merge={merge!r} must be a whole number from 1")
         self.merge = merge
         self.finer = list(finer or ())
         args = dict(model_args or {})
-        if taken := sorted(_TAKEN & args.keys()):
+        if reserved := sorted(_RESERVED & args.keys()):
             raise UsageError(
-                f"encoder.model_args={taken[0]} is not for a configuration to say; name weights in encoder.weights"
+                f"encoder.model_args={reserved[0]} cannot be set through model_args; name weights in encoder.weights"
             )
         overlay: dict[str, Any] = {}
-        own = None if weights in (None, "timm") else from_captioner(str(weights))
-        if own is None and weights not in (None, "timm"):
+        state = None if weights in (None, "timm") else from_captioner(str(weights))
+        if state is None and weights not in (None, "timm"):
             overlay = from_file(str(weights), name)
         elif weights == "timm":
             check_license(name, accept=accept_license)
             check_reachable(name)
         try:
-            pretrained = weights is not None and own is None
+            pretrained = weights is not None and state is None
             self.model: Any = _create(name, self.image_size, pretrained, overlay, args)
-            compute_by_linear(self.model)
+            replace_linear_layers(self.model)
             if not hasattr(self.model, "forward_intermediates"):
                 raise ValueError("timm has no forward_intermediates for it, so it gives no feature grid")
-            # Counted from the end, a level would name another layer once the later ones are cut off.
+            # The non-negative index: counted from the end it would name another layer once later ones are removed.
             self.level = None if level is None else self.model.prune_intermediate_layers([level])[0]
-            if own is not None:
-                self.model.load_state_dict(own)
+            if state is not None:
+                self.model.load_state_dict(state)
             self._check_finer()
         except (RuntimeError, AssertionError, TypeError, ValueError, OSError) as error:
             raise UsageError(
-                f"the encoder {name} cannot be made with image_size={list(self.image_size)}, level={level}, "
+                f"the encoder {name} cannot be built with image_size={list(self.image_size)}, level={level}, "
                 f"weights={weights}, model_args={args}: {brief(error)}"
             ) from error
         self._check_patches()
@@ -128,13 +140,11 @@ class ImageEncoder(nn.Module):
         config.pop("state_dict", None)  # or a copy of the weights would stay in memory
         self.mean: tuple[float, ...] = tuple(mean if mean is not None else config["mean"])
         self.std: tuple[float, ...] = tuple(std if std is not None else config["std"])
-        # The one memory format of a model, whether it is built, loaded or trained: kernels of the two formats differ in
-        # the last digits. In this one convolutions are the faster, on CPUs and GPUs alike.
         self.model.to(memory_format=torch.channels_last)
         self.trainable = trainable
-        self._freeze(trainable)
+        freeze(self.model, trainable, name=name)
         self.dim, self.grid, self.num_prefix = self._probe()
-        self._cells: dict[tuple[int, int], Box | None] = {}
+        self._cells: OrderedDict[tuple[int, int], Box | None] = OrderedDict()
         self.cells = self._cells_of(*self.image_size)
 
     @property
@@ -143,7 +153,7 @@ class ImageEncoder(nn.Module):
         return self.trainable == "none"
 
     def _check_finer(self) -> None:
-        """Refuse finer levels that are not there, or are not finer."""
+        """Refuse levels that do not exist or are not finer than `level`."""
         count = len(self.model.feature_info)
         last = count - 1 if self.level is None else self.level
         if self.finer != sorted(set(self.finer)) or any(not 0 <= level < last for level in self.finer):
@@ -152,7 +162,7 @@ class ImageEncoder(nn.Module):
             )
 
     def _check_patches(self) -> None:
-        """Refuse a size whose last rows or columns no patch would cover: maps would lie beside what was seen."""
+        """Refuse a size whose last rows or columns no patch covers: attention maps would be misplaced."""
         patch_embed = getattr(self.model, "patch_embed", None)
         if isinstance(patch_embed, PatchEmbed):
             patch = patch_embed.patch_size
@@ -163,59 +173,40 @@ class ImageEncoder(nn.Module):
                     f"patches of {self.name}; take {near}"
                 )
 
-    def _freeze(self, trainable: str) -> None:
-        names = [name for name, _ in self.model.named_parameters()]
-        if trainable == "all":
-            first = 0
-        elif trainable == "none":
-            first = len(names)
-        else:
-            found = [
-                i for i, name in enumerate(names) if name == trainable or name.startswith(trainable + ".")
-            ]
-            if not found:
-                tops = dict.fromkeys(name.split(".")[0] for name in names)
-                raise UsageError(
-                    f"encoder.trainable={trainable!r} is neither 'all' nor 'none' nor a layer of {self.name}; "
-                    f"its layers are {', '.join(tops)}"
-                )
-            first = found[0]
-        for i, parameter in enumerate(self.model.parameters()):
-            parameter.requires_grad_(i >= first)
-
     def train(self, mode: bool = True) -> ImageEncoder:
         """As `nn.Module.train`, but frozen layers keep their running statistics and drop nothing."""
         super().train(mode)
-        if self.frozen:
-            self.model.eval()
-        for module in self.model.modules():
-            if isinstance(module, _BatchNorm) and not any(p.requires_grad for p in module.parameters()):
-                module.eval()
+        if self.trainable != "all":
+            evaluate_frozen(self.model)
         return self
 
-    def _probe(self) -> tuple[int, tuple[int, int], int]:
-        """Width, grid and prefix of the tokens; parameters that no token passes are not trained."""
+    @contextmanager
+    def _evaluation_mode(self) -> Iterator[None]:
         was_training = self.training
         self.eval()
         try:
-            with torch.set_grad_enabled(not self.frozen):
+            yield
+        finally:
+            self.train(was_training)
+
+    def _probe(self) -> tuple[int, tuple[int, int], int]:
+        """Width, grid and prefix of the tokens; parameters that do not influence them are frozen."""
+        try:
+            with self._evaluation_mode(), torch.set_grad_enabled(not self.frozen):
                 tokens = self._encode(torch.zeros(1, 3, *self.image_size))
         except (RuntimeError, AssertionError, ValueError, IndexError) as error:
             raise UsageError(
                 f"the encoder {self.name} does not take images of {self.image_size[0]} x {self.image_size[1]} "
                 f"pixels: {brief(error)}"
             ) from error
-        # Such as a pooling head: training in several processes stops at a parameter that gets no gradient.
-        passed = _passed(tokens.features)
-        for parameter in self.model.parameters():
-            parameter.requires_grad_(parameter.requires_grad and id(parameter) in passed)
-        self.train(was_training)
+        freeze_unreached(self.model, tokens.features)
+        self.train(self.training)  # what was just frozen goes into evaluation mode
         return tokens.features.shape[-1], tokens.grid, tokens.num_prefix
 
     def forward(self, images: Tensor) -> ImageTokens:
-        """Encode normalised images float `[B, 3, rows, cols]` into `ImageTokens`.
+        """Encode normalised images float `[B, 3, rows, cols]` as `ImageTokens`.
 
-        A frozen encoder keeps no gradients, unless the images ask for their own.
+        A frozen encoder records no gradients, unless the images require their own.
         """
         wanted = not self.frozen or images.requires_grad
         images = images.contiguous(memory_format=torch.channels_last)
@@ -224,16 +215,21 @@ class ImageEncoder(nn.Module):
         return replace(tokens, cells=self._cells_of(images.shape[-2], images.shape[-1]))
 
     def _cells_of(self, rows: int, cols: int) -> Box | None:
-        """Where on an input of `rows` x `cols` pixels the grid lies; each size is looked at once."""
-        if (rows, cols) not in self._cells:
-            was_training = self.training
-            device = next(self.model.parameters()).device
-            self._cells[rows, cols] = find_cells(self.eval()._encode, (rows, cols), device=device)
-            self.train(was_training)
-        return self._cells[rows, cols]
+        """Where on an input of `rows` x `cols` pixels the grid lies; computed once for each recent size."""
+        size = rows, cols
+        if size in self._cells:
+            self._cells.move_to_end(size)
+            return self._cells[size]
+        device = next(self.model.parameters()).device
+        with self._evaluation_mode():
+            cells = find_cells(self._encode, size, device=device)
+        self._cells[size] = cells
+        if len(self._cells) > MAX_CELLS:
+            self._cells.popitem(last=False)
+        return cells
 
     def _encode(self, images: Tensor) -> ImageTokens:
-        """The tokens, without their place."""
+        """The tokens, without `cells`."""
         indices = [*self.finer, -1 if self.level is None else self.level]
         if self.level is not None:
             *finer, grid = self.model.forward_intermediates(
@@ -244,11 +240,13 @@ class ImageEncoder(nn.Module):
                 output_fmt="NCHW",
                 intermediates_only=True,
             )
-            return to_tokens(beside(grid, finer), self.merge)
+            return to_tokens(concatenate_levels(grid, finer), self.merge)
         final, (*finer, grid) = self.model.forward_intermediates(images, indices=indices, output_fmt="NCHW")
         if isinstance(final, Tensor) and final.ndim == 4:
             channels_last = getattr(self.model, "output_fmt", "NCHW") == "NHWC"
-            return to_tokens(beside(final.permute(0, 3, 1, 2) if channels_last else final, finer), self.merge)
+            return to_tokens(
+                concatenate_levels(final.permute(0, 3, 1, 2) if channels_last else final, finer), self.merge
+            )
         rows, cols = grid.shape[-2:]
         if isinstance(final, Tensor) and final.shape[1] >= rows * cols:
             if finer:
@@ -260,23 +258,11 @@ class ImageEncoder(nn.Module):
                     f"encoder.merge={self.merge} would join class tokens of {self.name}; give encoder.level too"
                 )
             return ImageTokens(final, (rows, cols), final.shape[1] - rows * cols)
-        # Several branches, or only a class token, at the end: the last map is what has a place.
-        return to_tokens(beside(grid, finer), self.merge)
+        # The model ends in several branches or a class token alone: the last feature map is what has a grid.
+        return to_tokens(concatenate_levels(grid, finer), self.merge)
 
 
-def _passed(output: Tensor) -> set[int]:
-    """Ids of the parameters that a gradient of `output` comes to."""
-    found, seen, waiting = set(), set(), [output.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            found.add(id(getattr(node, "variable", None)))
-            waiting += [before for before, _ in node.next_functions]
-    return found
-
-
-def _two_sides(image_size: Sequence[int]) -> tuple[int, int]:
+def _checked_size(image_size: Sequence[int]) -> tuple[int, int]:
     sides = list(image_size) if isinstance(image_size, Sequence) else []
     if len(sides) != 2 or not all(isinstance(side, int) and side >= 1 for side in sides):
         raise UsageError(
@@ -289,7 +275,7 @@ def _two_sides(image_size: Sequence[int]) -> tuple[int, int]:
 def _create(
     name: str, size: tuple[int, int], pretrained: bool, overlay: dict[str, Any], args: dict[str, Any]
 ) -> Any:
-    """The timm model without its classifier; image size is told to those that ask for it (ViTs, not CNNs)."""
+    """The timm model without its classifier; the image size goes to models that take it (ViTs, not CNNs)."""
     options: dict[str, Any] = dict(pretrained=pretrained, pretrained_cfg_overlay=overlay, **args)
     try:
         return timm.create_model(name, num_classes=0, img_size=size, **options)
@@ -297,8 +283,3 @@ def _create(
         if "img_size" not in str(error):
             raise
         return timm.create_model(name, num_classes=0, **options)
-
-
-def _suggest(name: str) -> str:
-    near = difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.5)
-    return f"near names: {', '.join(near)}" if near else "timm.list_models() lists them all"

@@ -1,4 +1,4 @@
-"""How do the maps of a network become image tokens? Finer maps beside a coarser one, neighbouring cells merged.
+"""From feature maps to image tokens: levels concatenated on one grid, neighbouring cells merged.
 
 Axis letters: `B` images, `D` channels.
 """
@@ -15,10 +15,10 @@ from captioner.errors import UsageError
 from captioner.models.image_tokens import ImageTokens
 
 
-def beside(grid: Tensor, finer: Sequence[Tensor]) -> Tensor:
-    """The features `[B, D, rows, cols]` of a grid with those of finer maps, averaged onto its cells.
+def concatenate_levels(grid: Tensor, finer: Sequence[Tensor]) -> Tensor:
+    """The features `[B, D, rows, cols]` of a grid concatenated with those of finer maps, average-pooled to it.
 
-    Each map is normalised over its own channels, for their scales differ by far.
+    Each map is normalised over its own channels, since their scales differ by orders of magnitude.
     """
     if not finer:
         return grid
@@ -29,7 +29,7 @@ def beside(grid: Tensor, finer: Sequence[Tensor]) -> Tensor:
 
 
 def to_tokens(grid: Tensor, merge: int) -> ImageTokens:
-    """The cells of a map `[B, D, rows, cols]` as tokens, `merge` x `merge` neighbours side by side in each.
+    """The cells of a map `[B, D, rows, cols]` as tokens, `merge` x `merge` neighbours concatenated in each.
 
     Raises:
         UsageError: If `merge` does not divide the grid.

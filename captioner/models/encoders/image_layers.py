@@ -1,7 +1,7 @@
-"""How do image tokens learn of each other? Pre-norm self-attention layers between encoder and decoder.
+"""Pre-norm self-attention layers over image tokens, between encoder and decoder.
 
-A convolutional encoder with a fine grid sees little beyond each cell; these layers tell a cell what lies left of it
-or above it, while its own content stays in the residual.
+The receptive field of a convolutional encoder with a fine grid extends little beyond each cell; these layers add the
+context of the whole image, while a cell's own content stays in the residual.
 
 Source: Vaswani et al. 2017 (the encoder); Xiong et al. 2020 (normalisation before each sub-layer). For large grids see
 `local_attention`.
@@ -27,9 +27,9 @@ class ImageLayer(nn.Module):
         num_heads: Heads; must divide `dim`.
         mlp_ratio: Width of the feed-forward network over `dim`.
         dropout: Applied to each sub-layer's output.
-        window: Attend within windows of so many cells a side; None for the whole grid.
-        shifted: Lay the windows half a window further.
-        chunk: Let so many tokens at a time attend to all; None for all at once.
+        window: Attend within windows of this many cells a side; None for the whole grid.
+        shifted: Shift the windows by half a window.
+        chunk: Queries at a time, each attending to all tokens; None for all at once.
 
     Raises:
         UsageError: If `num_heads` does not divide `dim`, or window and chunk are both given or too small.
@@ -49,8 +49,8 @@ class ImageLayer(nn.Module):
         super().__init__()
         if window is not None and chunk is not None:
             raise UsageError(
-                f"model.image_window={window} and model.image_chunk={chunk}: image tokens attend within windows or to "
-                "all of them in chunks; set one of the two to null"
+                f"model.image_window={window} and model.image_chunk={chunk}: image tokens attend within windows or in "
+                "chunks; set one of the two to null"
             )
         self.attention_norm = nn.LayerNorm(dim)
         attention = MultiHeadAttention(dim, num_heads)
@@ -65,7 +65,7 @@ class ImageLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, grid: tuple[int, int] = (0, 0)) -> Tensor:
-        """One layer over `x` `[B, N, D]`, whose last `rows * cols` tokens are the grid, which only windows look at."""
+        """One layer over `x` `[B, N, D]`, whose last `rows * cols` tokens are the grid; only windows use it."""
         h = self.attention_norm(x)
         if isinstance(self.attention, MultiHeadAttention):
             h, _ = self.attention(h, self.attention.project(h))

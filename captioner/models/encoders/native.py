@@ -1,7 +1,7 @@
-"""Does an encoder take images of any shape, and in which steps? For photos in their own shape (`image.fit=native`).
+"""Which image shapes an encoder takes, for photos in their own shape (`image.fit=native`).
 
-Convolutions do; ViTs where timm resizes their positions with the image (`dynamic_img_size`), as in Beyer et al. 2023,
-"FlexiViT"; windowed layers and positions of one size do not. It is tried out, not looked up.
+Convolutions take any; ViTs where timm resizes their positions with the image (`dynamic_img_size`), as in Beyer et al.
+2023, "FlexiViT"; windowed layers and positions of one size take one. It is tested on small images, not looked up.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from captioner.models.encoders.pretrained import brief
 
 
 def native_step(encoder: ImageEncoder) -> tuple[int, int]:
-    """The (rows, cols) of pixels of one cell of its grid, of which native images have whole numbers.
+    """The (rows, cols) in pixels of one cell of its grid; sides of native images are multiples of them.
 
     Raises:
         UsageError: If the encoder cannot take images of other shapes than its own.
@@ -24,7 +24,7 @@ def native_step(encoder: ImageEncoder) -> tuple[int, int]:
     step = (sides[0] // grid[0], sides[1] // grid[1])
     if (grid[0] * step[0], grid[1] * step[1]) != sides:
         raise UsageError(
-            f"image.fit=native needs whole cells, and {encoder.name} lays {grid[0]} x {grid[1]} on encoder.image_size="
+            f"image.fit=native needs whole cells, and {encoder.name} has {grid[0]} x {grid[1]} on encoder.image_size="
             f"{list(sides)}; take multiples of its stride, such as [224, 224]"
         )
     was_training = encoder.training
@@ -36,7 +36,7 @@ def native_step(encoder: ImageEncoder) -> tuple[int, int]:
                 found = encoder(pixels).grid
             if found != (rows, cols):
                 raise _refused(
-                    encoder, f"a grid of {rows} x {cols} cells came out as {found[0]} x {found[1]}"
+                    encoder, f"an image of {rows} x {cols} cells gives a grid of {found[0]} x {found[1]}"
                 )
     except (RuntimeError, AssertionError, TypeError, ValueError, IndexError) as error:
         raise _refused(encoder, brief(error)) from error
@@ -46,8 +46,8 @@ def native_step(encoder: ImageEncoder) -> tuple[int, int]:
 
 
 def _refused(encoder: ImageEncoder, reason: str) -> UsageError:
-    could = isinstance(encoder.model, VisionTransformer) and not encoder.model.dynamic_img_size
-    remedy = "add +encoder.model_args.dynamic_img_size=true, or " if could else ""
+    is_fixed_vit = isinstance(encoder.model, VisionTransformer) and not encoder.model.dynamic_img_size
+    remedy = "add +encoder.model_args.dynamic_img_size=true, or " if is_fixed_vit else ""
     return UsageError(
         f"image.fit=native needs an encoder that takes images of any shape, and {encoder.name} does not ({reason}); "
         f"{remedy}take image.fit=crop, pad or squash"

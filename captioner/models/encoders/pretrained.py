@@ -1,4 +1,4 @@
-"""Where do an encoder's first weights come from? timm's hub or a local file, checked before they are used."""
+"""Initial weights of an encoder: from timm's hub or a local file, checked before they are used."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from captioner.errors import UsageError
 
 PERMISSIVE_LICENSES = ("apache-2.0", "mit", "bsd-3-clause", "bsd-2-clause", "cc-by-4.0", "cc0-1.0")
 HUB = ("huggingface.co", 443)
-_OWN = "encoder.model."  # how a captioner's model file names the weights of its encoder
+_PREFIX = "encoder.model."  # of the encoder's weights in a captioner model file
 
 
 def from_captioner(path: str) -> dict[str, Tensor] | None:
-    """The encoder's weights in a captioner's own model file, later layers cut off as they were in training.
+    """The encoder's weights in a captioner model file, without the layers that were removed in training.
 
     Args:
         path: A file of weights.
 
     Returns:
-        The state of the timm model; None if it is another kind of file.
+        The state of the timm model; None if the file is of another kind.
     """
     file = Path(path).expanduser()
     try:
         with safe_open(file, framework="pt") as stored:
-            names = [name for name in stored.keys() if name.startswith(_OWN)]  # noqa: SIM118, it is no dict
-            return {name.removeprefix(_OWN): stored.get_tensor(name) for name in names} or None
+            names = [name for name in stored.keys() if name.startswith(_PREFIX)]  # noqa: SIM118, not a dict
+            return {name.removeprefix(_PREFIX): stored.get_tensor(name) for name in names} or None
     except (OSError, SafetensorError):
-        return None  # `from_file` says what is wrong with it
+        return None  # `from_file` reports the error
 
 
 def from_file(path: str, name: str) -> dict[str, Any]:
-    """What timm must be told to load a local file, all of it: a weight that is missing is not left random.
+    """The configuration with which timm loads a local file strictly: no weight stays random.
 
     Args:
         path: A safetensors file, or a .pth file of tensors.
@@ -50,25 +50,25 @@ def from_file(path: str, name: str) -> dict[str, Any]:
         A `pretrained_cfg_overlay` for `timm.create_model(..., num_classes=0)`.
 
     Raises:
-        UsageError: If the file is not there, cannot be read, or holds no tensors.
+        UsageError: If the file does not exist, cannot be read, or holds no tensors.
     """
     file = Path(path).expanduser()
     if not file.is_file():
         raise UsageError(
-            f"encoder.weights={path} is no file; give a safetensors or .pth file, 'timm' for timm's pretrained "
+            f"encoder.weights={path} is not a file; give a safetensors or .pth file, 'timm' for timm's pretrained "
             "weights, or null for random ones"
         )
     try:
         state = load_state_dict(str(file), weights_only=True)  # a pickle that names code is refused
         tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
-    except Exception as error:  # every kind of damage raises another class
+    except Exception as error:  # each kind of damage raises another class
         raise UsageError(
             f"encoder.weights={path} cannot be read: {brief(error)}; give a safetensors file, or a .pth file of "
             "tensors alone"
         ) from error
     if not tensors:
         raise UsageError(f"encoder.weights={path} holds no tensors; give the weights of {name}")
-    # The classifier is not built. Were it dropped by timm, timm would no longer insist on the rest.
+    # The classifier is not built. If timm dropped its weights, it would load the rest without strict checks.
     config = _pretrained(name)
     heads = (config.classifier or ()) if config is not None else ()
     prefixes = tuple(f"{head}." for head in ((heads,) if isinstance(heads, str) else heads))
@@ -77,7 +77,7 @@ def from_file(path: str, name: str) -> dict[str, Any]:
 
 
 def _pretrained(name: str) -> Any:
-    """What timm says about its weights for a model, or None."""
+    """The configuration of timm's weights for a model, or None."""
     try:
         return timm.get_pretrained_cfg(name)
     except RuntimeError as error:
@@ -98,15 +98,15 @@ def check_license(name: str, *, accept: bool) -> None:
     if not accept and license_name.lower() not in PERMISSIVE_LICENSES:
         raise UsageError(
             f"timm's weights for {name} are under the licence {license_name}; "
-            "say encoder.accept_license=true if your use allows it, or choose another encoder"
+            "set encoder.accept_license=true if your use allows it, or choose another encoder"
         )
 
 
 def check_reachable(name: str) -> None:
-    """Fail in a second where timm would block for most of a minute in retries.
+    """Fail in a second where timm would retry for most of a minute.
 
     Raises:
-        UsageError: If timm's weights for `name` are neither in the cache nor within reach.
+        UsageError: If timm's weights for `name` are neither in the cache nor can be downloaded.
     """
     config = _pretrained(name)
     if config is None or not (config.hf_hub_id or config.url or config.file):
@@ -131,7 +131,7 @@ def check_reachable(name: str) -> None:
 
 
 def first_hop() -> tuple[str, int]:
-    """Host and port that a download connects to: the proxy of this network, a mirror, or the hub itself."""
+    """Host and port that a download connects to: a proxy, a mirror, or the hub itself."""
     url = getproxies().get("https") or os.environ.get("HF_ENDPOINT")
     if not url:
         return HUB
@@ -140,6 +140,6 @@ def first_hop() -> tuple[str, int]:
 
 
 def brief(error: BaseException) -> str:
-    """An error in one line of bearable length."""
+    """An error message in one line of at most 300 characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 300 else text[:300] + " …"

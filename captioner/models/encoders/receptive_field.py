@@ -1,14 +1,14 @@
-"""Where on the input do the cells of an encoder's grid look?
+"""Centres of the receptive fields of an encoder's grid cells on the input.
 
-A strided convolution that is padded alike on both sides centres cell i on pixel i * stride: above and left of the even
-part of the input that the cell would be drawn on, by 15.5 of 32 pixels behind five such layers. TensorFlow's "same"
-padding shifts it the other way, and depends on the size of the image. What a network does is found by looking through
-it: every kernel and pooling window is replaced by its middle, all weights by one mean, every token attends to itself,
-and norms only keep the scale. A cell then depends on the pixels in the middle of what it sees and on no others, and
-its gradient tells which.
+A strided convolution with equal padding on both sides centres cell i on pixel i * stride: above and left of the even
+share of the input that the cell would be drawn on, by 15.5 of 32 pixels after five such layers. TensorFlow's "same"
+padding shifts it the other way, and depends on the size of the image. The centres of any network are measured by
+running it with simplified operations: every kernel and pooling window is replaced by its centre, all weights by a mean,
+every token attends to itself, and norms only keep the scale. A cell then depends on the pixels at the centre of its
+receptive field and on no others, and its gradient shows which.
 
-Source: Araujo et al. 2019, "Computing Receptive Fields of Convolutional Neural Networks" (cells are an affine map away
-from their centres), found here without a description of the layers.
+Source: Araujo et al. 2019, "Computing Receptive Fields of Convolutional Neural Networks" (the centres are an affine
+function of the cells), computed here without a description of the layers.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from torch.overrides import TorchFunctionMode
 from captioner.image.geometry import Box
 from captioner.models.image_tokens import ImageTokens
 
-_LEAST = 1e-4  # of the strongest pixel: what is weaker came through statistics of the whole image
+_LEAST = 1e-4  # of the largest gradient: smaller ones come through statistics of the whole image
 
 
 def find_cells(
     encode: Callable[[Tensor], ImageTokens], image_size: tuple[int, int], *, device: torch.device
 ) -> Box | None:
-    """The rectangle of the input that the grid divides evenly into cells with what they look at in their middle.
+    """The rectangle of the input that the grid divides evenly into cells centred on their receptive fields.
 
     Args:
-        encode: Gives the tokens of images float `[1, 3, rows, cols]`, in evaluation mode. The weights do not matter.
+        encode: Returns the tokens of images float `[1, 3, rows, cols]`, in evaluation mode. The weights do not matter.
         image_size: `(rows, cols)` of the images.
         device: Where the weights are.
 
     Returns:
-        (top, left, bottom, right) in pixels of the input; it may reach beyond it. None where no cell has a place of its
-        own, as behind layers that mix all places, or the network cannot be looked through: the even parts of the input
-        are then the best that is known.
+        (top, left, bottom, right) in pixels of the input; it may extend beyond it. None where cells have no centre, as
+        after layers that mix all positions, or the network cannot be run this way: dividing the input itself evenly is
+        then the best estimate.
     """
     if device.type == "meta":
-        return None  # shapes alone: there are no numbers to look at
+        return None  # shapes alone, no numbers
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
         torch.autocast(device.type, enabled=False),
-        _MiddlesOnly(),
+        _CentresOnly(),
     ):
         image = torch.ones(1, 3, *image_size, device=device, requires_grad=True)
         try:
@@ -59,7 +59,7 @@ def find_cells(
         # [1, N, D] -> [rows, cols]
         cells = tokens.features[0, tokens.num_prefix :].sum(dim=-1).reshape(rows, cols)
         ends = [_inner_ends(rows), _inner_ends(cols)]
-        first, last = (_seen(cells[ends[0][i], ends[1][i]], image) for i in (0, 1))
+        first, last = (_centre(cells[ends[0][i], ends[1][i]], image) for i in (0, 1))
     if first is None or last is None:
         return None
     spans = []
@@ -74,13 +74,13 @@ def find_cells(
 
 
 def _inner_ends(count: int) -> tuple[int, int]:
-    """Two cells far apart, not at the border: there a middle may lie on padding."""
+    """Two cells far apart and not at the border, where a centre may lie on padding."""
     margin = 1 if count >= 4 else 0
     return margin, count - 1 - margin
 
 
-def _seen(cell: Tensor, image: Tensor) -> tuple[float, float] | None:
-    """The (row, col) in the middle of the pixels that a cell depends on; None where it depends on none."""
+def _centre(cell: Tensor, image: Tensor) -> tuple[float, float] | None:
+    """The (row, col) of the centre of the pixels that a cell depends on; None where it depends on none."""
     if not cell.requires_grad:
         return None
     gradient: Tensor | None = torch.autograd.grad(cell, image, retain_graph=True, allow_unused=True)[0]
@@ -95,24 +95,24 @@ def _seen(cell: Tensor, image: Tensor) -> tuple[float, float] | None:
     return float(weights.sum(dim=1) @ rows) / total, float(weights.sum(dim=0) @ cols) / total
 
 
-class _MiddlesOnly(TorchFunctionMode):
-    """Replaces what a network computes by what only tells from where on the image it comes."""
+class _CentresOnly(TorchFunctionMode):
+    """Replaces operations by simplified ones that keep only the centre of each receptive field."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        instead = _INSTEAD.get(getattr(func, "__name__", ""))
-        # Inside of this function the mode itself is off.
-        return instead(func, *args, **(kwargs or {})) if instead else func(*args, **(kwargs or {}))
+        simplified = _SIMPLIFIED.get(getattr(func, "__name__", ""))
+        # Within this method the mode itself is off.
+        return simplified(func, *args, **(kwargs or {})) if simplified else func(*args, **(kwargs or {}))
 
 
-def _middle(kernel: Any, like: Tensor) -> Tensor:
-    """A kernel `[1, 1, rows, cols]` that takes the middle of its window: one pixel, or two or four where it is even."""
+def _centre_kernel(size: Any, like: Tensor) -> Tensor:
+    """A kernel `[1, 1, rows, cols]` that takes the centre of its window: one pixel, or two or four where it is even."""
     axes = []
-    for size in _pair(kernel):
-        axis = like.new_zeros(size)
-        axis[(size - 1) // 2] += 0.5
-        axis[size // 2] += 0.5
+    for length in _pair(size):
+        axis = like.new_zeros(length)
+        axis[(length - 1) // 2] += 0.5
+        axis[length // 2] += 0.5
         axes.append(axis)
     return torch.outer(*axes)[None, None]
 
@@ -131,8 +131,8 @@ def _conv2d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
-    """The mean over channels, in the middle of each window, for every channel that comes out."""
-    kernel = _middle(weight.shape[2:], x)
+    """The mean over channels at the centre of each window, for every output channel."""
+    kernel = _centre_kernel(weight.shape[2:], x)
     out: Tensor = F.conv2d(x.mean(dim=1, keepdim=True), kernel, None, stride, padding, dilation)
     return out.repeat(1, len(weight), 1, 1)  # not expanded: activations may be computed in place
 
@@ -147,15 +147,17 @@ def _pool(
     dilation: Any = 1,
     **options: Any,
 ) -> Tensor:
-    """The middle of each window, channel by channel."""
+    """The centre of each window, channel by channel."""
     shape = F.avg_pool2d(
         x, kernel_size, stride, padding, bool(options.get("ceil_mode", args and args[0]))
     ).shape
     down, across = _pair(stride or kernel_size)
-    x = F.pad(x, (0, across - 1, 0, down - 1))  # with ceil_mode the last windows reach beyond the image
+    x = F.pad(x, (0, across - 1, 0, down - 1))  # with ceil_mode the last windows extend beyond the image
     # [B, D, rows, cols] -> [B*D, 1, rows, cols]
     alone = x.flatten(0, 1)[:, None]
-    out = F.conv2d(alone, _middle(kernel_size, x), None, (down, across), _pair(padding), _pair(dilation))
+    out = F.conv2d(
+        alone, _centre_kernel(kernel_size, x), None, (down, across), _pair(padding), _pair(dilation)
+    )
     return out[..., : shape[-2], : shape[-1]].reshape(shape)
 
 
@@ -164,12 +166,12 @@ def _linear(func: Any, x: Tensor, weight: Tensor, bias: Tensor | None = None) ->
 
 
 def _norm(func: Any, x: Tensor, *args: Any, **options: Any) -> Tensor:
-    """A scale of 1 for the whole tensor, at which every activation function passes gradients on."""
+    """A scale of 1 for the whole tensor, at which every activation function has a gradient."""
     return x / x.detach().abs().mean().clamp(min=1e-12)
 
 
 def _softmax(func: Any, x: Tensor, dim: int | None = None, *args: Any, **options: Any) -> Tensor:
-    """Where tokens attend to each other, each attends to itself."""
+    """Where tokens attend to each other, each attends to itself alone."""
     rows, cols = (x.shape[-2], x.shape[-1]) if x.ndim > 2 else (0, 1)
     if rows == cols and dim in (-1, x.ndim - 1):
         return torch.eye(rows, dtype=x.dtype, device=x.device).expand_as(x)
@@ -187,7 +189,7 @@ def _attention(
 
 
 def _statistic(func: Any, x: Tensor, *args: Any, **options: Any) -> Tensor:
-    """What is gathered over both axes of an image has no place on it."""
+    """Statistics over both axes of an image have no position on it."""
     out: Tensor = func(x, *args, **options)
     dim = options.get("dim", args[0] if args else None)
     return out.detach() if isinstance(dim, tuple | list) and len(dim) > 1 else out
@@ -198,7 +200,7 @@ def _global_pool(func: Any, x: Tensor, *args: Any, **options: Any) -> Tensor:
     return out.detach()
 
 
-_INSTEAD: dict[str, Callable[..., Tensor]] = {
+_SIMPLIFIED: dict[str, Callable[..., Tensor]] = {
     "conv2d": _conv2d,
     "avg_pool2d": _pool,
     "max_pool2d": _pool,

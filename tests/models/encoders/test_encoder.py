@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from captioner.errors import UsageError
 from captioner.image.decode import read_photo
 from captioner.image.transforms import ImageTransform
+from captioner.models.encoders import encoder as encoders
 from captioner.models.encoders.encoder import ImageEncoder
 
 # The real architectures, made shallow and narrow.
@@ -221,6 +223,89 @@ def test_a_frozen_encoder_builds_no_graph_and_drops_nothing() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "model_args", "trainable", "last_frozen", "first_trained"),
+    [
+        (
+            SWIN[0],
+            {**SWIN[1], "drop_path_rate": 0.9, "proj_drop_rate": 0.5},
+            "layers.3",
+            "layers.2",
+            "layers.3",
+        ),
+        (
+            "test_vit",
+            {"drop_path_rate": 0.9, "pos_drop_rate": 0.5, "proj_drop_rate": 0.5},
+            "blocks.5",
+            "blocks.4",
+            "blocks.5",
+        ),
+    ],
+)
+def test_the_frozen_layers_of_a_partially_trained_encoder_drop_nothing(
+    name: str, model_args: dict[str, Any], trainable: str, last_frozen: str, first_trained: str
+) -> None:
+    torch.manual_seed(0)
+    encoder = ImageEncoder(name, (64, 64), trainable=trainable, model_args=model_args).eval().train()
+    outputs: dict[str, list[Tensor]] = {last_frozen: [], first_trained: []}
+    for layer, of_layer in outputs.items():
+        encoder.model.get_submodule(layer).register_forward_hook(
+            lambda _, __, output, of_layer=of_layer: of_layer.append(output)
+        )
+    images = torch.randn(4, 3, 64, 64)
+    for _ in range(4):
+        encoder(images)
+    first, *others = outputs[last_frozen]
+    assert all(torch.equal(first, other) for other in others)
+    first, *others = outputs[first_trained]
+    assert not all(torch.equal(first, other) for other in others)
+
+
+@torch.no_grad()
+def test_features_do_not_depend_on_the_layout_of_weights_or_images() -> None:
+    torch.manual_seed(0)
+    built = ImageEncoder("resnet10t", (64, 96), level=2).eval()
+    moved = copy.deepcopy(built).to(memory_format=torch.channels_last)
+    convolutions = [part.weight for part in built.modules() if isinstance(part, nn.Conv2d)]
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in convolutions)
+    images = torch.randn(2, 3, 64, 96)
+    expected = built(images).features
+    for encoder in (built, moved):
+        for layout in (torch.contiguous_format, torch.channels_last):
+            assert torch.equal(encoder(images.contiguous(memory_format=layout)).features, expected)
+
+
+def test_an_error_leaves_the_mode_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = ImageEncoder("test_resnet", (32, 32)).train()
+    compute = encoder.model.forward_intermediates
+
+    def fail(images: Tensor, **settings: Any) -> Any:
+        if images.requires_grad:  # where the cells are found
+            raise KeyError("layer")
+        return compute(images, **settings)
+
+    monkeypatch.setattr(encoder.model, "forward_intermediates", fail)
+    with pytest.raises(KeyError):
+        encoder(torch.randn(2, 3, 64, 32))
+    assert encoder.training
+    assert encoder.model.training
+
+
+@torch.no_grad()
+def test_the_cells_of_recent_image_sizes_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = ImageEncoder("test_resnet", (32, 32)).eval()
+    monkeypatch.setattr(encoders, "MAX_CELLS", 2)
+    found: list[tuple[int, int]] = []
+
+    def find(encode: object, size: tuple[int, int], **_: object) -> None:
+        found.append(size)
+
+    monkeypatch.setattr(encoders, "find_cells", find)
+    for rows in (64, 64, 96, 64, 128, 64, 96):
+        encoder(torch.randn(1, 3, rows, 32))
+    assert [rows for rows, _ in found] == [64, 96, 128, 96]
+
+
+@pytest.mark.parametrize(
     ("name", "pixels", "settings"),
     [
         ("test_resnet", (32, 32), {}),
@@ -249,9 +334,7 @@ def test_mean_and_std_are_timms_or_those_given() -> None:
 
 
 def test_an_unknown_name_is_refused_with_near_ones() -> None:
-    with pytest.raises(
-        UsageError, match=r"encoder.name='resnet81' is not a timm model; near names: .*resnet18"
-    ):
+    with pytest.raises(UsageError, match=r"encoder.name='resnet81' .*did you mean resnet"):
         ImageEncoder("resnet81", (32, 32))
 
 
@@ -267,14 +350,14 @@ def test_an_unknown_name_is_refused_with_near_ones() -> None:
         ({"level": -9}, r"level=-9.*is out of range \(0 to 4\)"),
         (
             {"trainable": "layer9"},
-            r"trainable='layer9' is neither .* its layers are conv1, bn1, layer1, layer2",
+            r"trainable='layer9'.* layers are conv1, bn1, layer1, .*did you mean layer",
         ),
         (
             {"trainable": "layer4", "level": 2},
             r"'layer4' is neither 'all' nor 'none' nor a layer of resnet10t",
         ),
         ({"model_args": {"depth": 3}}, r"model_args=.*unexpected keyword argument 'depth'"),
-        ({"weights": "/nowhere/x.safetensors"}, r"encoder.weights=/nowhere/x.safetensors is no file; give"),
+        ({"weights": "/nowhere/x.safetensors"}, r"encoder.weights=/nowhere/x.safetensors is not a file"),
     ],
 )
 def test_settings_that_do_not_exist_are_refused(settings: dict[str, Any], message: str) -> None:
@@ -345,7 +428,7 @@ def test_a_merge_that_does_not_fit_is_refused(name: str, settings: dict[str, Any
 
 @pytest.mark.parametrize("argument", ["checkpoint_path", "pretrained", "pretrained_cfg", "num_classes"])
 def test_model_args_cannot_smuggle_in_weights(argument: str) -> None:
-    with pytest.raises(UsageError, match=f"encoder.model_args={argument} is not for a configuration"):
+    with pytest.raises(UsageError, match=f"encoder.model_args={argument} .*encoder.weights"):
         ImageEncoder("test_resnet", (32, 32), model_args={argument: "x"})
 
 

@@ -168,9 +168,7 @@ def test_a_proxy_or_a_mirror_is_asked_instead_of_the_hub(
     ("name", "license_name"), [("convnextv2_atto", "cc-by-nc-4.0"), ("csatv2", "unknown")]
 )
 def test_a_licence_that_is_not_permissive_must_be_accepted(name: str, license_name: str) -> None:
-    with pytest.raises(
-        UsageError, match=rf"{name} are under the licence {license_name}; say encoder.accept_license=true"
-    ):
+    with pytest.raises(UsageError, match=rf"{name} .*licence {license_name}; .*encoder.accept_license=true"):
         ImageEncoder(name, (64, 64), weights="timm")
     with pytest.raises(UsageError, match="cannot be reached"):
         ImageEncoder(name, (64, 64), weights="timm", accept_license=True)
