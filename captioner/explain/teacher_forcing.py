@@ -19,11 +19,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from captioner.decoding import SpecialTokens, averaged_logprobs
 from captioner.models.captioner import Captioner, Memory
-from captioner.models.decoders.lstm import LstmDecoder
-from captioner.models.decoders.transformer import TransformerDecoder
+from captioner.models.decoders.decoder import Decoder
 from captioner.models.image_tokens import ImageTokens
 
-Others = Sequence[tuple[TransformerDecoder | LstmDecoder, Tensor]]
+Others = Sequence[tuple[Decoder, Tensor]]
 """The other models of an ensemble: their decoders, each with its own memory `[B, N, D]` of the images."""
 
 

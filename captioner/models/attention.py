@@ -1,6 +1,6 @@
-"""How does a query attend? Multi-head attention that shows its weights on request.
+"""Multi-head attention that returns its weights on request.
 
-    S = score(Q, K)          how well each key answers each query     `scores`
+    S = score(Q, K)          the score of each query and key          `scores`
     A = normalise(S)         the weights                              `normalisers`
     attend(Q, K, V) = A V
 
@@ -8,48 +8,51 @@ By default softmax(Q Kᵀ / √d) V. Several heads of queries may share one head
 further key and value that each query brings along, competes with the others for weight (`sentinel`).
 
 Sources: Vaswani et al. 2017, "Attention Is All You Need"; Ainslie et al. 2023, "GQA" (grouped queries); Lu et al. 2017,
-"Knowing When to Look" (the sentinel).
+"Knowing When to Look" (the sentinel); Xu et al. 2015, "Show, Attend and Tell" (hard attention).
 
 Axis letters: `B` images, `Q` queries, `N` keys, `D` width, `H` heads, `G` heads of keys and values, `d = D / H`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from captioner.errors import UsageError
+from captioner.models.decoders.decoder_output import Choice
 from captioner.models.decoders.packing import Layout
+from captioner.models.fused_attention import fused_attention, is_fusable
+from captioner.models.hard_attention import choose_key
 from captioner.models.linear import Linear
-from captioner.models.normalisers import (
-    PARTIAL,
-    Normaliser,
-    SoftmaxWithSink,
-    make_normaliser,
-    off_by_one,
-    softmax,
-)
+from captioner.models.normalisers import PARTIAL, Normaliser, make_normaliser, softmax
 from captioner.models.positions import rotate
 from captioner.models.scores import ScaledDot, Score, make_score
 
 SCALED_DOT = ScaledDot()
-FEW = 8  # queries of a step: its beams
+FEW_QUERIES = 8
+"""Queries of a decoding step, one for each beam, up to which a CPU computes faster without the fused kernel."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeyValue:
-    """Keys and values of one attention layer, `[B, G, N, d]` each, projected once and used by every query."""
+    """Keys and values of one attention layer, projected once and used by every query.
+
+    Attributes:
+        keys: `[B, G, N, d]`, as `Score.prepare` returns them.
+        values: `[B, G, N, d]`.
+        bias: `[B, H, 1, N]`, the part of the score that depends on keys alone; None for none.
+    """
 
     keys: Tensor
     values: Tensor
+    bias: Tensor | None = None
 
     def contiguous(self) -> KeyValue:
-        """The same, each head's in one piece of memory: twice as fast to read for whoever reads them at every step."""
-        return KeyValue(self.keys.contiguous(), self.values.contiguous())
+        """The same with each head contiguous in memory, which halves the time to read it at every decoding step."""
+        bias = None if self.bias is None else self.bias.contiguous()
+        return KeyValue(self.keys.contiguous(), self.values.contiguous(), bias)
 
 
 def attend(
@@ -59,93 +62,62 @@ def attend(
     score: Score = SCALED_DOT,
     normalise: Normaliser = softmax,
     sentinel: KeyValue | None = None,
-    choose: Callable[[Tensor], Tensor] | None = None,
     allowed: Tensor | None = None,
     causal: bool = False,
     need_weights: bool = False,
     fused: bool | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Attention; by a fused kernel where there is one, unless the weights are asked for.
+    """Attention, by a fused kernel where one exists, unless weights are requested.
 
-    Both paths compute the same function: with `need_weights` the weights returned are the weights used. Weights are
-    never dropped at random in training: the fused path would be lost, and maps would not be those that were learned.
+    Both paths compute the same function: with `need_weights` the weights returned are the weights used. There is no
+    dropout on the weights: it would rule out the fused path, and the maps would not be those that were trained.
 
     Args:
         queries: `[B, H, Q, d]`.
-        memory: Keys and values `[B, G, N, d]`; `G` divides `H`, and each serves `H / G` heads of queries in turn.
-        score: How well a key answers a query.
-        normalise: How scores become weights.
-        sentinel: One more key and value for each query, `[B, G, Q, d]`, which stands before all others.
-        choose: Turns weights into those that are used and returned, as `hard_attention` does.
+        memory: Keys and values `[B, G, N, d]`; `G` divides `H`, and each serves `H / G` consecutive heads of queries.
+        score: The score of a query and a key.
+        normalise: Turns scores into weights.
+        sentinel: One more key, not yet prepared, and value for each query, `[B, G, Q, d]`; it comes before all others.
         allowed: bool, broadcastable to `[B, H, Q, N]`; False hides a key from a query. Every query must be
             allowed at least one key. The sentinel is always allowed.
-        causal: Query i sees keys 0..i only (needs `Q == N`). Not together with `allowed`.
+        causal: Query i attends to keys 0..i only (needs `Q == N`). Not together with `allowed`.
         need_weights: Return the weights.
-        fused: True insists on the fused kernel whenever no weights are asked for, False forbids it; None takes it
-            where it exists and is the faster.
+        fused: True requires the fused kernel whenever no weights are requested, False forbids it; None uses it where
+            it exists and is faster.
 
     Returns:
-        The output `[B, H, Q, d]` and the weights `[B, H, Q, N]`, or None when they were not asked for. With a sentinel
-        they are `[B, H, Q, 1 + N]`, its own in front.
+        The output `[B, H, Q, d]` and the weights `[B, H, Q, N]`, or None when they were not requested. With a sentinel
+        they are `[B, H, Q, 1 + N]`, its own first.
 
     Raises:
         ValueError: If `causal` and `allowed` are given together.
-        UsageError: If `fused` is True and there is no fused kernel for these parts.
+        UsageError: If `fused` is True and no fused kernel computes this attention.
     """
     if causal and allowed is not None:
         raise ValueError("attend takes causal or allowed, not both; put the triangle into allowed")
-    wanted = _fused_is_faster(queries, memory.keys) if fused is None else fused
-    if wanted and not need_weights and choose is None:
-        out = _fused(queries, memory, score, normalise, sentinel, allowed, causal)
-        if out is not None:
+    if not need_weights and (_fused_is_faster(queries, memory.keys) if fused is None else fused):
+        inner = score.inner(queries, memory.keys, memory.bias)
+        if inner is not None and sentinel is None and is_fusable(normalise):
+            out = fused_attention(inner, memory.values, normalise=normalise, allowed=allowed, causal=causal)
             return out, None
         if fused:
             raise UsageError(
                 "fused=true, but no fused kernel computes this attention: it needs score scaled_dot, dot, general, "
                 "biased_dot or cosine, normaliser softmax, off_by_one or sink, and no sentinel; or take fused=null"
             )
-    keys, values = _for_each_head(memory.keys, queries), _for_each_head(memory.values, queries)
-    scores = score(queries, keys)
-    if causal:
-        allowed = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
-    if allowed is not None:
-        scores = scores.masked_fill(~allowed, float("-inf"))
-    if sentinel is not None:
-        own = _one_to_one(score, queries, _for_each_head(sentinel.keys, queries))
-        scores = torch.cat([own, scores], dim=-1)
-    weights = normalise(scores)
-    if choose is not None:
-        weights = choose(weights)
-    if sentinel is None:
-        out = weights @ values
-    else:
-        out = weights[..., :1] * _for_each_head(sentinel.values, queries) + weights[..., 1:] @ values
-    return out, weights if need_weights else None
+    weights = _weights(queries, memory, score, normalise, sentinel, allowed, causal)
+    return _weighted_values(weights, memory, sentinel), weights if need_weights else None
 
 
 def _fused_is_faster(queries: Tensor, keys: Tensor) -> bool:
-    """On a CPU plain matrix products are four times as fast on the way back, and 1.4 times for a step of decoding."""
+    # On a CPU plain matrix products take a fourth of its time in the backward pass, and 0.7 of it for a decoding step.
     if queries.device.type != "cpu":
         return True
-    one_step = queries.shape[2] <= FEW and queries.shape[1] == keys.shape[1]
+    one_step = queries.shape[2] <= FEW_QUERIES and queries.shape[1] == keys.shape[1]
     return not (torch.is_grad_enabled() or one_step)
 
 
-def _for_each_head(x: Tensor, queries: Tensor) -> Tensor:
-    # [B, G, N, d] -> [B, H, N, d]
-    group = queries.shape[1] // x.shape[1]
-    return x if group == 1 else x.repeat_interleave(group, dim=1)
-
-
-def _one_to_one(score: Score, queries: Tensor, keys: Tensor) -> Tensor:
-    """The score of each query with its own key, both `[B, H, Q, d]`: `[B, H, Q, 1]`."""
-    B, H, Q, _ = queries.shape
-    # Each query alone with its key: [B, H, Q, d] -> [B*Q, H, 1, d], and the scores back from [B*Q, H, 1, 1]
-    alone = [x.transpose(1, 2).flatten(0, 1)[:, :, None] for x in (queries, keys)]
-    return score(*alone).reshape(B, Q, H, 1).transpose(1, 2)
-
-
-def _fused(
+def _weights(
     queries: Tensor,
     memory: KeyValue,
     score: Score,
@@ -153,44 +125,46 @@ def _fused(
     sentinel: KeyValue | None,
     allowed: Tensor | None,
     causal: bool,
-) -> Tensor | None:
-    """The output by PyTorch's fused kernel, or None where it cannot compute it."""
-    has_sink = normalise is off_by_one or isinstance(normalise, SoftmaxWithSink)
-    inner = score.inner(queries, memory.keys)
-    if inner is None or sentinel is not None or not (has_sink or normalise is softmax):
-        return None
-    keys, values, mask = inner.keys, memory.values, inner.bias
-    if mask is not None or has_sink:
-        if causal:
-            size = queries.shape[2], keys.shape[2]
-            causal, allowed = False, torch.ones(size, dtype=torch.bool, device=queries.device).tril()
-        mask = queries.new_zeros(1, 1, 1, keys.shape[2]) if mask is None else mask
-        mask = mask if allowed is None else torch.where(allowed, mask, float("-inf"))
-    if has_sink:  # a last key of score 0, or the sink's, and of value 0
-        keys, values = F.pad(keys, (0, 0, 0, 1)), F.pad(values, (0, 0, 0, 1))
-        assert mask is not None
-        if isinstance(normalise, SoftmaxWithSink):
-            sink = normalise.sink[:, None, None]
-            mask = mask + torch.zeros_like(sink)  # a row for each head
-            mask = torch.cat([mask, sink.expand(*mask.shape[:-1], 1)], dim=-1)
-        else:
-            mask = F.pad(mask, (0, 1))
-    mask = allowed if mask is None else mask.to(queries.dtype)
-    return F.scaled_dot_product_attention(
-        inner.queries,
-        keys,
-        values,
-        attn_mask=mask[None] if mask is not None and mask.ndim == 1 else mask,
-        is_causal=causal,
-        scale=inner.scale,
-        enable_gqa=keys.shape[1] != queries.shape[1],
-    )
+) -> Tensor:
+    """The weights as `attend` returns them."""
+    scores = score(queries, _for_each_head(memory.keys, queries.shape[1]), memory.bias)
+    if causal:
+        allowed = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    if allowed is not None:
+        scores = scores.masked_fill(~allowed, float("-inf"))
+    if sentinel is not None:
+        keys = _for_each_head(sentinel.keys, queries.shape[1])
+        scores = torch.cat([_pairwise_scores(score, queries, keys), scores], dim=-1)
+    return normalise(scores)
+
+
+def _weighted_values(weights: Tensor, memory: KeyValue, sentinel: KeyValue | None) -> Tensor:
+    """The output `[B, H, Q, d]` of weights `[B, H, Q, N]`, with a sentinel `[B, H, Q, 1 + N]`."""
+    values = _for_each_head(memory.values, weights.shape[1])
+    if sentinel is None:
+        return weights @ values
+    own = _for_each_head(sentinel.values, weights.shape[1])
+    return weights[..., :1] * own + weights[..., 1:] @ values
+
+
+def _for_each_head(x: Tensor, num_heads: int) -> Tensor:
+    # [B, G, N, d] -> [B, H, N, d]
+    group = num_heads // x.shape[1]
+    return x if group == 1 else x.repeat_interleave(group, dim=1)
+
+
+def _pairwise_scores(score: Score, queries: Tensor, keys: Tensor) -> Tensor:
+    """The score of each query and the key at the same place, both `[B, H, Q, d]`: `[B, H, Q, 1]`."""
+    B, H, Q, _ = queries.shape
+    # Each query alone with its key: [B, H, Q, d] -> [B*Q, H, 1, d], and the scores back from [B*Q, H, 1, 1]
+    queries, keys = (x.transpose(1, 2).flatten(0, 1)[:, :, None] for x in (queries, keys))
+    return score(queries, *score.prepare(keys)).reshape(B, Q, H, 1).transpose(1, 2)
 
 
 class MultiHeadAttention(nn.Module):
-    """`H` attentions side by side on slices of the width, joined by an output projection.
+    """`H` attentions in parallel on slices of the width, joined by an output projection.
 
-    Keys and values are projected by `project` and passed to `forward`, so that a caller keeps them: an image's
+    Keys and values are projected by `project` and passed to `forward`, so that the caller keeps them: an image's
     for all its captions and beams, a prefix's for all later tokens.
 
     Args:
@@ -199,14 +173,14 @@ class MultiHeadAttention(nn.Module):
         num_kv_heads: `G`, heads of keys and values, which must divide `num_heads`; None for as many.
         score: A name in `scores.SCORES`.
         normaliser: A name in `normalisers.NORMALISERS`.
-        sentinel: Whether `forward` is given a sentinel.
+        sentinel: Whether `forward` takes a sentinel.
         fused: As in `attend`.
 
     Attributes:
-        may_look_away: Whether weights on the keys may sum to less than 1: the rest on a sentinel, or on nothing.
+        partial: Whether weights on the keys may sum to less than 1: the rest is a sentinel's, or nobody's.
 
     Raises:
-        UsageError: If a number does not divide, a name is not known, or no fused kernel exists and `fused` insists.
+        UsageError: If a number does not divide, a name is not known, or `fused` is True and no fused kernel exists.
     """
 
     def __init__(
@@ -244,7 +218,7 @@ class MultiHeadAttention(nn.Module):
         self.out = Linear(dim, dim)
         self.score = make_score(score, num_heads, self.head_dim)
         self.normalise = make_normaliser(normaliser, num_heads)
-        self.may_look_away = sentinel or normaliser in PARTIAL
+        self.partial = sentinel or normaliser in PARTIAL
         self.sentinel_key_value = Linear(dim, 2 * G * self.head_dim) if sentinel else None
 
     def _split(self, x: Tensor) -> Tensor:
@@ -252,26 +226,38 @@ class MultiHeadAttention(nn.Module):
         return x.view(*x.shape[:2], -1, self.head_dim).transpose(1, 2)
 
     def project(
-        self, context: Tensor, *, turned: Tensor | None = None, layout: Layout | None = None
+        self, context: Tensor, *, angles: Tensor | None = None, layout: Layout | None = None
     ) -> KeyValue:
-        """Keys and values `[B, G, N, d]` of a context `[B, N, D]`; keys turned by the angles `[N, d / 2]`.
+        """Keys and values `[B, G, N, d]` of a context `[B, N, D]`; keys rotated by the angles `[N, d / 2]`.
 
         With a layout the context is packed, `[M, D]`.
         """
-        projected = self.key_value(context)
+        keys, values = self._key_value(self.key_value, context, layout)
+        if angles is not None:
+            keys = rotate(keys, angles)
+        keys, bias = self.score.prepare(keys)
+        return KeyValue(keys, values, bias)
+
+    def _key_value(self, projection: Linear, x: Tensor, layout: Layout | None) -> tuple[Tensor, Tensor]:
+        projected = projection(x)
         if layout is not None:
             projected = layout.spread(projected)
-        keys, values = (self._split(x) for x in projected.chunk(2, dim=-1))
-        return KeyValue(keys if turned is None else rotate(keys, turned), values)
+        keys, values = projected.chunk(2, dim=-1)
+        return self._split(keys), self._split(values)
+
+    def _sentinel(self, sentinel: Tensor | None, layout: Layout | None = None) -> KeyValue | None:
+        if self.sentinel_key_value is None:
+            return None
+        assert sentinel is not None, "this attention takes a sentinel"
+        return KeyValue(*self._key_value(self.sentinel_key_value, sentinel, layout))
 
     def forward(
         self,
         x: Tensor,
         memory: KeyValue,
         *,
-        turned: Tensor | None = None,
+        angles: Tensor | None = None,
         sentinel: Tensor | None = None,
-        choose: Callable[[Tensor], Tensor] | None = None,
         allowed: Tensor | None = None,
         causal: bool = False,
         need_weights: bool = False,
@@ -279,28 +265,21 @@ class MultiHeadAttention(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Let `x` `[B, Q, D]` attend to `memory`; arguments and returns as in `attend`.
 
-        The sentinel is given before projection, `[B, Q, D]`; queries are turned by the angles `[Q, d / 2]`. With a
+        The sentinel is given before projection, `[B, Q, D]`; queries are rotated by the angles `[Q, d / 2]`. With a
         layout `x`, the sentinel and the output are packed, `[M, D]`.
 
         Returns:
             The output `[B, Q, D]` and the weights `[B, H, Q, N]` (with a sentinel `[B, H, Q, 1 + N]`) or None.
         """
-        own = None
-        if self.sentinel_key_value is not None:
-            assert sentinel is not None, "this attention was made for a sentinel"
-            projected = self.sentinel_key_value(sentinel)
-            if layout is not None:
-                projected = layout.spread(projected)
-            own = KeyValue(*(self._split(part) for part in projected.chunk(2, dim=-1)))
-        asked = self.query(x)
-        queries = self._split(asked if layout is None else layout.spread(asked))
+        own = self._sentinel(sentinel, layout)
+        projected = self.query(x)
+        queries = self._split(projected if layout is None else layout.spread(projected))
         out, weights = attend(
-            queries if turned is None else rotate(queries, turned),
+            queries if angles is None else rotate(queries, angles),
             memory,
             score=self.score,
             normalise=self.normalise,
             sentinel=own,
-            choose=choose,
             allowed=allowed,
             causal=causal,
             need_weights=need_weights,
@@ -309,3 +288,14 @@ class MultiHeadAttention(nn.Module):
         # [B, H, Q, d] -> [B, Q, D]
         out = out.transpose(1, 2).flatten(-2)
         return self.out(out if layout is None else layout.gather(out)), weights
+
+    def forward_hard(
+        self, x: Tensor, memory: KeyValue, *, draw: bool, sentinel: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Choice]:
+        """As `forward`, but each query attends to one key, as in `choose_key`, whose choice is returned too."""
+        own = self._sentinel(sentinel)
+        queries = self._split(self.query(x))
+        soft = _weights(queries, memory, self.score, self.normalise, own, None, False)
+        weights, choice = choose_key(soft, draw=draw)
+        out = _weighted_values(weights, memory, own)
+        return self.out(out.transpose(1, 2).flatten(-2)), weights, choice

@@ -1,4 +1,4 @@
-"""How do encoder and decoder become one captioner? A bridge from image tokens to the decoder's memory.
+"""Captioner: image encoder, bridge from image tokens to the decoder's memory, and text decoder.
 
 Axis letters: `B` images, `C` captions per image, `L` tokens, `D` decoder width, `N` image tokens, `V` vocabulary.
 """
@@ -6,26 +6,27 @@ Axis letters: `B` images, `C` captions per image, `L` tokens, `D` decoder width,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from captioner.errors import UsageError
+from captioner.errors import UsageError, did_you_mean
 from captioner.image.geometry import Box
+from captioner.models.decoders.decoder import Decoder
 from captioner.models.decoders.decoder_output import DecoderOutput
-from captioner.models.decoders.lstm import LstmDecoder
-from captioner.models.decoders.transformer import TransformerDecoder
 from captioner.models.encoders.encoder import ImageEncoder
 from captioner.models.encoders.image_layers import ImageLayer
 from captioner.models.image_tokens import ImageTokens
 from captioner.models.linear import Linear
 from captioner.models.positions import IMAGE_POSITIONS, sinusoid_grid
+from captioner.models.weight_copies import drop_stale_copies, reuse_copies
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Memory:
-    """Encoded images as the decoder reads them.
+    """Encoded images as the decoder takes them.
 
     Attributes:
         features: `[B, N, D]`.
@@ -41,12 +42,12 @@ class Memory:
 
 
 class ImageBridge(nn.Module):
-    """Normalise, project to the decoder's width, and say where on the grid each token lies.
+    """Normalisation, projection to the decoder's width, positions on the grid, and self-attention layers.
 
-    Positions are a learned `[D, rows, cols]` table that starts from 2-D sinusoids, so that places can be told apart
-    from the first step on. It is resized bilinearly when an image has another grid (as ViTs do when they change
-    resolution, Dosovitskiy et al. 2021). Prefix tokens have learned positions of their own. Instead, the sinusoids may
-    stay as they are, for whatever grid an image has, or there may be no positions at all.
+    Positions are a learned `[D, rows, cols]` table that starts from 2-D sinusoids, so that cells are distinguishable
+    from the first step. It is resized bilinearly when an image has another grid (as ViTs do when they change
+    resolution, Dosovitskiy et al. 2021). Prefix tokens have learned positions of their own. Alternatively the sinusoids
+    are fixed, for whatever grid an image has, or there are no positions.
 
     Args:
         in_dim: Width of the encoder's features.
@@ -79,6 +80,7 @@ class ImageBridge(nn.Module):
         if positions not in IMAGE_POSITIONS:
             raise UsageError(
                 f"model.image_positions={positions!r} is not known; choose from {', '.join(IMAGE_POSITIONS)}"
+                f"{did_you_mean(str(positions), IMAGE_POSITIONS)}"
             )
         self.norm_in = nn.LayerNorm(in_dim)
         self.project = Linear(in_dim, dim)
@@ -104,7 +106,7 @@ class ImageBridge(nn.Module):
         nn.init.zeros_(self.project.bias)
 
     def forward(self, tokens: ImageTokens) -> Memory:
-        """Bring `ImageTokens` to the decoder's width."""
+        """The memory of `ImageTokens`, at the decoder's width."""
         x = self.project(self.norm_in(tokens.features))
         if self.prefix_position is not None:
             # [D, rows, cols] -> [num_prefix + rows*cols, D]
@@ -119,34 +121,41 @@ class ImageBridge(nn.Module):
         position: Tensor | None = self.position
         if position is None:
             weight = self.project.weight
-            return sinusoid_grid(weight.shape[0], grid).to(weight)
+            return _fixed_positions(weight.shape[0], grid, weight.dtype, weight.device)
         if tuple(position.shape[-2:]) != grid:
             position = F.interpolate(position[None], grid, mode="bilinear", antialias=True)[0]
         return position
+
+
+@lru_cache(maxsize=64)
+def _fixed_positions(dim: int, grid: tuple[int, int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """`sinusoid_grid`, kept for the grids of recent images; not to be changed."""
+    with torch.inference_mode(False):
+        return sinusoid_grid(dim, grid).to(device, dtype)
 
 
 class Captioner(nn.Module):
     """An image encoder joined with a text decoder by cross-attention ("show, attend and tell", Xu et al. 2015).
 
     Args:
-        encoder: Gives `ImageTokens`.
-        decoder: Reads a memory of its own width.
+        encoder: Encodes images as `ImageTokens`.
+        decoder: Takes a memory of its own width.
         dropout: Applied to the projected image features.
         image_depth: Self-attention layers over the image tokens, between encoder and decoder.
         image_heads: Heads of those layers; must divide the decoder's width.
-        image_positions: Where image tokens lie: "learned" (resized for other grids), "sinusoidal" or "none".
-        image_window: Let those layers attend within windows of so many cells a side; None for the whole grid.
-        image_chunk: Let so many tokens at a time attend to all in those layers; None for all at once.
+        image_positions: Positions of image tokens: "learned" (resized for other grids), "sinusoidal" or "none".
+        image_window: Let those layers attend within windows of this many cells a side; None for the whole grid.
+        image_chunk: Queries at a time in those layers, each attending to all tokens; None for all at once.
 
     Raises:
-        UsageError: If `dropout` is not at least 0 and below 1, `image_depth` is negative, `image_heads` does not divide
-            the width, or one of the others cannot be.
+        UsageError: If encoder or decoder is of another class, `dropout` is not in [0, 1), `image_depth` is negative,
+            `image_heads` does not divide the width, or a value of the others is not allowed.
     """
 
     def __init__(
         self,
         encoder: ImageEncoder,
-        decoder: TransformerDecoder | LstmDecoder,
+        decoder: Decoder,
         *,
         dropout: float = 0.1,
         image_depth: int = 0,
@@ -156,11 +165,16 @@ class Captioner(nn.Module):
         image_chunk: int | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(encoder, ImageEncoder) or not isinstance(decoder, Decoder):
+            raise UsageError(
+                "a Captioner takes an ImageEncoder as encoder and a Decoder as decoder, not a "
+                f"{type(encoder).__name__} and a {type(decoder).__name__}"
+            )
         if image_depth < 0:
             raise UsageError(f"model.image_depth={image_depth} must not be negative")
         if not 0 <= dropout < 1:
             raise UsageError(f"model.dropout={dropout} must be at least 0 and below 1")
-        dim = decoder.token_embedding.embedding_dim
+        dim = decoder.dim
         if image_depth and (image_heads < 1 or dim % image_heads):
             raise UsageError(
                 f"model.image_heads={image_heads} does not divide model.decoder.dim={dim}; choose a divisor of {dim}"
@@ -183,20 +197,21 @@ class Captioner(nn.Module):
     def encode(self, images: Tensor | ImageTokens) -> Memory:
         """Encode normalised images float `[B, 3, rows, cols]`, once for all their captions and beams.
 
-        Tokens that the encoder made earlier may be given in place of the images.
+        Tokens that the encoder computed earlier may be given in place of the images.
         """
-        memory: Memory = self.bridge(images if isinstance(images, ImageTokens) else self.encoder(images))
+        drop_stale_copies(self)
+        with reuse_copies():
+            memory: Memory = self.bridge(images if isinstance(images, ImageTokens) else self.encoder(images))
         return memory
 
     def forward(
         self, images: Tensor | ImageTokens, tokens: Tensor, *, need_weights: bool = False
     ) -> DecoderOutput:
-        """Teacher forcing of all captions of each image.
+        """Teacher forcing of all captions of each image; see `Decoder.forward`.
 
         Args:
             images: float `[B, 3, rows, cols]`, normalised; or the encoder's tokens.
             tokens: int64 `[B, C, L]`, starting with BOS, padded at the right.
             need_weights: Also return the cross-attention of every layer and head.
         """
-        output: DecoderOutput = self.decoder(tokens, self.encode(images).features, need_weights=need_weights)
-        return output
+        return self.decoder(tokens, self.encode(images).features, need_weights=need_weights)

@@ -1,4 +1,4 @@
-"""How do scores become weights? Softmax, sparsemax, 1.5-entmax, and softmax with a way out.
+"""Normalisers of attention scores: softmax, sparsemax, 1.5-entmax, and softmax with a sink.
 
     softmax       wᵢ = exp sᵢ / Σⱼ exp sⱼ
     sparsemax     w  = argmin over the simplex of ‖w - s‖²       wᵢ = max(0, sᵢ - τ)
@@ -6,8 +6,8 @@
     off_by_one    wᵢ = exp sᵢ / (1 + Σⱼ exp sⱼ)
     sink          wᵢ = exp sᵢ / (exp b + Σⱼ exp sⱼ), b learned for each head
 
-τ is the one number for which the weights sum to 1. The sparse two give most keys a weight of exactly 0. With the last
-two the weights may sum to less than 1: the rest is attention paid to nothing.
+τ is the number for which the weights sum to 1. The sparse two give most keys a weight of exactly 0. With the last two
+the weights may sum to less than 1: the rest goes to no key.
 
 Sources: Martins & Astudillo 2016 (sparsemax); Peters, Niculae & Martins 2019 (entmax, its exact algorithm for 1.5);
 Miller 2023, "Attention is off by one"; Xiao et al. 2023, "Efficient streaming language models with attention sinks".
@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from captioner.errors import UsageError
+from captioner.errors import UsageError, did_you_mean
 
 SPREAD = 2.0
-"""Scores this far below the largest get no weight from either sparse function, whose reach is 1; see `_centred`."""
+"""Sparse functions give no weight to scores this far below the largest: the margin is 1; see `_centred`."""
 
 
 class Normaliser(Protocol):
@@ -53,18 +53,18 @@ def entmax15(scores: Tensor) -> Tensor:
 
 
 def off_by_one(scores: Tensor) -> Tensor:
-    """Softmax with a 1 in the denominator: a key of score 0 that has no value."""
-    return _beside(scores, scores.new_zeros(()))
+    """Softmax with a 1 added to the denominator: a key of score 0 without value."""
+    return _softmax_with(scores, scores.new_zeros(()))
 
 
-def _beside(scores: Tensor, sink: Tensor) -> Tensor:
-    """Softmax beside a further score that broadcasts to `[..., 1]`, whose own weight is left out."""
-    beside = sink.to(scores.dtype).expand(*scores.shape[:-1], 1)
-    return torch.cat([scores, beside], dim=-1).softmax(dim=-1)[..., :-1]
+def _softmax_with(scores: Tensor, sink: Tensor) -> Tensor:
+    """Softmax with one more score that broadcasts to `[..., 1]`, whose own weight is left out."""
+    more = sink.to(scores.dtype).expand(*scores.shape[:-1], 1)
+    return torch.cat([scores, more], dim=-1).softmax(dim=-1)[..., :-1]
 
 
 class SoftmaxWithSink(nn.Module):
-    """Softmax beside a learned score `b` of each head, which starts at 0 as in `off_by_one`.
+    """Softmax with a learned score `b` for each head, which starts at 0 as in `off_by_one`.
 
     Args:
         num_heads: `H`.
@@ -76,7 +76,7 @@ class SoftmaxWithSink(nn.Module):
 
     def forward(self, scores: Tensor) -> Tensor:
         """The weights of the scores `[B, H, Q, N]`."""
-        return _beside(scores, self.sink[:, None, None])
+        return _softmax_with(scores, self.sink[:, None, None])
 
 
 NORMALISERS = ("softmax", "sparsemax", "entmax15", "off_by_one", "sink")
@@ -99,15 +99,18 @@ def make_normaliser(name: str, num_heads: int) -> Normaliser:
         "off_by_one": off_by_one,
     }
     if name not in functions:
-        raise UsageError(f"normaliser={name!r} is not known; choose from {', '.join(NORMALISERS)}")
+        raise UsageError(
+            f"normaliser={name!r} is not known; choose from {', '.join(NORMALISERS)}"
+            f"{did_you_mean(str(name), NORMALISERS)}"
+        )
     return functions[name]
 
 
 def _centred(scores: Tensor) -> Tensor:
-    """Scores below 0, the largest 0, none below -SPREAD.
+    """Scores shifted so that the largest is 0, none below -SPREAD.
 
-    Both functions give weight 0 to whatever lies 1 or more below the largest: there τ ≥ -1, or the largest alone would
-    weigh more than 1. So the floor changes no weight, and sums stay finite where a mask put -inf.
+    Both functions give weight 0 to a score 1 or more below the largest: τ ≥ -1, or the largest alone would weigh more
+    than 1. So the lower bound changes no weight, and sums stay finite where a mask set -inf.
     """
     return (scores - scores.amax(dim=-1, keepdim=True)).clamp(min=-SPREAD)
 
@@ -133,7 +136,7 @@ class _Sparsemax(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        """On the support the gradient less its mean there, elsewhere 0."""
+        """On the support, the gradient minus its mean there; elsewhere 0."""
         weights: Tensor = ctx.saved_tensors[0]
         on = (weights > 0).to(grad.dtype)
         mean = (grad * on).sum(dim=-1, keepdim=True) / on.sum(dim=-1, keepdim=True)
@@ -141,7 +144,7 @@ class _Sparsemax(torch.autograd.Function):
 
 
 class _Entmax15(torch.autograd.Function):
-    """With z = s/2 in order, the support is the largest k with τₖ ≤ zₖ.
+    """With z = s/2 in descending order, the support is the largest k with τₖ ≤ zₖ.
 
     τₖ = Mₖ - √((1 - k Vₖ) / k) for the mean M and the variance V of the first k.
     """

@@ -1,7 +1,7 @@
-"""Where does a token stand? Sinusoids for words and for places on a grid, and rotary positions.
+"""Positional encodings: sinusoids for tokens and for grids, and rotary positions.
 
-    sinusoidal    p₂ᵢ = sin(t / 10000^(2i/D)),  p₂ᵢ₊₁ = cos(…)        added to the word at t
-    rotary        (q₂ᵢ, q₂ᵢ₊₁) turned by the angle t / 10000^(2i/d)   so that q·k depends on how far apart words are
+    sinusoidal    p₂ᵢ = sin(t / 10000^(2i/D)),  p₂ᵢ₊₁ = cos(…)        added to the token at t
+    rotary        (q₂ᵢ, q₂ᵢ₊₁) rotated by the angle t / 10000^(2i/d)  so that q·k depends on the distance of the tokens
 
 Sources: Vaswani et al. 2017 (sinusoidal); Su et al. 2021, "RoFormer" (rotary).
 
@@ -19,22 +19,22 @@ TEXT_POSITIONS = ("learned", "sinusoidal", "rotary")
 IMAGE_POSITIONS = ("learned", "sinusoidal", "none")
 
 
-def angles(at: Tensor, width: int) -> Tensor:
-    """The angles t / 10000^(2i/width), float32 `[L, ceil(width / 2)]`, for each t of `at` int64 `[L]`."""
+def position_angles(at: Tensor, width: int) -> Tensor:
+    """The angles t / 10000^(2i/width), float32 `[L, ceil(width / 2)]`, for each position t of `at` int64 `[L]`."""
     frequencies = 10000.0 ** (-torch.arange(0, width, 2, device=at.device) / width)
     return at[:, None] * frequencies
 
 
 def sinusoid_line(length: int, dim: int) -> Tensor:
     """Sinusoidal positions float `[length, dim]`, of variance 1/2."""
-    turned = angles(torch.arange(length), dim)
-    return torch.stack([turned.sin(), turned.cos()], dim=-1).flatten(1)[:, :dim]
+    angles = position_angles(torch.arange(length), dim)
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :dim]
 
 
-def rotate(x: Tensor, turned: Tensor) -> Tensor:
-    """Turn each pair of neighbours of `x` `[B, H, L, d]` by its angle in `turned` `[L, d / 2]`."""
+def rotate(x: Tensor, angles: Tensor) -> Tensor:
+    """Rotate each pair of neighbours of `x` `[B, H, L, d]` by its angle in `angles` `[L, d / 2]`."""
     even, odd = x[..., 0::2], x[..., 1::2]
-    cos, sin = turned.cos().to(x.dtype), turned.sin().to(x.dtype)
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
     return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
 
 

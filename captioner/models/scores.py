@@ -1,16 +1,17 @@
-"""How well does a key answer a query? The scores of the field, each a formula.
+"""Attention scores of queries and keys, by formula.
 
     scaled_dot    q·k / √d                   Vaswani et al. 2017
     dot           q·k                        Luong, Pham & Manning 2015, "dot"
     general       q W kᵀ                     Luong, Pham & Manning 2015, "general"
     additive      v · tanh(q + k)            Bahdanau, Cho & Bengio 2015; their W and U project the heads' q and k
-    biased_dot    q·k / √d + v · tanh(k)     the same with a learned bias: how much a key stands out, whatever is asked
+    biased_dot    q·k / √d + v · tanh(k)     with a learned bias: how salient a key is, whatever the query
     cosine        τ · q·k / (|q| |k|)        Liu et al. 2022, "Swin Transformer V2", with the temperature 1/τ learned
 
-Every learned `W`, `v` and `τ` belongs to one head. All but the additive score are an inner product of something, so
-that a fused kernel can compute them; `inner` says of what.
+Every learned `W`, `v` and `τ` belongs to one head. What depends on keys alone, the bias of `biased_dot` and the
+normalisation of `cosine`, is computed once for all queries by `prepare`. All but the additive score are an inner
+product, so that a fused kernel can compute them: `inner` returns its parts.
 
-Axis letters: `B` images, `H` heads, `Q` queries, `N` keys, `d` width of a head.
+Axis letters: `B` images, `H` heads, `G` heads of keys, `Q` queries, `N` keys, `d` width of a head.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from captioner.errors import UsageError
+from captioner.errors import UsageError, did_you_mean
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +33,7 @@ class Inner:
 
     Attributes:
         queries: `[B, H, Q, d]`.
-        keys: `[B, H, N, d]`, or fewer heads, each for a group of queries' heads.
+        keys: `[B, G, N, d]`, each head for `H / G` heads of queries.
         scale: A number.
         bias: Broadcasts to `[B, H, Q, N]`; None for none.
     """
@@ -44,43 +45,55 @@ class Inner:
 
 
 class Score(Protocol):
-    """Queries `[B, H, Q, d]` and keys `[B, H, N, d]` in, scores `[B, H, Q, N]` out."""
+    """Scores `[B, H, Q, N]` of queries `[B, H, Q, d]` and of keys that `prepare` returned."""
 
-    def __call__(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """The scores `[B, H, Q, N]`."""
+    def prepare(self, keys: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The part of the score that depends on keys `[B, G, N, d]` alone: keys and a bias `[B, H, 1, N]` or None."""
         ...
 
-    def inner(self, queries: Tensor, keys: Tensor) -> Inner | None:
-        """The score as an inner product; None where it is none."""
+    def __call__(self, queries: Tensor, keys: Tensor, bias: Tensor | None = None) -> Tensor:
+        """The scores `[B, H, Q, N]` of prepared keys `[B, H, N, d]`."""
+        ...
+
+    def inner(self, queries: Tensor, keys: Tensor, bias: Tensor | None = None) -> Inner | None:
+        """The score of prepared keys `[B, G, N, d]` as an inner product; None where it is none."""
         ...
 
 
 class ScaledDot(nn.Module):
     """q·k / √d."""
 
-    def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
+    def prepare(self, keys: Tensor) -> tuple[Tensor, None]:
+        """The keys as they are."""
+        return keys, None
+
+    def forward(self, queries: Tensor, keys: Tensor, bias: Tensor | None = None) -> Tensor:
         """The scores."""
         return queries @ keys.transpose(-2, -1) / math.sqrt(queries.shape[-1])
 
-    def inner(self, queries: Tensor, keys: Tensor) -> Inner:
-        """Itself."""
+    def inner(self, queries: Tensor, keys: Tensor, bias: Tensor | None = None) -> Inner:
+        """The scaled inner product."""
         return Inner(queries, keys, 1 / math.sqrt(queries.shape[-1]))
 
 
 class Dot(nn.Module):
     """q·k."""
 
-    def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
+    def prepare(self, keys: Tensor) -> tuple[Tensor, None]:
+        """The keys as they are."""
+        return keys, None
+
+    def forward(self, queries: Tensor, keys: Tensor, bias: Tensor | None = None) -> Tensor:
         """The scores."""
         return queries @ keys.transpose(-2, -1)
 
-    def inner(self, queries: Tensor, keys: Tensor) -> Inner:
-        """Itself."""
+    def inner(self, queries: Tensor, keys: Tensor, bias: Tensor | None = None) -> Inner:
+        """The inner product."""
         return Inner(queries, keys, 1.0)
 
 
 class General(nn.Module):
-    """q W kᵀ; W starts as identity / √d, so as the scaled dot product.
+    """q W kᵀ; W starts as identity / √d, which is the scaled dot product.
 
     Args:
         num_heads: `H`.
@@ -91,11 +104,15 @@ class General(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.eye(head_dim).repeat(num_heads, 1, 1) / math.sqrt(head_dim))
 
-    def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
+    def prepare(self, keys: Tensor) -> tuple[Tensor, None]:
+        """The keys as they are; W goes with the queries, since several heads of them may share one head of keys."""
+        return keys, None
+
+    def forward(self, queries: Tensor, keys: Tensor, bias: Tensor | None = None) -> Tensor:
         """The scores."""
         return queries @ self.weight @ keys.transpose(-2, -1)
 
-    def inner(self, queries: Tensor, keys: Tensor) -> Inner:
+    def inner(self, queries: Tensor, keys: Tensor, bias: Tensor | None = None) -> Inner:
         """The inner product of q W and k."""
         return Inner(queries @ self.weight, keys, 1.0)
 
@@ -112,21 +129,25 @@ class Additive(nn.Module):
         super().__init__()
         self.v = nn.Parameter(torch.randn(num_heads, head_dim) / math.sqrt(head_dim))
 
-    def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
+    def prepare(self, keys: Tensor) -> tuple[Tensor, None]:
+        """The keys as they are."""
+        return keys, None
+
+    def forward(self, queries: Tensor, keys: Tensor, bias: Tensor | None = None) -> Tensor:
         """The scores."""
         # [B, H, Q, 1, d] + [B, H, 1, N, d] -> [B, H, Q, N, d], and on d with v [H, 1, d, 1]
         both = torch.tanh(queries[..., :, None, :] + keys[..., None, :, :])
         return (both @ self.v[:, None, :, None])[..., 0]
 
-    def inner(self, queries: Tensor, keys: Tensor) -> None:
-        """There is none."""
+    def inner(self, queries: Tensor, keys: Tensor, bias: Tensor | None = None) -> None:
+        """None: it is no inner product."""
         return None
 
 
 class BiasedDot(nn.Module):
     """q·k / √d + v · tanh(k); v starts at 0.
 
-    A bias linear in k would be nothing new: the bias of the query's projection is one already.
+    A bias linear in k would add nothing: the bias of the query's projection is one already.
 
     Args:
         num_heads: `H`.
@@ -137,18 +158,19 @@ class BiasedDot(nn.Module):
         super().__init__()
         self.v = nn.Parameter(torch.zeros(num_heads, head_dim))
 
-    def _bias(self, keys: Tensor) -> Tensor:
-        # v [H, d, 1] on tanh(k) [B, H, N, d] -> [B, H, 1, N]; keys of fewer heads serve several v each
-        keys = keys.repeat_interleave(len(self.v) // keys.shape[1], dim=1)
-        return (torch.tanh(keys) @ self.v[:, :, None]).transpose(-2, -1)
+    def prepare(self, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """The keys as they are, and the bias v · tanh(k)."""
+        # v [H, d, 1] on tanh(k) [B, H, N, d] -> [B, H, 1, N]; one head of keys may serve several v
+        each = keys.repeat_interleave(len(self.v) // keys.shape[1], dim=1)
+        return keys, (torch.tanh(each) @ self.v[:, :, None]).transpose(-2, -1)
 
-    def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
+    def forward(self, queries: Tensor, keys: Tensor, bias: Tensor | None = None) -> Tensor:
         """The scores."""
-        return queries @ keys.transpose(-2, -1) / math.sqrt(queries.shape[-1]) + self._bias(keys)
+        return queries @ keys.transpose(-2, -1) / math.sqrt(queries.shape[-1]) + bias
 
-    def inner(self, queries: Tensor, keys: Tensor) -> Inner:
-        """The scaled inner product beside the bias."""
-        return Inner(queries, keys, 1 / math.sqrt(queries.shape[-1]), self._bias(keys))
+    def inner(self, queries: Tensor, keys: Tensor, bias: Tensor | None = None) -> Inner:
+        """The scaled inner product with the bias."""
+        return Inner(queries, keys, 1 / math.sqrt(queries.shape[-1]), bias)
 
 
 class Cosine(nn.Module):
@@ -165,13 +187,17 @@ class Cosine(nn.Module):
     def _scaled(self, queries: Tensor) -> Tensor:
         return F.normalize(queries, dim=-1) * self.log_scale.clamp(max=math.log(100.0)).exp()
 
-    def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """The scores."""
-        return self._scaled(queries) @ F.normalize(keys, dim=-1).transpose(-2, -1)
+    def prepare(self, keys: Tensor) -> tuple[Tensor, None]:
+        """The keys at length 1."""
+        return F.normalize(keys, dim=-1), None
 
-    def inner(self, queries: Tensor, keys: Tensor) -> Inner:
-        """The inner product of the unit vectors."""
-        return Inner(self._scaled(queries), F.normalize(keys, dim=-1), 1.0)
+    def forward(self, queries: Tensor, keys: Tensor, bias: Tensor | None = None) -> Tensor:
+        """The scores."""
+        return self._scaled(queries) @ keys.transpose(-2, -1)
+
+    def inner(self, queries: Tensor, keys: Tensor, bias: Tensor | None = None) -> Inner:
+        """The inner product of the unit vectors, scaled."""
+        return Inner(self._scaled(queries), keys, 1.0)
 
 
 SCORES = ("scaled_dot", "dot", "general", "additive", "biased_dot", "cosine")
@@ -196,4 +222,6 @@ def make_score(name: str, num_heads: int, head_dim: int) -> Score:
             return BiasedDot(num_heads, head_dim)
         case "cosine":
             return Cosine(num_heads)
-    raise UsageError(f"score={name!r} is not known; choose from {', '.join(SCORES)}")
+    raise UsageError(
+        f"score={name!r} is not known; choose from {', '.join(SCORES)}{did_you_mean(str(name), SCORES)}"
+    )

@@ -1,9 +1,9 @@
-"""What does a word draw on when it needs no picture? The visual sentinel, from what the decoder remembers.
+"""Visual sentinel: a summary of the decoder's own state that competes with the image tokens for attention.
 
-    g = σ(Wₓ x + Wₕ h)        which part of the memory the next word needs
-    s = g ⊙ tanh(m)           the sentinel: what the decoder knows without looking
+    g = σ(Wₓ x + Wₕ h)        the gate on the memory
+    s = g ⊙ tanh(m)           the sentinel: what the decoder knows without the image
 
-It competes with the image tokens for attention; the weight it wins, β in the paper, is what was not seen.
+The weight it receives, β in the paper, is the share of attention that does not go to the image.
 
 Source: Lu, Xiong, Parikh & Socher 2017, "Knowing When to Look: Adaptive Attention via a Visual Sentinel for Image
 Captioning". There x is the LSTM's input, h its previous hidden state and m its memory cell.

@@ -18,8 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from captioner.decoding import SpecialTokens
-from captioner.models.decoders.lstm import LstmDecoder
-from captioner.models.decoders.transformer import TransformerDecoder
+from captioner.models.decoders.decoder import Decoder
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +38,7 @@ class PolicyOutput:
 
 
 def policy(
-    decoder: TransformerDecoder | LstmDecoder,
+    decoder: Decoder,
     features: Tensor,
     tokens: Tensor,
     special: SpecialTokens,

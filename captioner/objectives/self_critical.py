@@ -102,7 +102,7 @@ class SelfCritical:
                 "objective=self_critical needs a trained model; set init_from=FILE to one trained with "
                 "objective=teacher_forcing"
             )
-        if getattr(context.captioner.decoder, "hard", False) and not context.with_teacher_forcing:
+        if context.captioner.decoder.hard and not context.with_teacher_forcing:
             raise UsageError(
                 "objective=self_critical does not train hard attention (model.decoder.hard=true); set objective=mixed"
             )

@@ -97,7 +97,7 @@ class TeacherForcing:
             )
         self._special = context.special
         decoder = context.captioner.decoder
-        if self.image_attention_penalty and (not decoder.may_look_away or getattr(decoder, "hard", False)):
+        if self.image_attention_penalty and (not decoder.partial_attention or decoder.hard):
             raise UsageError(
                 f"objective.image_attention_penalty={self.image_attention_penalty} penalises attention to the image, "
                 "and this decoder can attend to nothing else; set model.decoder.sentinel=true without hard "
@@ -136,7 +136,7 @@ class TeacherForcing:
         real = None
         penalty = self.image_attention_penalty * step.progress
         needs_attention = self.doubly_stochastic > 0 or self.attention_supervision > 0 or penalty > 0
-        if not needs_attention and not getattr(captioner.decoder, "hard", False):
+        if not needs_attention and not captioner.decoder.hard:
             # No term needs the padded layout, so logits are computed for real tokens only: [B, C, L] -> [M]
             real = targets != self._special.pad
             targets = targets[real]

@@ -127,16 +127,16 @@ class Script:
     def init_cache(
         self, memory: Tensor, *, num_beams: int = 1, max_length: int | None = None
     ) -> DecoderCache:
-        room = torch.zeros(1, memory.shape[0] * num_beams, 1, max_length or self.max_length, 1)
-        return DecoderCache((), room, room.clone())
+        room = torch.zeros(memory.shape[0] * num_beams, 1, max_length or self.max_length, 1)
+        return DecoderCache((), [room], [room.clone()])
 
     def step(self, tokens: Tensor, cache: DecoderCache) -> tuple[Tensor, DecoderCache]:
         # The prefix travels in the cache, so that a wrong selection shows.
-        cache.keys[0, :, 0, cache.length, 0] = tokens.flatten().float()
+        cache.keys[0][:, 0, cache.length, 0] = tokens.flatten().float()
         cache.length += 1
         self.steps += 1
         logits = torch.full((*tokens.shape, self.vocab_size), -20.0)
-        for row, prefix in enumerate(cache.keys[0, :, 0, : cache.length, 0].int().tolist()):
+        for row, prefix in enumerate(cache.keys[0][:, 0, : cache.length, 0].int().tolist()):
             for token, p in self.probabilities.get(tuple(prefix[1:]), {EOS: 1.0}).items():
                 logits.view(-1, self.vocab_size)[row, token] = math.log(p)
         return logits, cache

@@ -1,4 +1,4 @@
-"""Are captions the same when the step is compiled, and near when numbers are shorter?"""
+"""Captions of a compiled step, and of bfloat16."""
 
 from __future__ import annotations
 
@@ -116,11 +116,11 @@ def test_a_failing_compiler_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_format_that_is_not_known_or_slower_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     check_precision("fp32", CPU)
-    with pytest.raises(UsageError, match="precision=fp8 is unknown; choose from fp32, bf16"):
+    with pytest.raises(UsageError, match=r"precision=fp8 .* fp32, bf16"):
         check_precision("fp8", CPU)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     assert not has_bf16("cpu")
-    with pytest.raises(UsageError, match="precision=bf16 needs a processor that multiplies bfloat16 itself"):
+    with pytest.raises(UsageError, match=r"precision=bf16 needs a processor .* precision=fp32"):
         check_precision("bf16", CPU)
 
 

@@ -1,14 +1,16 @@
-"""What does a decoder remember between two tokens? A Transformer keys and values, an LSTM its state; nothing is hidden.
+"""State of a cached decode: keys and values of a Transformer decoder, the recurrent state of an LSTM decoder.
 
-A step reads what is filled once, for self-attention: that is all of its cost that grows with the length. Beam search
-also reorders what is filled at each step (`select`), which copies it unless every beam goes on from itself.
+A Transformer's keys and values lie in room for the longest caption, layer by layer. A step reads them in one of two
+layouts: `LayerCache`, the tokens so far, a tensor that grows; or `StaticLayerCache`, all of the room under a mask,
+static shapes for `torch.compile`. Self-attention over them is all of a step's cost that grows with the length. Beam
+search also reorders them at each step (`select`), a copy unless every beam continues from itself.
 
 Axis letters: `B` images, `K` beams, `G` heads of keys and values, `T` room in tokens, `N` image tokens, `d` head width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -19,68 +21,65 @@ from captioner.models.attention import KeyValue
 
 @dataclass(slots=True, eq=False)
 class DecoderCache:
-    """The state of a cached decode, owned by the search and passed to every `step`.
+    """The state of a Transformer's cached decode, owned by the search and passed to every `step`.
 
     Attributes:
         image: One entry a layer: keys and values of the image `[B, G, N, d]`, shared by all beams, never copied.
-        keys: `[layers, B*K, G, T, d]`, the first `length` positions filled.
+        keys: One entry a layer: `[B*K, G, T, d]`, the first `length` positions filled.
         values: Like `keys`.
-        length: Tokens seen so far.
-        hidden: `[B, K, D]`, the state from which the last step's logits were made; None before the first.
+        length: Tokens so far.
+        hidden: `[B, K, D]`, the state from which the last step's logits were computed; None before the first.
     """
 
     image: tuple[KeyValue, ...]
-    keys: Tensor
-    values: Tensor
+    keys: list[Tensor]
+    values: list[Tensor]
     length: int = 0
     hidden: Tensor | None = None
 
     @property
     def max_length(self) -> int:
         """The number of tokens the cache has room for."""
-        return self.keys.shape[3]
+        return self.keys[0].shape[2]
 
     @property
-    def layers(self) -> list[Filling]:
-        """Each layer's own part, for the next step."""
-        # By index: autograd does not let the parts of an unbound tensor be filled.
-        return [Filling(self.keys[index], self.values[index], self.length) for index in range(len(self.keys))]
+    def layers(self) -> list[LayerCache]:
+        """Each layer's part, for the next step."""
+        return [LayerCache(k, v, self.length) for k, v in zip(self.keys, self.values, strict=True)]
 
     def select(self, rows: Tensor) -> None:
         """Let beam k of image b continue from beam `rows[b, k]`.
 
+        Tensors stay where they are while `K` does, as a step recorded on a GPU needs.
+
         Args:
             rows: int64 `[B, K']` with values in `[0, K)`; `K'` may differ from `K`.
         """
-        flat, beams = _flat(rows, self.keys.shape[1]), self.keys.shape[1] // rows.shape[0]
-        if rows.shape[1] == beams:  # in place, a layer at a time: there is never a second cache
-            _move([layer[:, :, : self.length] for layer in (*self.keys, *self.values)], flat)
+        images, total = rows.shape[0], self.keys[0].shape[0]
+        # [B, K'] within images -> [B*K'] of all beams
+        flat = (torch.arange(images, device=rows.device)[:, None] * (total // images) + rows).flatten()
+        if len(flat) == total:
+            _reorder([part[:, :, : self.length] for part in (*self.keys, *self.values)], flat)
         else:
-            self.keys = self.keys.index_select(1, flat)
-            self.values = self.values.index_select(1, flat)
+            self.keys = [part.index_select(0, flat) for part in self.keys]
+            self.values = [part.index_select(0, flat) for part in self.values]
         if self.hidden is not None:
             self.hidden = self.hidden.flatten(0, 1).index_select(0, flat).view(*rows.shape, -1)
 
 
-def _flat(rows: Tensor, total: int) -> Tensor:
-    """The rows `[B, K']` of images as rows of a cache of `total` beams: int64 `[B*K']`."""
-    images = rows.shape[0]
-    return (torch.arange(images, device=rows.device)[:, None] * (total // images) + rows).flatten()
+def _reorder(parts: Iterable[Tensor], rows: Tensor) -> None:
+    """Let row i of each part become what row `rows[i]` was, in place, a part at a time: there is no second cache.
 
-
-def _move(parts: Sequence[Tensor], flat: Tensor) -> None:
-    """Let row i of each part become what row `flat[i]` was, in place; nothing is copied where all stay.
-
-    To copy the rows that move alone is no faster: they lie apart.
+    To copy only the rows that change is no faster: they are not adjacent.
     """
-    if not torch.equal(flat, torch.arange(len(flat), device=flat.device)):
+    if not torch.equal(rows, torch.arange(len(rows), device=rows.device)):
         for part in parts:
-            part.copy_(part.index_select(0, flat))
+            part.copy_(part.index_select(0, rows))
 
 
 @dataclass(slots=True, eq=False)
-class Filling:
-    """One layer's keys and values while one step computes; what is not filled is not read.
+class LayerCache:
+    """One layer's keys and values during one step, of the tokens so far.
 
     Attributes:
         keys: `[B*K, G, T, d]`.
@@ -94,7 +93,7 @@ class Filling:
 
     @property
     def allowed(self) -> None:
-        """Which of the tokens that `append` returns may be read: all."""
+        """Which of the tokens that `append` returns are attended to: all."""
         return None
 
     def append(self, new: KeyValue) -> KeyValue:
@@ -106,14 +105,14 @@ class Filling:
 
 
 @dataclass(slots=True, eq=False)
-class Slot:
-    """One layer's keys and values while one step computes, of one shape at every step: what a compiler wants.
+class StaticLayerCache:
+    """One layer's keys and values during one step, of one shape at every step.
 
     Attributes:
         keys: `[B*K, G, T, d]`, all of the room, filled or not.
         values: Like `keys`.
-        at: int64 `[1]`: where the newest token goes.
-        allowed: bool `[T]`: which tokens may be read, the newest included.
+        at: int64 `[1]`: the newest token's position.
+        allowed: bool `[T]`: which tokens are attended to, the newest included.
     """
 
     keys: Tensor
@@ -129,51 +128,16 @@ class Slot:
 
 
 @dataclass(slots=True, eq=False)
-class SlotCache:
-    """The state of a cached decode whose tensors keep their shapes, for a compiled step; as `DecoderCache` otherwise.
-
-    Attributes:
-        image: One entry a layer: keys and values of the image `[B, G, N, d]`, shared by all beams, never copied.
-        keys: One entry a layer: `[B*K, G, T, d]`.
-        values: Like `keys`.
-        length: Tokens seen so far.
-        hidden: `[B, K, D]`, the state from which the last step's logits were made; None before the first.
-    """
-
-    image: tuple[KeyValue, ...]
-    keys: list[Tensor]
-    values: list[Tensor]
-    length: int = 0
-    hidden: Tensor | None = None
-
-    @property
-    def max_length(self) -> int:
-        """The number of tokens the cache has room for."""
-        return self.keys[0].shape[2]
-
-    def select(self, rows: Tensor) -> None:
-        """Let beam k of image b continue from beam `rows[b, k]`; in place while `K` stays, for a recorded step."""
-        flat, beams = _flat(rows, self.keys[0].shape[0]), self.keys[0].shape[0] // rows.shape[0]
-        if rows.shape[1] == beams:
-            _move([kept[:, :, : self.length] for kept in (*self.keys, *self.values)], flat)
-        else:
-            self.keys = [kept.index_select(0, flat) for kept in self.keys]
-            self.values = [kept.index_select(0, flat) for kept in self.values]
-        if self.hidden is not None:
-            self.hidden = self.hidden.flatten(0, 1).index_select(0, flat).view(*rows.shape, -1)
-
-
-@dataclass(slots=True, eq=False)
 class LstmState:
     """The state of an LSTM decoder, owned by the search and passed to every `step`.
 
     Attributes:
         image: Keys and values of the image `[B, G, N, d]`, shared by all beams, never copied.
         mean: `[B, D]`, the mean image token.
-        hidden: `[B, K, D]`, h, from which logits are made.
+        hidden: `[B, K, D]`, h, from which logits are computed.
         cell: `[B, K, D]`, the memory cell c.
-        max_length: The number of tokens it may see.
-        length: Tokens seen so far.
+        max_length: The number of tokens it takes.
+        length: Tokens so far.
     """
 
     image: KeyValue

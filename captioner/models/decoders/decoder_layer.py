@@ -1,6 +1,6 @@
-"""What does a word do in one layer of the Transformer? Read the words before it, look at the image, think.
+"""Pre-norm Transformer decoder layer: self-attention, cross-attention, MLP.
 
-Reading and looking are two methods, so that a decoder may let all layers read before any looks.
+Self-attention and cross-attention are two methods, so that a stack may run all self-attention first.
 
 Sources: Vaswani et al. 2017; Xiong et al. 2020 (normalisation before each sub-layer); Lu et al. 2017 (the visual
 sentinel).
@@ -15,23 +15,23 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from captioner.models.attention import KeyValue, MultiHeadAttention
-from captioner.models.decoders.cache import Filling, Slot
+from captioner.models.decoders.cache import LayerCache, StaticLayerCache
 from captioner.models.decoders.packing import Packing
 from captioner.models.linear import Linear
 from captioner.models.sentinel import VisualSentinel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Reading:
-    """What a word knows without looking, of which its sentinel is made: as an LSTM's input and hidden state.
+class SelfAttended:
+    """Input and output of self-attention, from which a sentinel is made as from an LSTM's input and hidden state.
 
     Attributes:
-        token: `[B*C, L, D]`, or packed `[M, D]`: the word itself.
-        past: Of the same shape: what it read of the words before it.
+        token: `[B*C, L, D]`, or packed `[M, D]`: the normalised input.
+        context: Of the same shape: the output.
     """
 
     token: Tensor
-    past: Tensor
+    context: Tensor
 
 
 class DecoderLayer(nn.Module):
@@ -81,41 +81,41 @@ class DecoderLayer(nn.Module):
         self.mlp = nn.Sequential(Linear(dim, hidden), nn.GELU(), Linear(hidden, dim))
         self.dropout = nn.Dropout(dropout)
 
-    def read(
+    def self_attend(
         self,
         x: Tensor,
         *,
-        cache: Filling | Slot | None = None,
-        turned: Tensor | None = None,
+        cache: LayerCache | StaticLayerCache | None = None,
+        angles: Tensor | None = None,
         packing: Packing | None = None,
-    ) -> tuple[Tensor, Reading]:
+    ) -> tuple[Tensor, SelfAttended]:
         """Self-attention of `x` `[B, C, L, D]`: whole captions, or with a cache the newest token (`L` = 1).
 
-        With rotary positions, words' queries and keys are turned by the angles `turned` `[L, d / 2]`. With a packing
-        `x` is `[M, D]`, the words of whole captions.
+        With rotary positions, queries and keys are rotated by the angles `[L, d / 2]`. With a packing `x` is `[M, D]`,
+        the tokens of whole captions.
 
         Returns:
-            The new `x`, and what `look` is to be told.
+            The new `x`, and what `cross_attend` makes a sentinel from.
         """
         token, layout = self.self_norm(x), None
         if packing is not None:
             layout = packing.captions
-        else:  # captions see only themselves: [B, C, L, D] -> [B*C, L, D]
+        else:  # each caption attends to itself alone: [B, C, L, D] -> [B*C, L, D]
             token = token.flatten(0, 1)
-        own = self.self_attention.project(token, turned=turned, layout=layout)
+        memory = self.self_attention.project(token, angles=angles, layout=layout)
         if cache is not None:
-            own = cache.append(own)
+            memory = cache.append(memory)
         allowed = None if cache is None else cache.allowed
-        past, _ = self.self_attention(
-            token, own, turned=turned, allowed=allowed, causal=cache is None, layout=layout
+        context, _ = self.self_attention(
+            token, memory, angles=angles, allowed=allowed, causal=cache is None, layout=layout
         )
-        return x + self.dropout(past.view_as(x)), Reading(token, past)
+        return x + self.dropout(context.view_as(x)), SelfAttended(token, context)
 
-    def look(
+    def cross_attend(
         self,
         x: Tensor,
         image: KeyValue,
-        reading: Reading,
+        attended: SelfAttended,
         *,
         packing: Packing | None = None,
         need_weights: bool = False,
@@ -123,7 +123,7 @@ class DecoderLayer(nn.Module):
         """Cross-attention of `x` `[B, C, L, D]`, or packed `[M, D]`, and the feed-forward network.
 
         Returns:
-            The new `x` and the cross-attention weights `[B, C, L, H, N]`, or None when not asked for; not together
+            The new `x` and the cross-attention weights `[B, C, L, H, N]`, or None when not requested; not together
             with a packing.
         """
         state, layout = self.cross_norm(x), None
@@ -133,7 +133,7 @@ class DecoderLayer(nn.Module):
             state = state.flatten(1, 2)
         sentinel = None
         if self.sentinel is not None:
-            sentinel = self.sentinel(reading.token.view_as(state), reading.past.view_as(state), state)
+            sentinel = self.sentinel(attended.token.view_as(state), attended.context.view_as(state), state)
         h, weights = self.cross_attention(
             state, image, sentinel=sentinel, need_weights=need_weights, layout=layout
         )

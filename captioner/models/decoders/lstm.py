@@ -1,13 +1,13 @@
-"""How did captions first look at pictures? The LSTM decoder of "Show, Attend and Tell", and its adaptive successor.
+"""LSTM decoder with attention: "Show, Attend and Tell", and its adaptive successor with a visual sentinel.
 
-With hₜ₋₁ what is known, aᵢ the image tokens and E y the embedded word, Xu et al. look before they step:
+With hₜ₋₁ the state, aᵢ the image tokens and E y the embedded token, Xu et al. attend before they step:
 
     h₀ = tanh f(ā),  c₀ = tanh g(ā)                        ā the mean image token
-    ẑₜ = βₜ Σᵢ αₜᵢ aᵢ,  αₜ = softmax score(hₜ₋₁, a)         βₜ = σ(f_β hₜ₋₁): how much the picture matters
+    ẑₜ = βₜ Σᵢ αₜᵢ aᵢ,  αₜ = softmax score(hₜ₋₁, a)         βₜ = σ(f_β hₜ₋₁): a gate on the image
     hₜ, cₜ = LSTM([E yₜ₋₁, ẑₜ], hₜ₋₁, cₜ₋₁)
     p(yₜ) ∝ exp Lₒ(E yₜ₋₁ + L_h hₜ + L_z ẑₜ)               the deep output layer
 
-With a visual sentinel, as Lu et al., they step first, on [E yₜ₋₁, ā], and look with the new hₜ; the sentinel, made of
+With a visual sentinel, as Lu et al., they step first, on [E yₜ₋₁, ā], and attend with the new hₜ; the sentinel, made of
 the memory cell cₜ, competes with the image tokens and takes the place of β.
 
 Sources: Xu et al. 2015, "Show, Attend and Tell"; Lu et al. 2017, "Knowing When to Look"; Jozefowicz et al. 2015 (a
@@ -27,16 +27,17 @@ from torch import Tensor, nn
 from captioner.errors import UsageError
 from captioner.models.attention import MultiHeadAttention
 from captioner.models.decoders.cache import LstmState
+from captioner.models.decoders.decoder import Decoder, check_room
 from captioner.models.decoders.decoder_output import Choice, DecoderOutput, check_request
 from captioner.models.decoders.packing import Packing
-from captioner.models.hard_attention import HardChoice
 from captioner.models.linear import Linear, linear
 from captioner.models.normalisers import PARTIAL
 from captioner.models.sentinel import VisualSentinel
+from captioner.models.weight_copies import drop_stale_copies, reuse_copies
 
 
-class LstmDecoder(nn.Module):
-    """Token ids and an image memory in, logits for the next token out, by one LSTM that looks at each step.
+class LstmDecoder(Decoder):
+    """Token ids and an image memory in, logits of the next token out, by one LSTM that attends at each step.
 
     Args:
         vocab_size: `V`.
@@ -49,12 +50,13 @@ class LstmDecoder(nn.Module):
         score: As in `MultiHeadAttention`; the papers have the additive one.
         normaliser: As in `MultiHeadAttention`.
         sentinel: Adaptive attention with a visual sentinel (Lu et al.).
-        hard: Look at one place alone; the objective must reinforce the choice.
+        hard: Hard attention: attend to one image token; the objective must train the choice by REINFORCE.
         fused: As in `MultiHeadAttention`.
 
     Raises:
-        UsageError: If a size is not positive, `num_heads` does not divide `dim`, `dropout` is no share, a name is not
-            known, `hard` meets weights that do not sum to 1, or `fused` insists on what there is not.
+        UsageError: If a size is not positive, `num_heads` does not divide `dim`, `dropout` is not in [0, 1), a name is
+            not known, `hard` is combined with weights that do not sum to 1, or `fused` is True and no fused kernel
+            computes this attention.
     """
 
     def __init__(
@@ -73,24 +75,17 @@ class LstmDecoder(nn.Module):
         hard: bool = False,
         fused: bool | None = None,
     ) -> None:
-        super().__init__()
-        for name, value in (("vocab_size", vocab_size), ("dim", dim), ("max_length", max_length)):
-            if value < 1:
-                raise UsageError(f"decoder {name}={value} must be at least 1")
-        if not 0 <= dropout < 1:
-            raise UsageError(f"decoder dropout={dropout} must be at least 0 and below 1")
+        super().__init__(vocab_size, dim, max_length=max_length, dropout=dropout)
         if hard and normaliser in PARTIAL:
             raise UsageError(
-                f"hard attention draws a place, and with normaliser={normaliser} the weights do not sum to 1; "
+                f"hard=true draws an image token, and with normaliser={normaliser} the weights do not sum to 1; "
                 "take softmax, sparsemax or entmax15, or a sentinel"
             )
         if hard and fused:
             raise UsageError(
-                "fused=true, but no fused kernel computes hard attention, which needs the weights to draw a place; "
+                "fused=true, but no fused kernel computes hard attention (hard=true), which draws from the weights; "
                 "take fused=null"
             )
-        self.vocab_size = vocab_size
-        self.max_length = max_length
         self.hard = hard
         self.token_embedding = nn.Embedding(vocab_size, dim)
         self.init_hidden = Linear(dim, dim)
@@ -114,9 +109,9 @@ class LstmDecoder(nn.Module):
         self._init_weights(dim)
 
     @property
-    def may_look_away(self) -> bool:
-        """Whether attention may go elsewhere than to the image."""
-        return self.attention.may_look_away
+    def partial_attention(self) -> bool:
+        """As in `Decoder`."""
+        return self.attention.partial
 
     def _init_weights(self, dim: int) -> None:
         for module in self.modules():
@@ -129,13 +124,12 @@ class LstmDecoder(nn.Module):
             self.cell.bias_ih[dim : 2 * dim].fill_(1.0)
 
     def init_cache(self, memory: Tensor, *, num_beams: int = 1, max_length: int | None = None) -> LstmState:
-        """The state before the first token, for `num_beams` captions of each image in the memory `[B, N, D]`.
+        """The state before the first token; see `Decoder.init_cache`."""
+        drop_stale_copies(self)
+        with reuse_copies():
+            return self._start(memory, num_beams, max_length)
 
-        Args:
-            memory: `[B, N, D]`.
-            num_beams: `K`.
-            max_length: Room in tokens, BOS included; by default the decoder's own.
-        """
+    def _start(self, memory: Tensor, num_beams: int, max_length: int | None = None) -> LstmState:
         mean = memory.mean(dim=1)  # [B, D]
         hidden, cell = (
             torch.tanh(start(mean))[:, None].repeat(1, num_beams, 1)
@@ -147,89 +141,60 @@ class LstmDecoder(nn.Module):
     def forward(
         self, tokens: Tensor, memory: Tensor, *, need_weights: bool = False, real: Tensor | None = None
     ) -> DecoderOutput:
-        """Teacher forcing: logits of every next token, one after the other.
-
-        Padding may stand only at the right; what it computes is to be ignored.
-
-        Args:
-            tokens: int64 `[B, C, L]`, starting with BOS.
-            memory: `[B, N, D]`.
-            need_weights: Also return the attention, of one layer; not together with `real`.
-            real: bool `[B, C, L]`, False where a token is padding: its logits are left out, and those of the `M`
-                others are given in their order, `[M, V]`.
-
-        Raises:
-            UsageError: If `L` exceeds `max_length`, or `need_weights` meets `real`.
-        """
-        check_request(need_weights=need_weights, real=real)
+        """Teacher forcing: logits of every next token, one after the other; see `Decoder.forward`."""
         _, C, L = tokens.shape
-        if self.max_length < L:
-            raise UsageError(
-                f"a caption of {L} tokens exceeds the decoder's max_length={self.max_length}; "
-                "raise model.decoder.max_length or shorten the caption"
-            )
-        state = self.init_cache(memory, num_beams=C)
-        choose = self._choose()
-        known: list[tuple[Tensor, Tensor, Tensor]] = []
+        check_request(length=L, max_length=self.max_length, need_weights=need_weights, real=real)
+        state = self._start(memory, C)
+        inputs: list[tuple[Tensor, Tensor, Tensor]] = []
         weights: list[Tensor] = []
+        choices: list[Choice] = []
         for t in range(L):
-            word, context, w = self._advance(tokens[:, :, t], state, choose, need_weights=need_weights)
-            known.append((word, state.hidden, context))
+            word, context, w, choice = self._advance(tokens[:, :, t], state, need_weights=need_weights)
+            inputs.append((word, state.hidden, context))
             if w is not None:
                 weights.append(w)
-        # Nothing waits for the output layer, so it computes all words at once: [B, C, L, D], or [M, D] of the real ones
-        parts = (torch.stack(part, dim=2) for part in zip(*known, strict=True))
+            if choice is not None:
+                choices.append(choice)
+        # No step depends on the output layer: it computes all tokens at once, [B, C, L, D], or [M, D] without padding.
+        parts = (torch.stack(part, dim=2) for part in zip(*inputs, strict=True))
         if real is not None:
-            words = Packing(real).captions
-            parts = (words.gather(part.flatten(0, 1)) for part in parts)
+            layout = Packing(real).captions
+            parts = (layout.gather(part.flatten(0, 1)) for part in parts)
         logits = self._logits(*parts)
         attention = None
         if need_weights:  # [B, H, C, N] a token -> [B, C, L, 1, H, N]
             attention = torch.stack(weights, dim=1).permute(0, 3, 1, 2, 4)[:, :, :, None]
-        return DecoderOutput(
-            logits, attention, _together(choose.choices) if self._draws() and choose else None
-        )
+        return DecoderOutput(logits, attention, _stacked(choices) if self.training and choices else None)
 
     def step(self, tokens: Tensor, cache: LstmState) -> tuple[Tensor, LstmState]:
-        """Logits `[B, K, V]` after one more token `[B, K]`; equals the last position of `forward`.
-
-        Raises:
-            UsageError: If the cache is full.
-        """
-        if cache.length >= cache.max_length:
-            raise UsageError(f"the cache is full after {cache.length} tokens; ask init_cache for more room")
-        word, context, _ = self._advance(tokens, cache, self._choose())
-        return self._logits(word, cache.hidden, context), cache
+        """One more token; see `Decoder.step`."""
+        check_room(cache.length, cache.max_length)
+        with reuse_copies():
+            word, context, _, _ = self._advance(tokens, cache)
+            return self._logits(word, cache.hidden, context), cache
 
     def compile_step(self) -> None:
-        """There is nothing to gain.
+        """Nothing would be gained.
 
         Raises:
-            UsageError: Saying so.
+            UsageError: Always.
         """
         raise UsageError(
             "compile=true compiles a Transformer's step; an LSTM's is a few large products, so leave compile out"
         )
 
-    def _draws(self) -> bool:
-        return self.hard and self.training
-
-    def _choose(self) -> HardChoice | None:
-        return HardChoice(draw=self.training) if self.hard else None
-
     def _advance(
-        self, tokens: Tensor, state: LstmState, choose: HardChoice | None, *, need_weights: bool = False
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Look and step, or step and look, on one token `[B, C]`; the state moves on.
+        self, tokens: Tensor, state: LstmState, *, need_weights: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor | None, Choice | None]:
+        """Attend and step, or step and attend, on one token `[B, C]`; the state is updated.
 
         Returns:
-            The embedded word and what was seen, `[B, C, D]` each, and the weights `[B, H, C, N]` or None.
+            The embedded token and the context, `[B, C, D]` each, the weights `[B, H, C, N]` or None, and what hard
+            attention chose or None.
         """
-        word = self.dropout(self.token_embedding(tokens) * math.sqrt(self.token_embedding.embedding_dim))
+        word = self.dropout(self.token_embedding(tokens) * math.sqrt(self.dim))
         if self.sentinel is None:
-            context, weights = self.attention(
-                state.hidden, state.image, choose=choose, need_weights=need_weights
-            )
+            context, weights, choice = self._attend(state, None, need_weights)
             assert self.gate is not None
             context = torch.sigmoid(self.gate(state.hidden)) * context
             self._move(torch.cat([word, context], dim=-1), state)
@@ -237,17 +202,25 @@ class LstmDecoder(nn.Module):
             before = state.hidden
             x = torch.cat([word, state.mean[:, None].expand_as(word)], dim=-1)
             self._move(x, state)
-            context, weights = self.attention(
-                state.hidden,
-                state.image,
-                sentinel=self.sentinel(x, before, state.cell),
-                choose=choose,
-                need_weights=need_weights,
+            sentinel = self.sentinel(x, before, state.cell)
+            context, weights, choice = self._attend(state, sentinel, need_weights)
+        return word, context, weights, choice
+
+    def _attend(
+        self, state: LstmState, sentinel: Tensor | None, need_weights: bool
+    ) -> tuple[Tensor, Tensor | None, Choice | None]:
+        if self.hard:
+            context, weights, choice = self.attention.forward_hard(
+                state.hidden, state.image, draw=self.training, sentinel=sentinel
             )
-        return word, context, weights
+            return context, weights if need_weights else None, choice
+        context, soft = self.attention(
+            state.hidden, state.image, sentinel=sentinel, need_weights=need_weights
+        )
+        return context, soft, None
 
     def _move(self, x: Tensor, state: LstmState) -> None:
-        # LSTMCell knows one batch axis: [B, C, D] -> [B*C, D]
+        # LSTMCell takes one batch axis: [B, C, D] -> [B*C, D]
         B, C, _ = x.shape
         h, c = self._cell(x.flatten(0, 1), state.hidden.flatten(0, 1), state.cell.flatten(0, 1))
         state.hidden, state.cell, state.length = h.view(B, C, -1), c.view(B, C, -1), state.length + 1
@@ -271,7 +244,7 @@ class LstmDecoder(nn.Module):
         return linear(self.dropout(x), weight, training=self.training)
 
 
-def _together(choices: list[Choice]) -> Choice:
+def _stacked(choices: list[Choice]) -> Choice:
     # [B, H, C] a token -> [B, C, L, H]
     return Choice(
         torch.stack([choice.logprob for choice in choices], dim=-1).permute(0, 2, 3, 1),

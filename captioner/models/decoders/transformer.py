@@ -1,7 +1,7 @@
-"""How does a caption grow from an image? A pre-norm Transformer decoder with cross-attention.
+"""Pre-norm Transformer decoder with cross-attention to image tokens.
 
-Sources: Vaswani et al. 2017 (the decoder); Press & Wolf 2017 (output weights shared with the embedding). Its layers are
-`decoder_layer`'s, and their order `decoder_stack`'s.
+Sources: Vaswani et al. 2017 (the decoder); Press & Wolf 2017 (output weights shared with the embedding). See
+`decoder_layer` for its layers and `decoder_stack` for their order.
 
 Axis letters: `B` images, `C` captions or beams per image, `L` tokens, `D` width, `H` heads, `N` image tokens,
 `V` vocabulary.
@@ -15,20 +15,22 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from captioner.errors import UsageError
-from captioner.models.acceleration import compiled, fixed
+from captioner.errors import UsageError, did_you_mean
+from captioner.models.acceleration import compiled, fix_addresses
 from captioner.models.attention import KeyValue
-from captioner.models.decoders.cache import DecoderCache, Slot, SlotCache
+from captioner.models.decoders.cache import DecoderCache, StaticLayerCache
+from captioner.models.decoders.decoder import Decoder, check_room
 from captioner.models.decoders.decoder_layer import DecoderLayer
 from captioner.models.decoders.decoder_output import DecoderOutput, check_request
 from captioner.models.decoders.decoder_stack import DecoderStack
 from captioner.models.decoders.packing import Packing
 from captioner.models.linear import Linear, linear
-from captioner.models.positions import TEXT_POSITIONS, angles, sinusoid_line
+from captioner.models.positions import TEXT_POSITIONS, position_angles, sinusoid_line
+from captioner.models.weight_copies import drop_stale_copies, reuse_copies
 
 
-class TransformerDecoder(nn.Module):
-    """Token ids and an image memory in, logits for the next token out.
+class TransformerDecoder(Decoder):
+    """Token ids and an image memory in, logits of the next token out.
 
     Args:
         vocab_size: `V`.
@@ -42,15 +44,16 @@ class TransformerDecoder(nn.Module):
         positions: "learned" (a table), "sinusoidal", or "rotary" (in self-attention).
         num_kv_heads: Heads of keys and values, each shared by a group of heads of queries; must divide `num_heads`.
             None for as many.
-        score: How image tokens answer a word: a name in `scores.SCORES`.
+        score: The score of cross-attention: a name in `scores.SCORES`.
         normaliser: How those scores become weights: a name in `normalisers.NORMALISERS`.
-        sentinel: Let a visual sentinel compete with the image tokens, so that a word may look at nothing.
-        self_attention_first: Let all layers read before any looks, so that no word takes over what another saw.
-        fused: True insists that cross-attention runs in a fused kernel, False forbids it; None chooses the faster.
+        sentinel: Let a visual sentinel compete with the image tokens, so that a token may attend to no image token.
+        self_attention_first: Run all self-attention before any cross-attention, so that no token takes over what
+            another attended to.
+        fused: True requires a fused kernel for cross-attention, False forbids it; None chooses the faster.
 
     Raises:
-        UsageError: If a size is not positive, `num_heads` does not divide `dim`, `dropout` is no share, a name is not
-            known, or `fused` insists on what there is not.
+        UsageError: If a size is not positive, `num_heads` does not divide `dim`, `dropout` is not in [0, 1), a name is
+            not known, or `fused` is True and no fused kernel computes this attention.
     """
 
     def __init__(
@@ -72,27 +75,18 @@ class TransformerDecoder(nn.Module):
         self_attention_first: bool = False,
         fused: bool | None = None,
     ) -> None:
-        super().__init__()
-        for name, value in (
-            ("vocab_size", vocab_size),
-            ("dim", dim),
-            ("depth", depth),
-            ("max_length", max_length),
-        ):
-            if value < 1:
-                raise UsageError(f"decoder {name}={value} must be at least 1")
+        super().__init__(vocab_size, dim, max_length=max_length, dropout=dropout)
+        if depth < 1:
+            raise UsageError(f"decoder depth={depth} must be at least 1")
         if int(dim * mlp_ratio) < 1:
             raise UsageError(
                 f"decoder mlp_ratio={mlp_ratio} leaves the feed-forward network no width; take 4"
             )
-        if not 0 <= dropout < 1:
-            raise UsageError(f"decoder dropout={dropout} must be at least 0 and below 1")
         if positions not in TEXT_POSITIONS:
             raise UsageError(
                 f"decoder positions={positions!r} is not known; choose from {', '.join(TEXT_POSITIONS)}"
+                f"{did_you_mean(str(positions), TEXT_POSITIONS)}"
             )
-        self.vocab_size = vocab_size
-        self.max_length = max_length
         self.token_embedding = nn.Embedding(vocab_size, dim)
         self.position_embedding = nn.Embedding(max_length, dim) if positions == "learned" else None
         if positions == "sinusoidal":
@@ -117,8 +111,8 @@ class TransformerDecoder(nn.Module):
         self.head_dim = dim // num_heads
         if positions == "rotary" and self.head_dim % 2:
             raise UsageError(
-                f"rotary positions turn pairs, and dim={dim} over num_heads={num_heads} gives heads of odd width "
-                f"{self.head_dim}; change one of them, or take positions learned or sinusoidal"
+                f"positions=rotary rotates pairs of numbers, and dim={dim} over num_heads={num_heads} gives heads of "
+                f"odd width {self.head_dim}; change one of them, or take positions=learned or sinusoidal"
             )
         self.norm = nn.LayerNorm(dim)
         self.head = None if tie_weights else Linear(dim, vocab_size, bias=False)
@@ -126,9 +120,9 @@ class TransformerDecoder(nn.Module):
         self._init_weights(dim, depth)
 
     @property
-    def may_look_away(self) -> bool:
-        """Whether attention may go elsewhere than to the image."""
-        return self.layers.may_look_away
+    def partial_attention(self) -> bool:
+        """As in `Decoder`."""
+        return self.layers.partial_attention
 
     def _init_weights(self, dim: int, depth: int) -> None:
         for module in self.modules():
@@ -150,7 +144,7 @@ class TransformerDecoder(nn.Module):
 
     def _embed(self, tokens: Tensor, at: Tensor) -> Tensor:
         # [B, C, L] at the positions [L] -> [B, C, L, D]
-        scale = math.sqrt(self.token_embedding.embedding_dim)  # undo the small embedding of tied weights
+        scale = math.sqrt(self.dim)  # undo the small embedding of tied weights
         embedded: Tensor = self.token_embedding(tokens) * scale
         if self.position_embedding is not None:
             embedded = embedded + self.position_embedding(at)
@@ -159,9 +153,9 @@ class TransformerDecoder(nn.Module):
         embedded = self.dropout(embedded)
         return embedded
 
-    def _turned(self, at: Tensor) -> Tensor | None:
+    def _angles(self, at: Tensor) -> Tensor | None:
         """Angles `[L, d / 2]` of rotary positions, or None."""
-        return angles(at, self.head_dim) if self.positions == "rotary" else None
+        return position_angles(at, self.head_dim) if self.positions == "rotary" else None
 
     def _logits(self, x: Tensor) -> Tensor:
         weight = self.token_embedding.weight if self.head is None else self.head.weight
@@ -174,33 +168,16 @@ class TransformerDecoder(nn.Module):
     def forward(
         self, tokens: Tensor, memory: Tensor, *, need_weights: bool = False, real: Tensor | None = None
     ) -> DecoderOutput:
-        """Teacher forcing: logits of every next token at once.
-
-        Padding may stand only at the right; what it computes is to be ignored.
-
-        Args:
-            tokens: int64 `[B, C, L]`, starting with BOS.
-            memory: `[B, N, D]`.
-            need_weights: Also return every layer's and head's cross-attention; not together with `real`.
-            real: bool `[B, C, L]`, False where a token is padding: it is left out, and logits are those of the `M`
-                others in their order, `[M, V]`.
-
-        Raises:
-            UsageError: If `L` exceeds `max_length`, or `need_weights` meets `real`.
-        """
-        check_request(need_weights=need_weights, real=real)
-        if tokens.shape[-1] > self.max_length:
-            raise UsageError(
-                f"a caption of {tokens.shape[-1]} tokens exceeds the decoder's max_length={self.max_length}; "
-                "raise model.decoder.max_length or shorten the caption"
-            )
-        at = torch.arange(tokens.shape[-1], device=tokens.device)
-        x, turned = self._embed(tokens, at), self._turned(at)
+        """Teacher forcing: logits of every next token at once; see `Decoder.forward`."""
+        L = tokens.shape[-1]
+        check_request(length=L, max_length=self.max_length, need_weights=need_weights, real=real)
+        at = torch.arange(L, device=tokens.device)
+        x, angles = self._embed(tokens, at), self._angles(at)
         packing = None if real is None else Packing(real)
         if packing is not None:
             x = packing.captions.gather(x.flatten(0, 1))
         x, weights = self.layers(
-            x, self.project_image(memory), turned=turned, packing=packing, need_weights=need_weights
+            x, self.project_image(memory), angles=angles, packing=packing, need_weights=need_weights
         )
         return DecoderOutput(
             self._logits(self.norm(x)), torch.stack(weights, dim=3) if need_weights else None
@@ -208,43 +185,33 @@ class TransformerDecoder(nn.Module):
 
     def init_cache(
         self, memory: Tensor, *, num_beams: int = 1, max_length: int | None = None
-    ) -> DecoderCache | SlotCache:
-        """An empty cache for decoding `num_beams` captions of each image in the memory `[B, N, D]`.
-
-        Args:
-            memory: `[B, N, D]`.
-            num_beams: `K`.
-            max_length: Room in tokens, BOS included; by default the decoder's own.
-        """
-        image = tuple(layer.contiguous() for layer in self.layers.project(memory))
+    ) -> DecoderCache:
+        """An empty cache; see `Decoder.init_cache`."""
+        drop_stale_copies(self)
+        with reuse_copies():
+            image = tuple(layer.contiguous() for layer in self.layers.project(memory))
         B, G, _, d = image[0].keys.shape
         room, like = min(max_length or self.max_length, self.max_length), image[0].keys
+        keys, values = ([like.new_zeros(B * num_beams, G, room, d) for _ in image] for _ in range(2))
         if self._compiled is not None:
-            keys, values = ([like.new_zeros(B * num_beams, G, room, d) for _ in image] for _ in range(2))
-            fixed([*keys, *values, *(part for layer in image for part in (layer.keys, layer.values))])
-            return SlotCache(image, keys, values)
-        shape = (len(image), B * num_beams, G, room, d)
-        return DecoderCache(image, like.new_zeros(shape), like.new_zeros(shape))
+            of_image = [(layer.keys, layer.values, layer.bias) for layer in image]
+            fix_addresses(
+                [*keys, *values, *(part for parts in of_image for part in parts if part is not None)]
+            )
+        return DecoderCache(image, keys, values)
 
-    def step(
-        self, tokens: Tensor, cache: DecoderCache | SlotCache
-    ) -> tuple[Tensor, DecoderCache | SlotCache]:
-        """Logits `[B, K, V]` after one more token `[B, K]`; equals the last position of `forward`.
-
-        Raises:
-            UsageError: If the cache is full.
-        """
-        if cache.length >= cache.max_length:
-            raise UsageError(f"the cache is full after {cache.length} tokens; ask init_cache for more room")
+    def step(self, tokens: Tensor, cache: DecoderCache) -> tuple[Tensor, DecoderCache]:
+        """One more token; see `Decoder.step`."""
+        check_room(cache.length, cache.max_length)
         at = torch.arange(cache.length, cache.length + 1, device=tokens.device)
-        if isinstance(cache, SlotCache):
-            assert self._compiled is not None, "a cache of a compiled step"
+        if self._compiled is not None:
             logits, cache.hidden = self._compiled(tokens, at, cache.image, cache.keys, cache.values)
         else:
-            x, turned = self._embed(tokens[:, :, None], at), self._turned(at)
-            x, _ = self.layers(x, cache.image, turned=turned, caches=cache.layers)
-            cache.hidden = self.norm(x[:, :, 0])
-            logits = self._logits(cache.hidden)
+            with reuse_copies():
+                x, angles = self._embed(tokens[:, :, None], at), self._angles(at)
+                x, _ = self.layers(x, cache.image, angles=angles, caches=cache.layers)
+                cache.hidden = self.norm(x[:, :, 0])
+                logits = self._logits(cache.hidden)
         cache.length += 1
         return logits, cache
 
@@ -256,9 +223,9 @@ class TransformerDecoder(nn.Module):
         Raises:
             UsageError: As `compiled`.
         """
-        self._compiled = compiled(self._whole_step, self.token_embedding.weight.device)
+        self._compiled = compiled(self.static_step, self.token_embedding.weight.device)
 
-    def _whole_step(
+    def static_step(
         self,
         tokens: Tensor,
         at: Tensor,
@@ -266,10 +233,21 @@ class TransformerDecoder(nn.Module):
         keys: list[Tensor],
         values: list[Tensor],
     ) -> tuple[Tensor, Tensor]:
-        """A step whose shapes do not depend on how many tokens there are: logits and hidden state."""
+        """A step whose shapes do not depend on the number of tokens so far: what is compiled.
+
+        Args:
+            tokens: int64 `[B, K]`.
+            at: int64 `[1]`, their position.
+            image: As in `DecoderCache`.
+            keys: As in `DecoderCache`; filled in place.
+            values: Like `keys`.
+
+        Returns:
+            Logits `[B, K, V]` and the hidden state `[B, K, D]`.
+        """
         allowed = torch.arange(keys[0].shape[2], device=at.device) <= at
-        x, turned = self._embed(tokens[:, :, None], at), self._turned(at)
-        slots = [Slot(k, v, at, allowed) for k, v in zip(keys, values, strict=True)]
-        x, _ = self.layers(x, image, turned=turned, caches=slots)
+        x, angles = self._embed(tokens[:, :, None], at), self._angles(at)
+        caches = [StaticLayerCache(k, v, at, allowed) for k, v in zip(keys, values, strict=True)]
+        x, _ = self.layers(x, image, angles=angles, caches=caches)
         hidden = self.norm(x[:, :, 0])
         return self._logits(hidden), hidden

@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from captioner.models.attention import KeyValue
-from captioner.models.decoders.cache import DecoderCache, LstmState, SlotCache
+from captioner.models.decoders.cache import DecoderCache, LstmState, StaticLayerCache
 from captioner.models.decoders.lstm import LstmDecoder
 from captioner.models.decoders.transformer import TransformerDecoder
 
@@ -17,7 +17,8 @@ LAYERS, B, K, H, T, d = 2, 2, 3, 2, 4, 3
 
 def empty() -> DecoderCache:
     image = tuple(KeyValue(torch.randn(B, H, 5, d), torch.randn(B, H, 5, d)) for _ in range(LAYERS))
-    return DecoderCache(image, torch.zeros(LAYERS, B * K, H, T, d), torch.zeros(LAYERS, B * K, H, T, d))
+    keys, values = ([torch.zeros(B * K, H, T, d) for _ in range(LAYERS)] for _ in range(2))
+    return DecoderCache(image, keys, values)
 
 
 def token(value: float) -> KeyValue:
@@ -45,40 +46,48 @@ def test_selection_takes_beams_of_the_same_image() -> None:
         cache.layers[layer].append(token(layer))
     cache.length = 1
     cache.select(torch.tensor([[2, 2], [0, 1]]))
-    assert cache.keys.shape[1] == B * 2
-    tenths = (cache.keys[0, :, 0, 0, 0] * 10).round().int().tolist()
+    assert len(cache.keys[0]) == B * 2
+    tenths = (cache.keys[0][:, 0, 0, 0] * 10).round().int().tolist()
     assert tenths == [2, 2, 3, 4]
-    assert torch.equal(cache.values, -cache.keys)
+    assert all(torch.equal(values, -keys) for keys, values in zip(cache.keys, cache.values, strict=True))
     # The new number of beams counts from now on.
     cache.select(torch.tensor([[1, 0, 0], [1, 0, 1]]))
-    tenths = (cache.keys[0, :, 0, 0, 0] * 10).round().int().tolist()
+    tenths = (cache.keys[0][:, 0, 0, 0] * 10).round().int().tolist()
     assert tenths == [2, 2, 2, 4, 3, 4]
 
 
+def test_both_layouts_hold_the_same_tokens() -> None:
+    growing, static = empty(), empty()
+    for t in range(3):
+        allowed = torch.arange(T) <= t
+        for layer in range(LAYERS):
+            new = token(10 * layer + t)
+            so_far = growing.layers[layer].append(new)
+            whole = StaticLayerCache(
+                static.keys[layer], static.values[layer], torch.tensor([t]), allowed
+            ).append(new)
+            assert whole.keys.shape == (B * K, H, T, d)
+            assert torch.equal(whole.keys[:, :, allowed], so_far.keys)
+            assert torch.equal(whole.values[:, :, allowed], so_far.values)
+        growing.length += 1
+
+
 @pytest.mark.parametrize("rows", [[[0, 1, 2], [0, 1, 2]], [[1, 1, 0], [0, 2, 0]], [[2, 0, 1], [1, 2, 0]]])
-def test_both_caches_are_reordered_in_place(rows: list[list[int]]) -> None:
-    whole = empty()
-    slots = SlotCache(
-        whole.image,
-        [torch.zeros(B * K, H, T, d) for _ in range(LAYERS)],
-        [torch.zeros(B * K, H, T, d) for _ in range(LAYERS)],
-    )
+def test_a_cache_is_reordered_in_place(rows: list[list[int]]) -> None:
+    cache = empty()
     for layer in range(LAYERS):
-        new = token(layer)
-        whole.layers[layer].append(new)
-        slots.keys[layer][:, :, :1], slots.values[layer][:, :, :1] = new.keys, new.values
-    whole.length = slots.length = 1
+        cache.layers[layer].append(token(layer))
+    cache.length = 1
     expected = [
         [token(layer).keys[3 * b + k] for b, of in enumerate(rows) for k in of] for layer in range(LAYERS)
     ]
-    places = [part.data_ptr() for part in (whole.keys, whole.values, *slots.keys, *slots.values)]
-    for cache in (whole, slots):
-        cache.select(torch.tensor(rows))
-        for layer in range(LAYERS):
-            assert torch.equal(cache.keys[layer][:, :, :1], torch.stack(expected[layer]))
-            assert torch.equal(cache.values[layer][:, :, :1], -torch.stack(expected[layer]))
-    # A recorded step reads where it was recorded.
-    assert places == [part.data_ptr() for part in (whole.keys, whole.values, *slots.keys, *slots.values)]
+    addresses = [part.data_ptr() for part in (*cache.keys, *cache.values)]
+    cache.select(torch.tensor(rows))
+    for layer in range(LAYERS):
+        assert torch.equal(cache.keys[layer][:, :, :1], torch.stack(expected[layer]))
+        assert torch.equal(cache.values[layer][:, :, :1], -torch.stack(expected[layer]))
+    # A step recorded on a GPU reads the addresses it was recorded with.
+    assert addresses == [part.data_ptr() for part in (*cache.keys, *cache.values)]
 
 
 @pytest.mark.parametrize("positions", ["learned", "rotary"])

@@ -1,4 +1,4 @@
-"""Do words that read first keep to themselves what they see, and is the usual order Vaswani's?"""
+"""Order of self-attention and cross-attention in a stack of decoder layers."""
 
 from __future__ import annotations
 
@@ -26,46 +26,46 @@ def inputs() -> tuple[Tensor, Tensor]:
 
 def through(layers: DecoderStack) -> Tensor:
     words, memory = inputs()
-    out, _ = layers(words, tuple(layers.project(memory)), turned=None)
+    out, _ = layers(words, tuple(layers.project(memory)), angles=None)
     return out
 
 
 @pytest.mark.parametrize("sentinel", [False, True])
 @pytest.mark.parametrize("self_attention_first", [False, True])
 @torch.no_grad()
-def test_what_a_word_saw_reaches_later_words_unless_all_read_first(
+def test_image_content_reaches_later_tokens_unless_self_attention_runs_first(
     self_attention_first: bool, sentinel: bool
 ) -> None:
     layers = stack(self_attention_first=self_attention_first, sentinel=sentinel)
     before, word = through(layers), 2
 
-    def see_something_else(_: object, __: object, output: tuple[Tensor, None]) -> tuple[Tensor, None]:
+    def attend_elsewhere(_: object, __: object, output: tuple[Tensor, None]) -> tuple[Tensor, None]:
         seen = output[0].unflatten(1, (C, L)).clone()
         seen[:, :, word] += torch.arange(D)
         return seen.flatten(1, 2), None
 
     for layer in layers:
-        layer.cross_attention.register_forward_hook(see_something_else)
+        layer.cross_attention.register_forward_hook(attend_elsewhere)
     changed = (through(layers) - before).abs().amax(dim=(0, 1, 3)) > 1e-4
     assert changed.tolist() == [at == word or (at > word and not self_attention_first) for at in range(L)]
 
 
 @pytest.mark.parametrize("self_attention_first", [False, True])
-def test_layers_read_and_look_in_the_order_that_is_promised(self_attention_first: bool) -> None:
+def test_sub_layers_run_in_the_documented_order(self_attention_first: bool) -> None:
     layers = stack(self_attention_first=self_attention_first)
     order: list[str] = []
     for index, layer in enumerate(layers):
-        for name, part in (("reads", layer.self_attention), ("looks", layer.cross_attention)):
+        for name, part in (("self", layer.self_attention), ("cross", layer.cross_attention)):
             part.register_forward_hook(lambda *_, done=f"{index} {name}": order.append(done))
     through(layers)
     if self_attention_first:
-        assert order == ["0 reads", "1 reads", "2 reads", "0 looks", "1 looks", "2 looks"]
+        assert order == ["0 self", "1 self", "2 self", "0 cross", "1 cross", "2 cross"]
     else:
-        assert order == ["0 reads", "0 looks", "1 reads", "1 looks", "2 reads", "2 looks"]
+        assert order == ["0 self", "0 cross", "1 self", "1 cross", "2 self", "2 cross"]
 
 
 @torch.no_grad()
-def test_the_usual_order_is_pytorchs() -> None:
+def test_the_default_order_is_that_of_pytorch() -> None:
     """Each layer against `torch.nn.TransformerDecoderLayer` of the same weights."""
     layers, (words, memory) = stack(self_attention_first=False), inputs()
     reference = torch.nn.ModuleList(
@@ -98,3 +98,21 @@ def test_the_usual_order_is_pytorchs() -> None:
     for theirs in reference:
         expected = theirs(expected, memory.repeat_interleave(C, dim=0), tgt_mask=mask, tgt_is_causal=True)
     torch.testing.assert_close(through(layers), expected.unflatten(0, (B, C)), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("self_attention_first", [False, True])
+@torch.no_grad()
+def test_a_slice_is_a_stack_in_the_same_order(self_attention_first: bool) -> None:
+    layers = stack(self_attention_first=self_attention_first)
+    words, memory = inputs()
+    part = layers[1:]
+    assert (len(layers), len(part), part[0] is layers[1], part[-1] is layers[2]) == (3, 2, True, True)
+    out, _ = part(words, tuple(part.project(memory)), angles=None)
+    other = DecoderStack(list(layers)[1:], self_attention_first=self_attention_first)
+    expected, _ = other(words, tuple(other.project(memory)), angles=None)
+    assert torch.equal(out, expected)
+    default = DecoderStack(list(layers)[1:])
+    assert (
+        torch.equal(out, default(words, tuple(default.project(memory)), angles=None)[0])
+        != self_attention_first
+    )

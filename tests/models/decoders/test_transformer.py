@@ -101,8 +101,8 @@ def test_weights_are_those_of_the_caption_layer_and_head_they_are_said_to_be() -
             part = slice(4 * head, 4 * head + 4)
             scores = query[0, :, part] @ image.keys[0, head].T / 4**0.5
             torch.testing.assert_close(weights[1, 2, :, number, head], scores.softmax(-1), atol=1e-5, rtol=0)
-        x, reading = layer.read(x)
-        x, _ = layer.look(x, image, reading)
+        x, attended = layer.self_attend(x)
+        x, _ = layer.cross_attend(x, image, attended)
 
 
 @torch.no_grad()
