@@ -112,6 +112,7 @@ def teacher_force(
     if others:
         further = [decoder(inputs, features).logits for decoder, features in others]
         logits = averaged_logprobs([logits, *further], average=average)
+    assert output.cross_attention is not None
     return TeacherForced(_of_tokens(logits, tokens, special), output.cross_attention.float(), logits)
 
 

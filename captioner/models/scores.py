@@ -166,6 +166,7 @@ class BiasedDot(nn.Module):
 
     def forward(self, queries: Tensor, keys: Tensor, bias: Tensor | None = None) -> Tensor:
         """The scores."""
+        assert bias is not None, "BiasedDot takes prepared keys"
         return queries @ keys.transpose(-2, -1) / math.sqrt(queries.shape[-1]) + bias
 
     def inner(self, queries: Tensor, keys: Tensor, bias: Tensor | None = None) -> Inner:

@@ -89,9 +89,9 @@ def drop_stale_copies(module: nn.Module) -> None:
     with torch.inference_mode(False), torch.no_grad():
         now = torch.stack([_fingerprint(weight) for weight, _ in held])
         changed = now != torch.stack([copy.fingerprint for _, copy in held])
-    for (weight, _), is_changed in zip(held, changed.tolist(), strict=True):  # a GPU is waited for once
+    for (stale, _), is_changed in zip(held, changed.tolist(), strict=True):  # a GPU is waited for once
         if is_changed:
-            del _COPIES[weight]
+            del _COPIES[stale]
 
 
 def _fingerprint(weight: Tensor) -> Tensor:

@@ -146,7 +146,9 @@ class TeacherForcing:
             targets,
             pad_id=self._special.pad,
             # A sentinel precedes the image tokens.
-            attention=output.cross_attention[..., -memory.features.shape[1] :] if needs_attention else None,
+            attention=None
+            if output.cross_attention is None
+            else output.cross_attention[..., -memory.features.shape[1] :],
             num_prefix=memory.num_prefix,
             penalty=penalty,
             regions=self._regions(step.batch.indices, targets) if self._regions else None,

@@ -7,7 +7,7 @@ import torch
 
 from captioner.errors import UsageError
 from captioner.models.decoders.transformer import TransformerDecoder
-from captioner.models.positions import angles, rotate, sinusoid_line
+from captioner.models.positions import position_angles, rotate, sinusoid_line
 
 V, D, N, L = 11, 8, 5, 6
 
@@ -30,7 +30,7 @@ def test_sinusoids_are_those_of_the_paper() -> None:
 
 def test_rotary_turns_each_pair_by_its_angle() -> None:
     x = torch.randn(2, 3, 4, 6)
-    turned = rotate(x, angles(torch.arange(5, 9), 6))
+    turned = rotate(x, position_angles(torch.arange(5, 9), 6))
     pairs = torch.view_as_complex(x.unflatten(-1, (3, 2)).contiguous())
     t, i = torch.arange(5, 9)[:, None], torch.arange(3)
     expected = pairs * torch.exp(1j * t / 10000 ** (2 * i / 6))
@@ -42,7 +42,10 @@ def test_rotary_scores_depend_on_the_distance_alone() -> None:
 
     def score(i: int, j: int) -> float:
         return float(
-            (rotate(q, angles(torch.tensor([i]), 8)) * rotate(k, angles(torch.tensor([j]), 8))).sum()
+            (
+                rotate(q, position_angles(torch.tensor([i]), 8))
+                * rotate(k, position_angles(torch.tensor([j]), 8))
+            ).sum()
         )
 
     assert score(7, 3) == pytest.approx(score(14, 10), abs=1e-4)

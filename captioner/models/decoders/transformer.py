@@ -111,8 +111,8 @@ class TransformerDecoder(Decoder):
         self.head_dim = dim // num_heads
         if positions == "rotary" and self.head_dim % 2:
             raise UsageError(
-                f"positions=rotary rotates pairs of numbers, and dim={dim} over num_heads={num_heads} gives heads of "
-                f"odd width {self.head_dim}; change one of them, or take positions=learned or sinusoidal"
+                f"positions=rotary rotates pairs of numbers, and dim={dim} over num_heads={num_heads} "
+                f"gives heads of odd width {self.head_dim}; change one of them, or take positions=learned or sinusoidal"
             )
         self.norm = nn.LayerNorm(dim)
         self.head = None if tie_weights else Linear(dim, vocab_size, bias=False)

@@ -275,6 +275,6 @@ def test_a_caption_or_a_cache_that_is_too_long_is_refused() -> None:
         ),
     ],
 )
-def test_settings_that_cannot_be_are_refused(settings: dict[str, object], said: str) -> None:
+def test_settings_that_are_not_allowed_are_refused(settings: dict[str, object], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         LstmDecoder(V, D, **settings)  # type: ignore[arg-type]
