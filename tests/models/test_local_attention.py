@@ -143,7 +143,7 @@ def test_windows_and_chunks_are_exact_on_a_grid_of_64_x_64() -> None:
 
 
 def test_windows_have_no_weights_among_all_tokens() -> None:
-    with pytest.raises(UsageError, match="model.image_window=4"):
+    with pytest.raises(UsageError, match=r"model\.image_window=4"):
         WindowAttention(attention(), window=4, shifted=False)(tokens(0, (4, 4)), (4, 4), need_weights=True)
 
 
