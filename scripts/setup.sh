@@ -29,7 +29,7 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     .venv/bin/python -m pip install --quiet --disable-pip-version-check uv 2>/dev/null || true
     target=".${extras:+[$extras]}"
     if [ -x .venv/bin/uv ]; then
-        .venv/bin/uv pip install --quiet --python .venv/bin/python --editable "$target"
+        .venv/bin/uv pip install --quiet --compile-bytecode --python .venv/bin/python --editable "$target"
     else
         .venv/bin/python -m pip install --disable-pip-version-check --editable "$target"
     fi
