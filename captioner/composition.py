@@ -180,7 +180,7 @@ def load_yaml(name: str) -> ConfigFile:
     package = re.match(r"# @package (\S+)", text)
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return ConfigFile(
-        _floats(yaml.load(text, loader) or {}),
+        _floats(yaml.load(text, loader) or {}),  # noqa: S506  # CSafeLoader, or SafeLoader
         {"_global_": ""}.get(package[1], package[1])
         if package
         else name.rpartition("/")[0].replace("/", "."),

@@ -159,9 +159,10 @@ def _attempt(remote: Remote, part: Path) -> int:
         headers["Range"] = f"bytes={have}-"
         if known:
             headers["If-Range"] = known
-    request = urllib.request.Request(remote.url, headers=headers)
+    # The caller names a published address, http or https: no user input.
+    request = urllib.request.Request(remote.url, headers=headers)  # noqa: S310
     try:
-        answer = urllib.request.urlopen(request, timeout=_TIMEOUT)
+        answer = urllib.request.urlopen(request, timeout=_TIMEOUT)  # noqa: S310
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise

@@ -125,7 +125,7 @@ class ShardOrder:
     def _positions(self, epoch: int) -> Iterator[_Position]:
         """This process's samples in the order of reading."""
         order = list(range(len(self.shards.names)))
-        random.Random(f"{self.seed}-{epoch}").shuffle(order)
+        random.Random(f"{self.seed}-{epoch}").shuffle(order)  # noqa: S311  # a reproducible order
         own = self._own_range()
         start = 0
         for shard in order:
@@ -158,7 +158,7 @@ class _ShuffleBuffer:
         self.entered = 0
         self._items = items
         self._size = size
-        self._random = random.Random(seed)
+        self._random = random.Random(seed)  # noqa: S311  # a reproducible order
         self._ended = False
 
     def __iter__(self) -> _ShuffleBuffer:
