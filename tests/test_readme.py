@@ -212,10 +212,12 @@ def test_a_python_example_runs(
     if "import ray" in example:  # its class is tested in test_ray.py
         check_imports(example)
         return
-    pictures = tmp_path / "runs" / "quickstart" / "pictures"
-    pictures.mkdir(parents=True)
-    Image.fromarray(Scenes("test", size=1).photo(0).pixels).save(pictures / "picture-01.png")
-    (tmp_path / "runs" / "quickstart" / "model.safetensors").write_bytes(tiny_model.read_bytes())
+    for name in re.findall(r'"([\w/.-]+\.(?:png|jpg|safetensors))"', example):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith(".safetensors"):
+            (tmp_path / name).write_bytes(tiny_model.read_bytes())
+        else:
+            Image.fromarray(Scenes("test", size=1).photo(0).pixels).save(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     exec(example, names)
