@@ -72,8 +72,9 @@ def test_captions_do_not_depend_on_the_batch_and_have_maps(
     for one, *others in zip(alone, pairs, together, strict=True):
         for other in others:
             assert (other.text, [o.text for o in other.others]) == (one.text, [o.text for o in one.others])
-            assert other.score == pytest.approx(one.score, rel=1e-5)
-            np.testing.assert_allclose(other.maps, one.maps, atol=1e-5)
+            assert other.score == pytest.approx(one.score, rel=1e-4)
+            # Products of one image and of several take other kernels, and random weights amplify the last digits.
+            np.testing.assert_allclose(other.maps, one.maps, atol=1e-4)
         assert one.maps.shape == (len(one.words), layers, 2, 2, 3)
         for word, maps in zip(one.words, one.maps, strict=True):
             assert word.map.shape == (2, 3)

@@ -453,6 +453,7 @@ def test_the_real_mobilenet_sees_what_timm_sees(real_data: Path) -> None:
         pad_type="same",
         pretrained_cfg_overlay={"file": str(file), "mean": half, "std": half},
     ).eval()
+    reference.to(memory_format=torch.channels_last)
     transform = ImageTransform(encoder.image_size, fit="crop", mean=encoder.mean, std=encoder.std)
     photos = sorted((real_data / "coco").rglob("*.jpg"))[:4]
     images = torch.stack([transform(read_photo(photo))[0] for photo in photos])
