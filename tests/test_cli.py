@@ -127,7 +127,7 @@ def test_a_mistake_ends_the_process_with_one_line_and_status_2(tmp_path: Path) -
         ("train", ["strategy=fsdp"], "trainer=fsdp"),
         ("predict", ["model=m", "images=i", "beam_size=many"], "beam_size=many must be a whole number"),
         ("evaluate", ["model=m", "page=all"], "page=all must be a whole number"),
-        ("train", ["trainer.max_epochs=1", "hydra.run.dir=/dev/null/x"], "/dev/null/x"),
+        ("train", ["trainer.max_epochs=1", "hydra.run.dir=occupied/x"], "occupied/x"),
         ("predict", ["model=m", "images=${x}"], "'x'"),
         ("train", ["-m", "trainer=ddp_cpu", "optim.lr=1e-3,2e-3"], "trainer.devices=1"),
         ("train", ["optim.lr=[1"], "optim.lr=[1"),
@@ -142,6 +142,7 @@ def test_mistakes_are_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "occupied").touch()
     done = command(name, *arguments)
     assert done.status == 2
     assert done.err.startswith("error: ")

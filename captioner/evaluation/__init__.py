@@ -1,1 +1,1 @@
-"""How good is a model on a split? Captions it, scores it, judges it, and shows its best and worst."""
+"""Evaluation of a model on a split: captioning, scores, judges, and pages of its best and worst captions."""

@@ -182,7 +182,7 @@ def faithfulness_lines(summary: Mapping[str, Any]) -> list[str]:
     return [
         "",
         f"faithfulness: area under a word's probability, {summary['followed_nouns']} nouns in "
-        f"{summary['followed_images']} photos (deletion: low is good, insertion: high)",
+        f"{summary['followed_images']} photos (deletion: lower is better, insertion: higher)",
         *table(
             [
                 "",

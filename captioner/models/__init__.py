@@ -1,1 +1,1 @@
-"""What computes? Encoder, attention, decoder: pure torch."""
+"""Encoders, attention and decoders in pure PyTorch."""
