@@ -163,7 +163,8 @@ def single_parts(paths: list[Path], size: int) -> tuple[dict[str, Make], dict[st
         def scaled(index: int, eighths: int) -> NDArray[np.uint8]:
             height, width, *_ = simplejpeg.decode_jpeg_header(files[index])
             size = {"min_height": -(-height * eighths // 8), "min_width": -(-width * eighths // 8)}
-            return simplejpeg.decode_jpeg(files[index], **size)
+            pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(files[index], **size)
+            return pixels
 
         decoders |= {
             "simplejpeg": lambda index: simplejpeg.decode_jpeg(files[index]),

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from captioner.caption import Alternative, Caption, Word
+from captioner.caption import Alternative, Caption, Explanation, Word
 from captioner.image.geometry import ImageGeometry
 from captioner.overlay.entries import PageEntry
 from captioner.overlay.page import write_page
@@ -45,7 +45,16 @@ def entry(number: int) -> PageEntry:
     )
     geometry = ImageGeometry(SIZE, 1, (0, 120, 720, 840), (224, 224))
     occlusion = rng.normal(size=(len(WORDS), *GRID)).astype(np.float32)
-    caption = Caption(" ".join(WORDS), words, -0.5, -6.0, maps, geometry, {"occlusion": occlusion}, others)
+    caption = Caption(
+        " ".join(WORDS),
+        words,
+        -0.5,
+        -6.0,
+        maps,
+        geometry,
+        {"occlusion": Explanation(occlusion, "nats")},
+        others,
+    )
     return PageEntry(photo, caption, f"photos/{number:06d}.jpg")
 
 

@@ -22,6 +22,7 @@ import torch
 
 from captioner.decoding import SpecialTokens, make_search
 from captioner.models.captioner import Captioner
+from captioner.models.decoders.decoder import Decoder
 from captioner.models.decoders.transformer import TransformerDecoder
 from captioner.models.encoders.encoder import ImageEncoder
 from captioner.objectives.cross_entropy import CrossEntropy
@@ -53,7 +54,7 @@ CASES = (
 class WithoutEnd(torch.nn.Module):
     """A decoder that cannot emit the end token, so that every search takes the same number of steps."""
 
-    def __init__(self, decoder: TransformerDecoder, end: int) -> None:
+    def __init__(self, decoder: Decoder, end: int) -> None:
         super().__init__()
         self.decoder, self.end, self.max_length = decoder, end, decoder.max_length
 
@@ -71,8 +72,8 @@ def build(options: argparse.Namespace) -> Captioner:
     size = (options.image_size, options.image_size)
     encoder = ImageEncoder(options.encoder, size, trainable="none")
     decoder = TransformerDecoder(VOCAB, options.dim, depth=options.depth, num_heads=8, max_length=LENGTH + 1)
-    model: Captioner = Captioner(encoder, decoder).to(options.device, memory_format=torch.channels_last)
-    return model
+    model = Captioner(encoder, decoder).to(options.device)
+    return model.to(memory_format=torch.channels_last)
 
 
 def training_step(model: Captioner, options: argparse.Namespace, case: Case) -> Callable[[], object]:

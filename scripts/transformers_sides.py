@@ -103,7 +103,12 @@ def their_model(sizes: Sizes, decoder: str) -> Any:
         num_attention_heads=sizes.encoder_dim // 64,
         intermediate_size=4 * sizes.encoder_dim,
     )
-    ids = {"pad_token_id": PAD, "bos_token_id": BEGIN, "eos_token_id": END, "vocab_size": sizes.vocabulary}
+    ids: dict[str, Any] = {
+        "pad_token_id": PAD,
+        "bos_token_id": BEGIN,
+        "eos_token_id": END,
+        "vocab_size": sizes.vocabulary,
+    }
     if decoder == "bert":
         config: Any = hf.BertConfig(
             hidden_size=sizes.dim,

@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch.nn import LayerNorm
 
 from captioner import bundle as bundles
 from captioner.bundle import Bundle, build_captioner, load, save
@@ -309,9 +310,11 @@ def test_a_forged_file_opens_no_file_and_no_socket(
 
 def test_tensors_that_share_memory_are_saved(random_model: Bundle, tmp_path: Path) -> None:
     captioner = copy.deepcopy(random_model.captioner)
-    first, second = (layer.self_norm.weight for layer in captioner.decoder.layers)
-    assert first.shape == second.shape
-    captioner.decoder.layers[1].self_norm.weight = first
+    first, second = (captioner.decoder.get_submodule(f"layers.{i}.self_norm") for i in range(2))
+    assert isinstance(first, LayerNorm)
+    assert isinstance(second, LayerNorm)
+    assert first.weight.shape == second.weight.shape
+    second.weight = first.weight
     save(tmp_path / "m.safetensors", dataclasses.replace(random_model, captioner=captioner))
     loaded = load(tmp_path / "m.safetensors").captioner.state_dict()
     assert all(torch.equal(loaded[name], value) for name, value in captioner.state_dict().items())

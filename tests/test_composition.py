@@ -35,8 +35,9 @@ def test_the_defaults_are_those_of_hydra(main: str, choices: dict[str, str]) -> 
         cfg = compose(
             main, [f"{group}={option}" for group, option in choices.items()], return_hydra_config=True
         )
-    expected = OmegaConf.to_container(cfg)
-    assert isinstance(expected, dict)
+    container = OmegaConf.to_container(cfg)
+    assert isinstance(container, dict)
+    expected = {str(key): value for key, value in container.items()}
     theirs = expected.pop("hydra")["runtime"]["choices"]
     composition = compose_defaults(main, choices)
     assert composition.settings == expected

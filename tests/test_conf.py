@@ -74,7 +74,7 @@ def test_opens_with_a_command_that_uses_it(file: str) -> None:
         assert cfg.hydra.runtime.choices[group] == name
     else:
         assert main == name
-    settings = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+    settings = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     assert not OmegaConf.missing_keys(settings), "the command leaves settings without a value"
     OmegaConf.resolve(settings)
 
@@ -131,10 +131,11 @@ def test_every_encoder_can_be_built_and_gives_the_grid_it_says(name: str) -> Non
     file = f"encoder/{name}.yaml"
     node = OmegaConf.to_container(composed("train", opening_command(file)[1]).encoder, resolve=True)
     assert isinstance(node, dict)
+    settings = {str(key): value for key, value in node.items()}
     if node["weights"] == "timm":
         assert timm.is_model_pretrained(node["name"]), "timm has no weights for it"
     with torch.device("meta"):  # shapes without memory or time
-        encoder = build({**node, "weights": None}, kind="encoder")
+        encoder = build({**settings, "weights": None}, kind="encoder")
     assert encoder.frozen == (node["trainable"] == "none")
     said = re.search(r"(\d+) x (\d+) grid(?: of ([\d,]+) features)?", (conf_dir() / file).read_text())
     if said:

@@ -79,7 +79,7 @@ def compiled(function: Callable[Args, Result], device: torch.device) -> Callable
         try:
             if not recorded:
                 return run(*args, **kwargs)
-            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+            torch.compiler.cudagraph_mark_step_begin()
             # The next recorded call writes its result to the same memory, so this one is copied.
             result: Result = tree_map(torch.clone, run(*args, **kwargs))
             return result

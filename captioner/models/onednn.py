@@ -59,7 +59,7 @@ def _is_bfloat16_available() -> bool:
 
 def _is_faster() -> bool:
     """Whether MKL computes float32 products here, on a processor it takes slow kernels for."""
-    if platform.machine() not in ("x86_64", "AMD64") or not torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
+    if platform.machine() not in ("x86_64", "AMD64") or not torch.backends.mkl.is_available():
         return False
     try:
         processor = Path("/proc/cpuinfo").read_text()

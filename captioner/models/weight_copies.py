@@ -64,7 +64,7 @@ def cast(weight: Tensor, dtype: torch.dtype, *, reorder: bool = False) -> Tensor
     """
     if weight.dtype is dtype or not _REUSE.get() or weight.is_inference():
         return weight.to(dtype)
-    copy: _Copy | None = _COPIES.get(weight)  # type: ignore[no-untyped-call]
+    copy: _Copy | None = _COPIES.get(weight)
     if copy is None or not copy.is_of(weight, dtype, reorder=reorder):
         with torch.inference_mode(False), torch.no_grad():
             short = weight.detach().to(dtype)
@@ -81,7 +81,7 @@ def drop_stale_copies(module: nn.Module) -> None:
         return
     held: list[tuple[Tensor, _Copy]] = []
     for weight in module.parameters():
-        copy: _Copy | None = _COPIES.get(weight)  # type: ignore[no-untyped-call]
+        copy: _Copy | None = _COPIES.get(weight)
         if copy is not None and (copy.version, copy.address) == (weight._version, weight.data_ptr()):
             held.append((weight, copy))
     if not held:

@@ -138,6 +138,7 @@ def test_the_maps_of_a_word_are_the_attention_that_predicted_it(random_model: Bu
             # The input of step k: BOS and the words before word k.
             prefix = torch.tensor([[[tokenizer.bos_id, *ids[:k]]]])
             output = captioner.decoder(prefix, memory.features, need_weights=True)
+            assert output.cross_attention is not None
             expected = output.cross_attention[0, 0, -1, :, :, 1:].view(2, 2, 2, 3)
             np.testing.assert_allclose(caption.maps[k], expected, atol=1e-5)
             logprob = float(output.logits[0, 0, -1].log_softmax(-1)[ids[k]])

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from captioner.decoding import Hypotheses, SpecialTokens
+from captioner.models.decoders.decoder import Decoder
 from captioner.models.decoders.lstm import LstmDecoder
 from captioner.models.decoders.transformer import TransformerDecoder
 
@@ -30,7 +31,7 @@ def memory(images: int, seed: int = 1) -> Tensor:
     return torch.randn(images, N, D, generator=torch.Generator().manual_seed(seed))
 
 
-def forced_logprobs(model: TransformerDecoder | LstmDecoder, image: Tensor, tokens: Tensor) -> Tensor:
+def forced_logprobs(model: Decoder, image: Tensor, tokens: Tensor) -> Tensor:
     """Log-probabilities `[..., L]` of captions `[C, L]` of one image, by teacher forcing."""
     inputs = torch.cat([torch.full_like(tokens[:, :1], BOS), tokens[:, :-1]], dim=1)
     with torch.no_grad():
@@ -39,7 +40,7 @@ def forced_logprobs(model: TransformerDecoder | LstmDecoder, image: Tensor, toke
 
 
 def every_caption(
-    model: TransformerDecoder | LstmDecoder, image: Tensor, words: int, max_length: int, length_penalty: float
+    model: Decoder, image: Tensor, words: int, max_length: int, length_penalty: float
 ) -> list[tuple[float, list[int]]]:
     """All captions up to `max_length` with their scores, best first."""
     scored: list[tuple[float, list[int]]] = []

@@ -92,12 +92,13 @@ def test_a_small_beam_finds_good_captions_with_required_words() -> None:
 def test_length_norms_rank_as_their_formula_says(kind: str) -> None:
     model, images = decoder(PREFIXES, seed=1), memory(1)
     ranked = every_caption(model, images[0], WORDS, LENGTH, 0.0)
-    divide = {
+    divisors: dict[str, Callable[[int], float]] = {
         "power": lambda n: n**1.3,
         "gnmt": lambda n: ((5 + n) / 6) ** 1.3,
         "average": lambda n: n,
         "none": lambda n: 1,
-    }[kind]
+    }
+    divide = divisors[kind]
     expected = sorted(((score / divide(len(caption)), caption) for score, caption in ranked), reverse=True)
     search = BeamSearch(PREFIXES, max_length=LENGTH, length_penalty=1.3, length_norm=kind)
     found = search(model, images, spared(WORDS, 4 + PREFIXES))

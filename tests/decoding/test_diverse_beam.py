@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -81,6 +83,6 @@ def test_a_penalty_makes_first_words_differ() -> None:
         ({"diversity": "x"}, "diversity='x' must be a number from 0"),
     ],
 )
-def test_values_out_of_range_are_refused(arguments: dict[str, int], message: str) -> None:
+def test_values_out_of_range_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         DiverseBeamSearch(**arguments)

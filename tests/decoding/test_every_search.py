@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -29,6 +30,7 @@ from captioner.decoding import (
     make_search,
 )
 from captioner.errors import CaptionerError, UsageError
+from captioner.models.decoders.decoder import Decoder
 from tests.decoding.conftest import (
     BOS,
     EOS,
@@ -89,7 +91,7 @@ DECODERS = [decoder, lstm]
 @pytest.mark.parametrize("make", SEARCHES)
 @pytest.mark.parametrize("max_length", [3, 9, 99])
 def test_captions_end_and_report_the_models_own_log_probabilities(
-    make: Make, make_decoder: Callable[..., torch.nn.Module], max_length: int
+    make: Make, make_decoder: Callable[..., Decoder], max_length: int
 ) -> None:
     model, images = make_decoder(8), memory(4)
     found = make(max_length=max_length)(model, images, SPECIAL)
@@ -102,7 +104,7 @@ def test_captions_end_and_report_the_models_own_log_probabilities(
             assert not {PAD, BOS, UNK} & set(tokens[:end])
             assert set(tokens[end + 1 :]) <= {PAD}
         assert (found.tokens[b, ~real] == PAD).all()
-        forced = forced_logprobs(model, images[b], found.tokens[b])  # type: ignore[arg-type]
+        forced = forced_logprobs(model, images[b], found.tokens[b])
         torch.testing.assert_close(found.token_logprobs[b, real], forced[real], atol=1e-4, rtol=1e-4)
     length = (found.tokens != PAD).sum(-1).clamp(min=1)
     expected = found.token_logprobs.sum(-1) / length**0.7
@@ -112,9 +114,7 @@ def test_captions_end_and_report_the_models_own_log_probabilities(
 
 @pytest.mark.parametrize("make_decoder", DECODERS)
 @pytest.mark.parametrize("make", SEARCHES)
-def test_a_batch_gives_what_each_image_gives_alone(
-    make: Make, make_decoder: Callable[..., torch.nn.Module]
-) -> None:
+def test_a_batch_gives_what_each_image_gives_alone(make: Make, make_decoder: Callable[..., Decoder]) -> None:
     model, images = make_decoder(7, seed=5), memory(5)
     search = make(max_length=9)
     together = search(model, images, SPECIAL)
@@ -151,7 +151,7 @@ def joined(words: list[int]) -> str:
 @pytest.mark.parametrize("make_decoder", DECODERS)
 @pytest.mark.parametrize("make", SEARCHES)
 @pytest.mark.parametrize("rules", range(len(RULES)))
-def test_every_caption_obeys(make: Make, rules: int, make_decoder: Callable[..., torch.nn.Module]) -> None:
+def test_every_caption_obeys(make: Make, rules: int, make_decoder: Callable[..., Decoder]) -> None:
     constraints, obeys = RULES[rules]
     if make is required and rules == 1:
         return  # 5 is both required and banned
@@ -163,17 +163,17 @@ def test_every_caption_obeys(make: Make, rules: int, make_decoder: Callable[...,
 
 @pytest.mark.parametrize("make_decoder", DECODERS)
 @pytest.mark.parametrize("make", SEARCHES)
-def test_nan_names_the_step(make: Make, make_decoder: Callable[..., torch.nn.Module]) -> None:
+def test_nan_names_the_step(make: Make, make_decoder: Callable[..., Decoder]) -> None:
     model = make_decoder(7)
     plain = model.step
 
-    def damaged(tokens: Tensor, cache: object) -> tuple[Tensor, object]:
-        logits, cache = plain(tokens, cache)  # type: ignore[arg-type]
-        if cache.length == 2:  # type: ignore[attr-defined]
+    def damaged(tokens: Tensor, cache: Any) -> tuple[Tensor, Any]:
+        logits, cache = plain(tokens, cache)
+        if cache.length == 2:
             logits[-1, -1, 5] = math.nan
         return logits, cache
 
-    model.step = damaged  # type: ignore[assignment]
+    model.step = damaged  # type: ignore[method-assign]
     with pytest.raises(CaptionerError, match="NaN at step 2; the model's weights are damaged"):
         make(max_length=6)(model, memory(2), SPECIAL)
 

@@ -184,7 +184,7 @@ def test_what_makes_no_sense_is_refused(settings: dict[str, Any], message: str) 
 def test_words_need_a_tokenizer() -> None:
     for settings in ({"prefix": "a"}, {"banned": ["a"]}, {"no_trailing": True}, {"method": "mbr"}):
         with pytest.raises(UsageError, match="need the model's tokenizer"):
-            make_search(**settings)  # type: ignore[arg-type]
+            make_search(**settings)
     assert word_constraints(WORDS) == []
     assert make_required(WORDS, []) is None
 

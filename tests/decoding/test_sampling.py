@@ -118,7 +118,7 @@ def test_cuts_keep_what_their_definition_says() -> None:
             (keep_nucleus(row, 0.6), {"top_p": 0.6}),
             (keep_min_p(row, 0.3), {"min_p": 0.3}),
         ):
-            expected = torch.tensor(by_the_book(row.exp(), **settings))  # type: ignore[arg-type]
+            expected = torch.tensor(by_the_book(row.exp(), **settings))
             torch.testing.assert_close(cut.softmax(-1), expected, atol=1e-6, rtol=1e-5)
     assert torch.equal(keep_top_k(logprobs, 99), logprobs)
     assert torch.equal(keep_nucleus(logprobs, 1.0), logprobs)

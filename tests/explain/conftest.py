@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch import Tensor
 from captioner.decoding import SpecialTokens
 from captioner.explain.teacher_forcing import CaptionedBatch, teacher_force
 from captioner.models.captioner import Captioner
+from captioner.models.decoders.decoder_stack import DecoderStack
 from captioner.models.decoders.lstm import LstmDecoder
 from captioner.models.decoders.transformer import TransformerDecoder
 from captioner.models.encoders.encoder import ImageEncoder
@@ -31,7 +34,12 @@ def captioned(captioner: Captioner, tokens: Tensor = TOKENS) -> CaptionedBatch:
     )
 
 
-def make_captioner(encoder: ImageEncoder, *, image_depth: int = 0, **settings: bool) -> Captioner:
+def decoder_layers(captioner: Captioner) -> DecoderStack:
+    assert isinstance(captioner.decoder, TransformerDecoder)
+    return captioner.decoder.layers
+
+
+def make_captioner(encoder: ImageEncoder, *, image_depth: int = 0, **settings: Any) -> Captioner:
     decoder = TransformerDecoder(12, 16, depth=2, num_heads=2, max_length=8, **settings)
     captioner = Captioner(encoder, decoder, image_depth=image_depth, image_heads=2)
     with torch.no_grad():

@@ -12,7 +12,7 @@ from captioner.explain.self_attention import encoder_weights, image_layers, weig
 from captioner.explain.teacher_forcing import CaptionedBatch, token_logprobs
 from captioner.models.captioner import Captioner
 from captioner.models.encoders.encoder import ImageEncoder
-from tests.explain.conftest import SPECIAL, captioned, make_captioner
+from tests.explain.conftest import SPECIAL, captioned, decoder_layers, make_captioner
 
 Matrix = NDArray[np.float64]
 
@@ -22,7 +22,8 @@ def beyond(relevance: Matrix) -> Matrix:
     identity = np.eye(relevance.shape[1])[-len(relevance) :]
     rest = relevance - identity
     sums = rest.sum(axis=1, keepdims=True)
-    return np.divide(rest, sums, out=np.zeros_like(rest), where=sums > 0) + identity
+    share: Matrix = np.divide(rest, sums, out=np.zeros_like(rest), where=sums > 0)
+    return share + identity
 
 
 def by_loops(batch: CaptionedBatch, b: int, word: int, *, readable: bool) -> Matrix:
@@ -33,7 +34,7 @@ def by_loops(batch: CaptionedBatch, b: int, word: int, *, readable: bool) -> Mat
         tokens = captioner.encoder(image)
     with weights_of(image_layers(captioner)) as in_bridge:
         memory = captioner.bridge(tokens)
-    layers = captioner.decoder.layers
+    layers = decoder_layers(captioner)
     with (
         weights_of([layer.self_attention for layer in layers]) as own,
         weights_of([layer.cross_attention for layer in layers]) as cross,
@@ -48,7 +49,8 @@ def by_loops(batch: CaptionedBatch, b: int, word: int, *, readable: bool) -> Mat
             np.maximum((gradient[0, h] * weights[0, h]).detach().double().numpy(), 0)
             for h in range(weights.shape[1])
         ]
-        return np.mean(heads, axis=0)
+        mean: Matrix = np.mean(heads, axis=0)
+        return mean
 
     encoder = [average(w) for w in in_encoder] if readable else []
     N = memory.features.shape[1]

@@ -12,7 +12,7 @@ from torch import nn
 from captioner.errors import UsageError
 from captioner.explain.attention import Attention
 from captioner.explain.grid_gradients import GradCam, IntegratedGradients
-from captioner.explain.methods import METHODS, make_method, make_methods
+from captioner.explain.methods import METHODS, Method, make_method, make_methods
 from captioner.explain.occlusion import Occlusion
 from captioner.explain.teacher_forcing import CaptionedBatch, TeacherForced, full_precision
 from captioner.explain.unsupported import UnsupportedMethodError
@@ -84,11 +84,12 @@ def test_a_card_must_name_a_head(best: Any) -> None:
 
 def test_several_methods_in_the_order_named(cnn: Captioner) -> None:
     gradcam = GradCam()
-    for explain in (
+    choices: tuple[str | list[str | Method], ...] = (
         "occlusion, attention:max,grad_cam,occlusion",
         ["occlusion", "attention:max", gradcam, "grad_cam"],
         ["occlusion,attention:max", gradcam],
-    ):
+    )
+    for explain in choices:
         assert [m.name for m in make_methods(explain, cnn)] == ["occlusion", "attention:max", "grad_cam"]
     assert make_methods(gradcam, cnn) == (gradcam,)
 

@@ -32,8 +32,8 @@ def test_all_patches_at_once_are_one_patch_after_the_other(
 
         def logprobs(image: torch.Tensor, caption: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
             with torch.no_grad():
-                logits = captioner(image[None], inputs).logits[0, 0].log_softmax(dim=-1)
-            return logits.gather(1, caption[:, None])[:, 0]
+                own: torch.Tensor = captioner(image[None], inputs).logits[0, 0].log_softmax(dim=-1)
+            return own.gather(1, caption[:, None])[:, 0]
 
         before = logprobs(batch.images[b], caption, inputs)
         for row in range(rows):

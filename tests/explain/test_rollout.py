@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from torch import Tensor
 from captioner.errors import UsageError
 from captioner.explain.rollout import Rollout, roll_out
 from captioner.explain.self_attention import image_layers
+from captioner.models.attention import MultiHeadAttention
 from captioner.models.captioner import Captioner
 from captioner.models.encoders.encoder import ImageEncoder
+from captioner.models.encoders.image_layers import ImageLayer
 from tests.explain.conftest import captioned, make_captioner
 
 
@@ -19,7 +22,7 @@ def block_weights(captioner: Captioner, pixels: Tensor) -> list[Tensor]:
     """Every block's attention `[B, H, M, M]` from its input and the projections, as the formula says."""
     found: list[Tensor] = []
 
-    def compute(module: torch.nn.Module, args: tuple[Tensor, ...]) -> None:
+    def compute(module: Any, args: tuple[Tensor, ...]) -> None:
         (x,) = args
         B, M, D = x.shape
         H = module.num_heads
@@ -27,7 +30,8 @@ def block_weights(captioner: Captioner, pixels: Tensor) -> list[Tensor]:
         q, k = module.q_norm(q), module.k_norm(k)
         found.append((q @ k.transpose(-2, -1) / math.sqrt(D // H)).softmax(dim=-1))
 
-    hooks = [block.attn.register_forward_pre_hook(compute) for block in captioner.encoder.model.blocks]
+    blocks = captioner.encoder.model.get_submodule("blocks")
+    hooks = [block.get_submodule("attn").register_forward_pre_hook(compute) for block in blocks.children()]
     captioner.encoder(pixels)
     for hook in hooks:
         hook.remove()
@@ -45,9 +49,15 @@ def test_rollout_is_what_its_definition_says(level: int | None) -> None:
         batch = captioned(captioner)
         weights = [w.double().numpy() for w in block_weights(captioner, batch.images)]
         x = captioner.encoder(batch.images)
-        position = torch.cat([captioner.bridge.prefix_position, captioner.bridge.position.flatten(1).T])
-        h = captioner.bridge.project(captioner.bridge.norm_in(x.features)) + position
+        prefix, position = captioner.bridge.prefix_position, captioner.bridge.position
+        assert prefix is not None
+        assert position is not None
+        h = captioner.bridge.project(captioner.bridge.norm_in(x.features)) + torch.cat(
+            [prefix, position.flatten(1).T]
+        )
         for layer in captioner.bridge.layers:
+            assert isinstance(layer, ImageLayer)
+            assert isinstance(layer.attention, MultiHeadAttention)
             normed = layer.attention_norm(h)
             _, own = layer.attention(normed, layer.attention.project(normed), need_weights=True)
             weights.append(own.double().numpy())

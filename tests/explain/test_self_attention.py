@@ -12,7 +12,7 @@ from captioner.explain.self_attention import (
 )
 from captioner.models.captioner import Captioner
 from captioner.models.encoders.encoder import ImageEncoder
-from tests.explain.conftest import images, make_captioner
+from tests.explain.conftest import decoder_layers, images, make_captioner
 
 
 def test_reading_changes_neither_the_output_nor_the_model(vit: Captioner) -> None:
@@ -48,10 +48,11 @@ def test_everything_is_as_before_after_an_error(vit: Captioner) -> None:
 
 def test_the_decoders_weights_are_those_it_gives_itself(vit: Captioner) -> None:
     tokens = torch.tensor([[[1, 5, 6]], [[1, 7, 4]]])
+    layers = decoder_layers(vit)
     with torch.no_grad():
         memory = vit.encode(images(2)).features
         given = vit.decoder(tokens, memory, need_weights=True).cross_attention
-        with weights_of([layer.cross_attention for layer in vit.decoder.layers]) as read:
+        with weights_of([layer.cross_attention for layer in layers]) as read:
             vit.decoder(tokens, memory)
     assert given is not None
     # [B, H, L, 1 + N] a layer -> [B, 1, L, layers, H, 1 + N]

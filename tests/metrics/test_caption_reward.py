@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from captioner.errors import DataError, UsageError
 from captioner.metrics.bleu import bleu
@@ -41,7 +44,7 @@ EOS = 2
 ALL = {"CIDEr-D": 1.0, "BLEU-4": 0.5, "length": 0.25}
 
 
-def decoded(row: list[int]) -> str:
+def decoded(row: Sequence[int]) -> str:
     return " ".join(WORDS[token] for token in row[: row.index(EOS) if EOS in row else None])
 
 
@@ -81,7 +84,7 @@ def test_equals_the_metrics_on_the_decoded_captions(rows: list[list[int]], count
         [written(decoded(row), EOS in row) for row in rows],
         [references[image] for image in images for _ in range(2)],
     )
-    expected = {
+    expected: dict[str, Sequence[float] | NDArray[np.float64]] = {
         "CIDEr-D": cider_d(corpus, document_frequency(references.values(), "training")),
         "BLEU-4": bleu(corpus).images()[:, 3],
         "length": [

@@ -10,7 +10,6 @@ import torch
 
 from captioner.decoding import BeamSearch, GreedySearch, SampleSearch, Search, SpecialTokens
 from captioner.errors import CaptionerError, UsageError
-from captioner.models import acceleration
 from captioner.models.acceleration import check_precision, compiled, has_bf16
 from captioner.models.decoders.lstm import LstmDecoder
 from captioner.models.decoders.transformer import TransformerDecoder
@@ -60,7 +59,7 @@ def test_the_step_that_is_compiled_equals_the_plain_step(
 ) -> None:
     """Called as it is, without a compiler."""
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
-    monkeypatch.setattr(acceleration.shutil, "which", lambda name: name)
+    monkeypatch.setattr("shutil.which", lambda name: name)
     plain, whole = decoder(positions), decoder(positions)
     whole.compile_step()
     memory, search = torch.randn(3, 5, 16), BeamSearch(4, max_length=7)
@@ -79,8 +78,8 @@ def test_on_a_gpu_a_step_is_recorded_and_what_it_gives_kept_apart(monkeypatch: p
         return lambda x: (reused.copy_(x), reused)
 
     monkeypatch.setattr(torch, "compile", record)
-    monkeypatch.setattr(acceleration.shutil, "which", lambda name: name)
-    step: Any = compiled(torch.sin, torch.device("cuda"))  # type: ignore[arg-type]
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    step: Any = compiled(torch.sin, torch.device("cuda"))
     first = step(torch.ones(2))
     step(torch.full((2,), 5.0))
     assert torch.equal(first[0], torch.ones(2))
@@ -107,7 +106,7 @@ def test_a_failing_compiler_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         return call
 
     monkeypatch.setattr(torch, "compile", broken)
-    monkeypatch.setattr(acceleration.shutil, "which", lambda name: name)
+    monkeypatch.setattr("shutil.which", lambda name: name)
     with pytest.raises(
         CaptionerError, match=r"cannot compile this model here \(no header\); leave compile out"
     ):

@@ -159,7 +159,9 @@ def test_parity_with_torchs_function_in_causal_self_attention() -> None:
     ours, reference = copied(12, 3)
     x = torch.randn(B, N, 12)
     expected, expected_weights = F.multi_head_attention_forward(
-        *[x.transpose(0, 1)] * 3,
+        x.transpose(0, 1),
+        x.transpose(0, 1),
+        x.transpose(0, 1),
         12,
         3,
         reference.in_proj_weight,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -68,7 +69,7 @@ def test_the_weights_returned_are_the_weights_used(
     # The output is these weights on these values: query head h reads key-value head h // (H / G).
     values = memory.values[:, [h * kv_heads // H for h in range(H)]]
     expected = on_image @ values
-    if sentinel:
+    if attention.sentinel_key_value is not None:
         own_values = split(attention.sentinel_key_value(own).chunk(2, dim=-1)[1])
         expected = expected + weights[..., :1] * own_values[:, [h * kv_heads // H for h in range(H)]]
     torch.testing.assert_close(out, attention.out(expected.transpose(1, 2).flatten(-2)), atol=1e-5, rtol=1e-5)
@@ -149,7 +150,7 @@ def test_gradients_of_the_fused_path_are_those_of_the_path_with_weights(
 
     names = ["x", "context", *(name for name, _ in attention.named_parameters())]
     for name, found, wanted in zip(names, gradients(True), gradients(False), strict=True):
-        torch.testing.assert_close(found, wanted, atol=1e-10, rtol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
+        assert torch.allclose(found, wanted, atol=1e-10, rtol=1e-9), name
 
 
 @pytest.mark.parametrize("sentinel", [False, True])
@@ -170,6 +171,7 @@ def test_the_sentinel_competes_with_the_image() -> None:
     x, context, own = inputs()
     memory = attention.project(context)
     _, before = attention(x, memory, sentinel=own, need_weights=True)
+    assert attention.sentinel_key_value is not None
     keys = split(attention.sentinel_key_value(own).chunk(2, dim=-1)[0])
     queries = split(attention.query(x))
     scores = torch.cat(
@@ -222,6 +224,6 @@ def test_settings_of_the_wrong_kind_are_refused() -> None:
         ({"sentinel": True}, "normaliser=softmax and a sentinel; take fused=null"),
     ],
 )
-def test_a_fused_kernel_that_does_not_exist_is_refused_at_once(settings: dict[str, str], said: str) -> None:
+def test_a_fused_kernel_that_does_not_exist_is_refused_at_once(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=f"fused=true, but no fused kernel computes .*{said}"):
         MultiHeadAttention(D, H, fused=True, **settings)

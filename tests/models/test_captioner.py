@@ -8,10 +8,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from captioner.errors import UsageError
-from captioner.models.captioner import Captioner, ImageBridge, sinusoid_grid
+from captioner.models.captioner import Captioner, ImageBridge
 from captioner.models.decoders.transformer import TransformerDecoder
 from captioner.models.encoders.encoder import ImageEncoder
 from captioner.models.image_tokens import ImageTokens
+from captioner.models.local_attention import WindowAttention
+from captioner.models.positions import sinusoid_grid
 
 V, L = 12, 5
 
@@ -72,7 +74,7 @@ def test_gradients_reach_encoder_bridge_and_decoder(captioner: Captioner) -> Non
     model(images, tokens).logits.square().mean().backward()
     without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert without == ["bridge.prefix_position"]
-    assert model.bridge.prefix_position.numel() == 0
+    assert model.bridge.get_parameter("prefix_position").numel() == 0
 
 
 @torch.no_grad()
@@ -80,16 +82,17 @@ def test_gradients_reach_encoder_bridge_and_decoder(captioner: Captioner) -> Non
 def test_positions_are_added_in_the_order_of_the_grid(num_prefix: int) -> None:
     torch.manual_seed(0)
     bridge = ImageBridge(6, 4, grid=(2, 3), num_prefix=num_prefix, depth=0, num_heads=2, dropout=0.5).eval()
-    bridge.position.copy_(torch.randn(4, 2, 3))
+    position, prefix = (bridge.get_parameter(name) for name in ("position", "prefix_position"))
+    position.copy_(torch.randn(4, 2, 3))
     features = torch.randn(2, num_prefix + 6, 6)
     memory = bridge(ImageTokens(features, (2, 3), num_prefix))
     projected = bridge.project(bridge.norm_in(features))
     for n in range(num_prefix + 6):
         if n < num_prefix:
-            place = bridge.prefix_position[n]
+            place = prefix[n]
         else:
             row, col = divmod(n - num_prefix, 3)
-            place = bridge.position[:, row, col]
+            place = position[:, row, col]
         torch.testing.assert_close(memory.features[:, n], bridge.norm_out(projected[:, n] + place))
 
 
@@ -97,8 +100,8 @@ def test_positions_are_added_in_the_order_of_the_grid(num_prefix: int) -> None:
 def test_another_grid_gets_resized_positions() -> None:
     bridge = ImageBridge(6, 4, grid=(4, 4), num_prefix=1, depth=0, num_heads=2, dropout=0.0)
     rows = torch.linspace(-1, 1, 4)
-    bridge.position.copy_(rows[None, :, None].expand(4, 4, 4))  # grows from top to bottom
-    bridge.norm_out = torch.nn.Identity()
+    bridge.get_parameter("position").copy_(rows[None, :, None].expand(4, 4, 4))  # grows from top to bottom
+    bridge.register_module("norm_out", torch.nn.Identity())
     tokens = ImageTokens(torch.zeros(1, 1 + 8 * 6, 6), (8, 6), 1)
     memory = bridge(tokens)
     assert (memory.grid, memory.num_prefix) == ((8, 6), 1)
@@ -158,7 +161,7 @@ def test_sinusoidal_positions_fit_any_grid_and_none_are_none() -> None:
     tokens = ImageTokens(x, (4, 5), num_prefix=1)
     fixed, absent = bridge("sinusoidal"), bridge("none")
     projected = fixed.project(fixed.norm_in(x))
-    places = torch.cat([fixed.prefix_position, sinusoid_grid(8, (4, 5)).flatten(1).T])
+    places = torch.cat([fixed.get_parameter("prefix_position"), sinusoid_grid(8, (4, 5)).flatten(1).T])
     torch.testing.assert_close(fixed(tokens).features, fixed.norm_out(projected + places))
     torch.testing.assert_close(absent(tokens).features, absent.norm_out(absent.project(absent.norm_in(x))))
     assert not [name for name in absent.state_dict() if "position" in name]
@@ -177,4 +180,4 @@ def test_a_bridge_of_windows_or_chunks_knows_the_images_grid(settings: dict[str,
     memory = bridge(ImageTokens(torch.randn(2, 1 + 20, 6), (4, 5), num_prefix=1))
     assert memory.features.shape == (2, 21, 8)
     if "window" in settings:
-        assert [layer.attention.shift for layer in bridge.layers] == [0, 1]
+        assert [part.shift for part in bridge.modules() if isinstance(part, WindowAttention)] == [0, 1]

@@ -60,14 +60,15 @@ def fit(
     torch.manual_seed(1)
     model.train()
     for step in range(steps):
-        price = objective.image_attention_penalty * step / steps
-        output = model(tokens[:, :, :-1], memory, need_weights=price > 0)
+        penalty = objective.image_attention_penalty * step / steps
+        output = model(tokens[:, :, :-1], memory, need_weights=penalty > 0)
+        attention = output.cross_attention
         terms = objective.terms(
             output.logits,
             tokens[:, :, 1:],
             pad_id=PAD,
-            attention=output.cross_attention[..., -N:] if price else None,
-            price=price,
+            attention=None if attention is None else attention[..., -N:],
+            penalty=penalty,
             choice=output.choice,
         )
         optimizer.zero_grad()
@@ -78,6 +79,7 @@ def fit(
     with torch.no_grad():
         output = model(tokens[:, :, :-1], memory, need_weights=True)
         loss = objective.terms(output.logits, tokens[:, :, 1:], pad_id=PAD)["cross_entropy"]
+    assert output.cross_attention is not None
     return float(loss), output.cross_attention.mean(dim=(3, 4))[:, 0, :, -N:], places
 
 

@@ -74,7 +74,9 @@ def test_chunks_are_full_attention(chunk: int, grad: bool) -> None:
 class Largest(TorchDispatchMode):
     """Remembers the size of the largest tensor that is computed."""
 
-    size = 0
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.size = 0
 
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -89,7 +91,8 @@ class Largest(TorchDispatchMode):
 def largest(settings: dict[str, int], side: int) -> int:
     layer = ImageLayer(D, H, mlp_ratio=2.0, dropout=0.0, **settings)  # type: ignore[arg-type]
     x = torch.randn(1, side * side, D, requires_grad=True)
-    with Largest() as seen:
+    seen = Largest()
+    with seen:
         layer(x, (side, side)).sum().backward()
     return seen.size
 

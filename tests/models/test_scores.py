@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from captioner.errors import UsageError
-from captioner.models.scores import SCORES, Score, make_score
+from captioner.models.scores import SCORES, Cosine, Score, make_score
 
 B, H, Q, N, d = 2, 3, 4, 5, 6
 
@@ -37,7 +38,7 @@ def norm(x: Tensor) -> float:
     return math.sqrt(float(x @ x))
 
 
-FORMULAS: dict[str, Callable[[Score, int, Tensor, Tensor], float]] = {
+FORMULAS: dict[str, Callable[[Any, int, Tensor, Tensor], float]] = {
     "scaled_dot": lambda _, h, q, k: float(q @ k) / math.sqrt(d),
     "dot": lambda _, h, q, k: float(q @ k),
     "general": lambda s, h, q, k: float(q @ s.weight[h] @ k),
@@ -108,6 +109,7 @@ def test_a_learned_score_starts_as_the_scaled_dot_product() -> None:
 
 def test_the_temperature_of_the_cosine_is_bounded() -> None:
     score = make_score("cosine", H, d)
+    assert isinstance(score, Cosine)
     score.log_scale.data.fill_(50.0)
     x = torch.randn(1, H, 1, d)
     torch.testing.assert_close(scored(score, x, x), torch.full((1, H, 1, 1), 100.0))

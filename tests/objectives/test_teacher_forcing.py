@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -68,6 +69,7 @@ def test_supervision_has_a_gradient_where_the_mass_is_0() -> None:
     loss = attention_supervision(attention, region)
     assert float(loss.detach()) == pytest.approx(1 - math.log(FLOOR), rel=1e-5)
     loss.backward()
+    assert attention.grad is not None
     torch.testing.assert_close(attention.grad[0, 0, 0, 0, 0], torch.tensor([0, -1 / FLOOR, 0, 0, 0]))
 
 
@@ -130,7 +132,7 @@ def test_terms_are_weighted_and_those_of_weight_0_are_left_out() -> None:
     ],
     ids=["doubly_stochastic", "attention_supervision", "z_loss", "image_attention_penalty"],
 )
-def test_terms_have_no_gradient_at_padding(settings: dict[str, float], penalty: float) -> None:
+def test_terms_have_no_gradient_at_padding(settings: dict[str, Any], penalty: float) -> None:
     logits, targets, attention = batch()
     regions = (torch.rand(B, C, L, N) * (targets != PAD)[..., None]).double()
     logits.requires_grad_()
@@ -178,7 +180,7 @@ def test_gradients_equal_finite_differences(name: str) -> None:
 @pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
 def test_weights_out_of_range_are_refused(name: str, weight: float) -> None:
     with pytest.raises(UsageError, match=f"objective.{name}={weight} "):
-        TeacherForcing(**{name: weight})
+        TeacherForcing(**{name: weight})  # type: ignore[arg-type]
 
 
 def test_supervision_without_boxes_is_refused() -> None:
@@ -219,6 +221,7 @@ def test_the_baseline_is_the_mean_of_the_other_captions() -> None:
     logprob = torch.zeros(B, C, L, H, requires_grad=True)
     reinforce(logits, targets, Choice(logprob, logprob.detach()), real).backward()
     log_p = logits.log_softmax(-1).gather(-1, targets[..., None])[..., 0] * real
+    assert logprob.grad is not None
     for b, c, t in ((0, 0, 1), (1, 1, 3), (0, 1, 0)):
         own = float(log_p[b, c, t:].sum())
         others = [

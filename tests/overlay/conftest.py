@@ -45,7 +45,7 @@ def make_caption() -> MakeCaption:
         for word, own in zip(words, maps, strict=True):
             mean = own.mean(axis=(0, 1))
             shown.append(Word(word, float(np.log(rng.uniform(0.1, 1))), float(mean.sum()), mean))
-        geometry = ImageGeometry(size, 1, view or (0.0, 0.0, *map(float, size)), (32, 32), cells)
+        geometry = ImageGeometry(size, 1, view or (0.0, 0.0, float(size[0]), float(size[1])), (32, 32), cells)
         return Caption(text, tuple(shown), -0.5, -1.5, maps, geometry)
 
     return make

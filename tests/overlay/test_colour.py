@@ -86,7 +86,8 @@ def test_what_was_cropped_away_is_grey_and_not_dark(make_caption: MakeCaption) -
 def luminance(table: NDArray[np.uint8], kind: str) -> NDArray[np.float64]:
     srgb = table / 255
     linear: NDArray[np.float64] = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    return linear @ BLINDNESS[kind].T
+    seen: NDArray[np.float64] = linear @ BLINDNESS[kind].T
+    return seen
 
 
 @pytest.mark.parametrize("kind", BLINDNESS)

@@ -135,7 +135,7 @@ def test_places_are_shares_of_the_photo(make_caption: MakeCaption) -> None:
     caption = make_caption("dog", size=(100, 200), view=(-50, 0, 150, 200))
     data = entry_data(PageEntry(PHOTO, caption, "x", boxes={0: [(10, 20, 50, 100)]}))
     assert data["view"] == [-0.5, 0.0, 1.5, 1.0]
-    assert data["words"][0]["boxes"] == [[0.1, 0.1, 0.5, 0.5]]  # type: ignore[index]
+    assert data["words"][0]["boxes"] == [[0.1, 0.1, 0.5, 0.5]]
     json.dumps(data, allow_nan=False)
 
 
@@ -152,14 +152,14 @@ def test_places_are_shares_of_the_photo(make_caption: MakeCaption) -> None:
 def test_words_and_gaps_make_the_text(make_caption: MakeCaption, text: str, words: list[str]) -> None:
     whole = make_caption(" ".join(words))
     data = entry_data(PageEntry(PHOTO, Caption(text, whole.words, 0, 0, whole.maps, whole.geometry), "x"))
-    assert "".join(word["gap"] + word["text"] for word in data["words"]) + str(data["tail"]) == text  # type: ignore[attr-defined]
+    assert "".join(word["gap"] + word["text"] for word in data["words"]) + str(data["tail"]) == text
 
 
 def test_words_that_are_not_in_the_text_are_set_apart(make_caption: MakeCaption) -> None:
     whole = make_caption("dog cat")
     words = (Word("Dog", -1, 1, whole.words[0].map), whole.words[1])
     data = entry_data(PageEntry(PHOTO, Caption("dog cat", words, 0, 0, whole.maps, whole.geometry), "x"))
-    assert [word["gap"] for word in data["words"]] == [" ", "dog "]  # type: ignore[attr-defined]
+    assert [word["gap"] for word in data["words"]] == [" ", "dog "]
 
 
 @pytest.mark.parametrize(

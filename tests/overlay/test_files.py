@@ -70,5 +70,5 @@ def test_large_photos_are_shrunk_once(make_caption: MakeCaption, tmp_path: Path)
 def test_scale_is_given_on(make_caption: MakeCaption, tmp_path: Path, kind: str) -> None:
     photo = np.zeros((6, 8, 3), np.uint8)
     for scale in ("caption", "word"):
-        write_files(tmp_path, scale, photo, make_caption(size=(6, 8)), kinds=[kind], scale=scale)  # type: ignore[arg-type]
+        write_files(tmp_path, scale, photo, make_caption(size=(6, 8)), kinds=[kind], scale=scale)
     assert (tmp_path / f"caption.{kind}").read_bytes() != (tmp_path / f"word.{kind}").read_bytes()

@@ -31,11 +31,13 @@ def test_the_unit_is_the_explanation_s_whatever_the_method_is_called(
     make_caption: MakeCaption, unit: Unit
 ) -> None:
     for name in ("occlusion", "attention_of_my_own", "shap"):
-        assert select_maps(explained(make_caption(), **{name: unit})).unit == unit
+        units: dict[str, Unit] = {name: unit}
+        assert select_maps(explained(make_caption(), **units)).unit == unit
 
 
 def test_the_first_explanation_is_selected_and_attention_can_be(make_caption: MakeCaption) -> None:
-    caption = explained(make_caption(), **{"occlusion:2x2": "nats", "attention:max": "attention"})
+    units: dict[str, Unit] = {"occlusion:2x2": "nats", "attention:max": "attention"}
+    caption = explained(make_caption(), **units)
     selection = select_maps(caption)
     assert (selection.title, selection.unit, selection.signed) == ("occlusion, 2x2", "nats", True)
     np.testing.assert_array_equal(selection.maps, caption.explanations["occlusion:2x2"].values)

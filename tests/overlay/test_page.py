@@ -73,7 +73,7 @@ def test_entries_are_written_one_by_one(make_caption: MakeCaption, tmp_path: Pat
     alive: list[weakref.ref[PageEntry]] = []
     most = 0
 
-    class Watched(np.ndarray):  # type: ignore[type-arg]
+    class Watched(np.ndarray):
         pass
 
     def entries() -> Iterator[PageEntry]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from captioner.caption import Caption
@@ -15,7 +16,7 @@ MakeCaption = Callable[..., Caption]
 WORDS = "a brown dog runs over wet grass"
 
 
-def find(sheet: np.ndarray, tile: np.ndarray) -> list[tuple[int, int]]:  # type: ignore[type-arg]
+def find(sheet: NDArray[np.uint8], tile: NDArray[np.uint8]) -> list[tuple[int, int]]:
     """Every (row, col) at which `tile` stands on `sheet`, pixel for pixel."""
     corners = np.argwhere((sheet[: -len(tile), : -tile.shape[1]] == tile[0, 0]).all(axis=-1))
     return [

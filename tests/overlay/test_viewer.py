@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -344,7 +345,7 @@ def test_extreme_photos_and_captions(browser: Browser, make_caption: MakeCaption
     browser.open(*entries)
     for number in (0, 2, 4):
         browser.run("document.querySelectorAll('.entry')[arguments[0]].scrollIntoView()", number)
-        assert browser.until(lambda number=number: browser.words(number))
+        assert browser.until(partial(browser.words, number))
         browser.words(number)[0].click()
         assert browser.canvas(number).any()
     script = "return document.querySelector('section:nth-of-type(2) .readout')?.textContent"

@@ -63,7 +63,8 @@ def test_a_model_overfits_eight_images(tmp_path: Path) -> None:
 
 def run_to(folder: Path, *overrides: str) -> dict[str, torch.Tensor]:
     fit(compose("train", *TINY, f"output_dir={folder}", *overrides))
-    return torch.load(folder / "last.ckpt", weights_only=True)["state_dict"]
+    weights: dict[str, torch.Tensor] = torch.load(folder / "last.ckpt", weights_only=True)["state_dict"]
+    return weights
 
 
 def test_resume_after_kill_gives_identical_weights(tmp_path: Path) -> None:

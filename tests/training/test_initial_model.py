@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import OmegaConf
+from torch.nn import Dropout
 
 from captioner.bundle import load
 from captioner.data.samples import CaptionSample
@@ -67,7 +68,9 @@ def test_settings_of_its_training_may_be_changed(tiny_model: Path) -> None:
     overrides = ("model.dropout=0.25", "model.decoder.dropout=0.5", "encoder.trainable=none")
     initial = initial_model(tiny_model, *overrides)
     assert initial.captioner.bridge.dropout.p == 0.25
-    assert initial.captioner.decoder.dropout.p == 0.5
+    dropout = initial.captioner.decoder.get_submodule("dropout")
+    assert isinstance(dropout, Dropout)
+    assert dropout.p == 0.5
     assert initial.captioner.encoder.frozen
     assert initial.spec["dropout"] == 0.25
     assert initial.spec["encoder"]["trainable"] == "none"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import lightning
 import pytest
 import torch
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from captioner.data.batch import CaptionBatch
 from captioner.errors import CaptionerError, UsageError
@@ -53,6 +54,10 @@ def batch(seed: int = 0, dtype: torch.dtype = torch.float32) -> CaptionBatch:
     return CaptionBatch(images, tokens, torch.arange(2))
 
 
+def loader(batches: list[CaptionBatch]) -> DataLoader[CaptionBatch]:
+    return DataLoader(cast(Dataset[CaptionBatch], batches), batch_size=None)  # PyTorch takes any sequence
+
+
 def fit(module: CaptionModule, steps: int, val: list[CaptionBatch] | None = None) -> lightning.Trainer:
     """Train for a number of steps, each on its own batch."""
     trainer = lightning.Trainer(
@@ -66,7 +71,7 @@ def fit(module: CaptionModule, steps: int, val: list[CaptionBatch] | None = None
     )
     dtype = next(module.parameters()).dtype
     train = [batch(seed, dtype) for seed in range(steps)]
-    trainer.fit(module, DataLoader(train, batch_size=None), DataLoader(val, batch_size=None) if val else None)
+    trainer.fit(module, loader(train), loader(val) if val else None)
     return trainer
 
 
@@ -168,7 +173,7 @@ def test_the_validation_loss_is_the_mean_over_tokens_of_all_batches() -> None:
 def test_a_loss_that_is_not_finite_is_refused() -> None:
     model = captioner("none")
     with torch.no_grad():
-        model.decoder.token_embedding.weight.fill_(math.inf)
+        model.decoder.get_parameter("token_embedding.weight").fill_(math.inf)
     with pytest.raises(CaptionerError, match="nan at step 0"):
         fit(CaptionModule(model, LogLikelihood(), pad_id=PAD), 1)
 

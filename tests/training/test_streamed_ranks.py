@@ -57,7 +57,7 @@ def train_and_record(cfg: DictConfig) -> int:
             file.write(json.dumps([module.current_epoch, module.trainer.world_size, images]) + "\n")
         return step(module, batch, batch_idx)
 
-    CaptionModule.training_step = recorded  # type: ignore[method-assign]
+    CaptionModule.training_step = recorded  # type: ignore[method-assign,assignment]
     return train(cfg)
 
 

@@ -21,10 +21,10 @@ def test_a_share_of_objects_and_a_share_of_captions() -> None:
         named("car", marked=("truck",), told=("car",)),  # not marked, but told by a reference
     ]
     paper = chair(captions)
-    assert (paper.chair_i, paper.chair_s) == (pytest.approx(2 / 6), pytest.approx(1 / 4))
+    assert (paper.chair_i, paper.chair_s) == pytest.approx((2 / 6, 1 / 4))
     assert (paper.named, paper.captions) == (6, 4)
     marked = chair(captions, with_references=False)
-    assert (marked.chair_i, marked.chair_s) == (pytest.approx(3 / 6), pytest.approx(2 / 4))
+    assert (marked.chair_i, marked.chair_s) == pytest.approx((3 / 6, 2 / 4))
 
 
 def test_a_word_that_may_name_either_is_right_where_one_is_there() -> None:

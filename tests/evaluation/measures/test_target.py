@@ -66,11 +66,13 @@ def test_a_map_that_is_the_mask_itself_is_perfect() -> None:
     own[1:3, 2] = 1
     mask = own.repeat(10, axis=0).repeat(10, axis=1).astype(bool)
     perfect = fit(own, target(mask, SQUARE, (4, 4)))
-    assert (perfect.pointing, perfect.mass) == (1, 1)
+    assert perfect.pointing == 1
+    assert perfect.mass == 1
     assert perfect.iou[1:] == pytest.approx(1)
     assert perfect.iou[0] == pytest.approx(2 / 16)  # a threshold of nothing takes the whole photo
     opposite = fit(1 - own, target(mask, SQUARE, (4, 4)))
-    assert (opposite.pointing, opposite.mass) == (0, 0)
+    assert opposite.pointing == 0
+    assert opposite.mass == 0
 
 
 @given(st.integers(0, 10_000))
@@ -103,7 +105,8 @@ def test_what_speaks_against_a_place_is_no_mass() -> None:
     assert found.mass == pytest.approx(2 / 4)
     assert found.pointing == 0
     nothing = fit(np.zeros((2, 2), np.float32), target(mask, SQUARE, (2, 2)))
-    assert (nothing.mass, nothing.pointing) == (0, 0.5)
+    assert nothing.mass == 0
+    assert nothing.pointing == 0.5
 
 
 def test_a_thing_that_was_cropped_away_was_not_seen() -> None:
@@ -127,7 +130,7 @@ def test_a_mask_of_another_size_is_stretched_over_the_photo() -> None:
 def test_the_centre_baseline_looks_at_the_centre_of_the_photo() -> None:
     for geometry in GEOMETRIES[:3]:
         hill = centre_map(geometry, (5, 5))
-        assert np.unravel_index(hill.argmax(), hill.shape) == (2, 2)
+        assert int(hill.argmax()) == 2 * 5 + 2  # row 2, column 2
         assert hill.sum() == pytest.approx(1)
         assert hill == pytest.approx(hill[::-1, ::-1])
     mask = np.zeros((40, 40), dtype=bool)

@@ -26,6 +26,7 @@ def inputs() -> tuple[Tensor, Tensor]:
 
 def through(layers: DecoderStack) -> Tensor:
     words, memory = inputs()
+    out: Tensor
     out, _ = layers(words, tuple(layers.project(memory)), angles=None)
     return out
 
@@ -75,6 +76,7 @@ def test_the_default_order_is_that_of_pytorch() -> None:
         for _ in range(DEPTH)
     ).eval()
     for theirs, ours in zip(reference, layers, strict=True):
+        assert isinstance(theirs, torch.nn.TransformerDecoderLayer)
         for attention, ours_attention in (
             (theirs.self_attn, ours.self_attention),
             (theirs.multihead_attn, ours.cross_attention),

@@ -12,6 +12,7 @@ from captioner.decoding import BeamSearch, GreedySearch, SpecialTokens
 from captioner.errors import UsageError
 from captioner.models.decoders.lstm import LstmDecoder
 from captioner.models.decoders.transformer import TransformerDecoder
+from captioner.models.scores import Additive
 
 B, C, L, N, D, V = 2, 3, 6, 5, 8, 11
 
@@ -54,8 +55,10 @@ def look(model: LstmDecoder, h: Tensor, a: Tensor, sentinel: Tensor | None = Non
     part = model.attention
     keys, values = [list(rows) for rows in part.key_value(a).chunk(2, dim=-1)]
     if sentinel is not None:
+        assert part.sentinel_key_value is not None
         key, value = part.sentinel_key_value(sentinel).chunk(2)
         keys, values = [key, *keys], [value, *values]
+    assert isinstance(part.score, Additive)
     scores = torch.stack([part.score.v[0] @ torch.tanh(part.query(h) + key) for key in keys])
     alpha = scores.exp() / scores.exp().sum()
     return part.out(sum(w * value for w, value in zip(alpha, values, strict=True))), alpha
@@ -67,19 +70,22 @@ def test_it_is_what_the_papers_write_word_by_word(adaptive: bool) -> None:
     model = decoder(sentinel=adaptive)
     tokens, memory = inputs()
     output = model(tokens, memory, need_weights=True)
+    assert output.cross_attention is not None
+    assert model.head is not None
     for b, c in ((0, 0), (1, 2)):
         a = memory[b]
         h = torch.tanh(model.init_hidden(a.mean(dim=0)))
         cell = torch.tanh(model.init_cell(a.mean(dim=0)))
         for t in range(L):
             y = model.token_embedding.weight[tokens[b, c, t]] * D**0.5
-            if adaptive:
+            if model.sentinel is not None:
                 x = torch.cat([y, a.mean(dim=0)])
                 before = h
                 h, cell = lstm(model.cell, x, h, cell)
                 gate = torch.sigmoid(model.sentinel.from_input(x) + model.sentinel.from_state(before))
                 context, alpha = look(model, h, a, gate * torch.tanh(cell))
             else:
+                assert model.gate is not None
                 context, alpha = look(model, h, a)
                 context = torch.sigmoid(model.gate(h)) * context
                 h, cell = lstm(model.cell, torch.cat([y, context]), h, cell)
@@ -134,6 +140,7 @@ def test_asking_for_weights_changes_nothing_and_they_are_shares(settings: dict[s
     assert plain.cross_attention is None
     torch.testing.assert_close(plain.logits, shown.logits, atol=1e-5, rtol=0)
     weights = shown.cross_attention
+    assert weights is not None
     assert weights.shape == (B, C, L, 1, settings.get("num_heads", 1), N + bool(settings.get("sentinel")))
     total = weights.sum(-1)
     if settings.get("normaliser") == "sink":
@@ -152,6 +159,8 @@ def test_captions_images_and_later_tokens_are_not_seen(settings: dict[str, objec
     together = model(tokens, memory, need_weights=True)
     alone = model(tokens[1:, 2:, :4], memory[1:], need_weights=True)
     torch.testing.assert_close(alone.logits[0, 0], together.logits[1, 2, :4], atol=1e-5, rtol=0)
+    assert alone.cross_attention is not None
+    assert together.cross_attention is not None
     torch.testing.assert_close(
         alone.cross_attention[0, 0], together.cross_attention[1, 2, :4], atol=1e-5, rtol=0
     )
@@ -191,9 +200,12 @@ def test_hard_attention_draws_while_it_learns_and_decides_afterwards() -> None:
     with torch.no_grad():
         assert torch.equal(model(tokens, memory).logits, model(tokens, memory).logits)
         model.train()
-        drawn = [model(tokens, memory, need_weights=True) for _ in range(2)]
-    assert not torch.equal(drawn[0].cross_attention, drawn[1].cross_attention)
-    assert drawn[0].choice.logprob.shape == drawn[0].choice.entropy.shape == (B, C, L, 1)
+        first, second = (model(tokens, memory, need_weights=True) for _ in range(2))
+    assert first.cross_attention is not None
+    assert second.cross_attention is not None
+    assert not torch.equal(first.cross_attention, second.cross_attention)
+    assert first.choice is not None
+    assert first.choice.logprob.shape == first.choice.entropy.shape == (B, C, L, 1)
     assert model.eval()(tokens, memory).choice is None
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,7 +12,7 @@ from captioner.models.decoders.transformer import TransformerDecoder
 B, L, N, D, V = 2, 6, 5, 8, 11
 
 
-def decoder(*, tie_weights: bool = True, dropout: float = 0.0, **sizes: int) -> TransformerDecoder:
+def decoder(*, tie_weights: bool = True, dropout: float = 0.0, **sizes: Any) -> TransformerDecoder:
     torch.manual_seed(0)
     settings = {"depth": 2, "num_heads": 2, "max_length": 9, **sizes}
     made = TransformerDecoder(V, D, tie_weights=tie_weights, dropout=dropout, **settings)
@@ -82,6 +84,7 @@ def test_asking_for_weights_changes_nothing(grad: bool) -> None:
     assert plain.cross_attention is None
     torch.testing.assert_close(plain.logits, shown.logits, atol=1e-5, rtol=0)
     weights = shown.cross_attention
+    assert weights is not None
     assert weights.shape == (B, 3, L, 2, 2, N)
     torch.testing.assert_close(weights.sum(-1), torch.ones(B, 3, L, 2, 2), atol=1e-5, rtol=0)
 
@@ -91,6 +94,7 @@ def test_weights_are_those_of_the_caption_layer_and_head_they_are_said_to_be() -
     model = decoder()
     tokens, memory = inputs()
     weights = model(tokens, memory, need_weights=True).cross_attention
+    assert weights is not None
     # A hand-made pass of image 1, caption 2 alone, layer by layer.
     x = model._embed(tokens[1:2, 2:3], torch.arange(L))
     for number, (layer, image) in enumerate(zip(model.layers, model.project_image(memory[1:2]), strict=True)):
@@ -110,11 +114,13 @@ def test_a_later_token_changes_nothing_earlier() -> None:
     model = decoder()
     tokens, memory = inputs()
     before = model(tokens, memory, need_weights=True)
+    assert before.cross_attention is not None
     for t in range(1, L):
         changed = tokens.clone()
         changed[:, :, t] = (changed[:, :, t] + 1) % V
         after = model(changed, memory, need_weights=True)
         assert torch.equal(before.logits[:, :, :t], after.logits[:, :, :t])
+        assert after.cross_attention is not None
         assert torch.equal(before.cross_attention[:, :, :t], after.cross_attention[:, :, :t])
         # and something later, so that the comparison means something
         assert not torch.equal(before.logits[:, :, t:], after.logits[:, :, t:])
@@ -137,10 +143,12 @@ def test_images_and_captions_do_not_see_each_other() -> None:
     model = decoder()
     tokens, memory = inputs(captions=3)
     together = model(tokens, memory, need_weights=True)
+    assert together.cross_attention is not None
     for b in range(B):
         for c in range(3):
             alone = model(tokens[b : b + 1, c : c + 1], memory[b : b + 1], need_weights=True)
             torch.testing.assert_close(alone.logits[0, 0], together.logits[b, c], atol=1e-5, rtol=0)
+            assert alone.cross_attention is not None
             torch.testing.assert_close(
                 alone.cross_attention[0, 0], together.cross_attention[b, c], atol=1e-5, rtol=0
             )

@@ -109,7 +109,8 @@ def test_a_level_is_the_one_timm_counts_and_later_layers_are_cut_off(
     name: str, pixels: tuple[int, int], level: int
 ) -> None:
     torch.manual_seed(0)
-    whole = timm.create_model(name, num_classes=0, **({"img_size": pixels} if "vit" in name else {})).eval()
+    settings: dict[str, Any] = {"img_size": pixels} if "vit" in name else {}
+    whole: Any = timm.create_model(name, num_classes=0, **settings).eval()
     whole.to(memory_format=torch.channels_last)  # as the encoder: other kernels differ in the last digits
     images = torch.randn(1, 3, *pixels).contiguous(memory_format=torch.channels_last)
     (expected,) = whole.forward_intermediates(
@@ -329,6 +330,7 @@ def test_whatever_is_trained_gets_a_gradient(
 def test_mean_and_std_are_timms_or_those_given() -> None:
     encoder = ImageEncoder("test_vit", (32, 32))
     config = timm.get_pretrained_cfg("test_vit")
+    assert config is not None
     assert (encoder.mean, encoder.std) == (tuple(config.mean), tuple(config.std))
     other = ImageEncoder("test_vit", (32, 32), mean=[0.1, 0.2, 0.3], std=[0.4, 0.5, 0.6])
     assert (other.mean, other.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
@@ -447,14 +449,14 @@ def test_the_real_mobilenet_sees_what_timm_sees(real_data: Path) -> None:
         mean=half,
         std=half,
     ).train()
-    reference = timm.create_model(
+    reference: Any = timm.create_model(
         "mobilenetv2_100",
         pretrained=True,
         pad_type="same",
         pretrained_cfg_overlay={"file": str(file), "mean": half, "std": half},
     ).eval()
     reference.to(memory_format=torch.channels_last)
-    transform = ImageTransform(encoder.image_size, fit="crop", mean=encoder.mean, std=encoder.std)
+    transform = ImageTransform(encoder.image_size, fit="crop", mean=half, std=half)
     photos = sorted((real_data / "coco").rglob("*.jpg"))[:4]
     images = torch.stack([transform(read_photo(photo))[0] for photo in photos])
     tokens = encoder(images)

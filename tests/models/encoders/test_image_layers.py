@@ -3,6 +3,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from captioner.models.attention import MultiHeadAttention
 from captioner.models.encoders.image_layers import ImageLayer
 
 B, N, D, H = 2, 5, 12, 3
@@ -18,16 +19,17 @@ def test_parity_with_torchs_encoder_layer() -> None:
         for parameter in ours.parameters():
             parameter.normal_(std=0.5)
     attention = ours.attention
+    assert isinstance(attention, MultiHeadAttention)
     reference.load_state_dict(
         {
             "self_attn.in_proj_weight": torch.cat([attention.query.weight, attention.key_value.weight]),
             "self_attn.in_proj_bias": torch.cat([attention.query.bias, attention.key_value.bias]),
             "self_attn.out_proj.weight": attention.out.weight,
             "self_attn.out_proj.bias": attention.out.bias,
-            "linear1.weight": ours.mlp[0].weight,
-            "linear1.bias": ours.mlp[0].bias,
-            "linear2.weight": ours.mlp[-1].weight,
-            "linear2.bias": ours.mlp[-1].bias,
+            "linear1.weight": ours.get_parameter("mlp.0.weight"),
+            "linear1.bias": ours.get_parameter("mlp.0.bias"),
+            "linear2.weight": ours.get_parameter("mlp.2.weight"),
+            "linear2.bias": ours.get_parameter("mlp.2.bias"),
             "norm1.weight": ours.attention_norm.weight,
             "norm1.bias": ours.attention_norm.bias,
             "norm2.weight": ours.mlp_norm.weight,

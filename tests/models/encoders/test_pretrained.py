@@ -44,7 +44,9 @@ def test_weights_come_from_a_local_file(weights: Path, tmp_path: Path, suffix: s
     encoder = ImageEncoder("test_resnet", (32, 32), weights=str(file))
     assert equals_file(encoder, tensors)
     assert "state_dict" not in encoder.model.pretrained_cfg
-    assert encoder.mean == tuple(timm.get_pretrained_cfg("test_resnet").mean)
+    config = timm.get_pretrained_cfg("test_resnet")
+    assert config is not None
+    assert encoder.mean == tuple(config.mean)
     cut = ImageEncoder("test_resnet", (32, 32), weights=str(file), level=1)
     assert equals_file(cut, tensors)
 

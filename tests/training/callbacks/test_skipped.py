@@ -40,7 +40,8 @@ def root(tmp_path: Path) -> Path:
 def run(root: Path, output: Path, *overrides: str) -> dict[str, torch.Tensor]:
     settings = ("data=flickr8k", f"data.root={root}", *FLICKR, "encoder=tiny", "encoder.image_size=[32,32]")
     fit(compose("train", *settings, "trainer.max_epochs=2", f"output_dir={output}", *overrides))
-    return torch.load(output / "last.ckpt", weights_only=True)["state_dict"]
+    weights: dict[str, torch.Tensor] = torch.load(output / "last.ckpt", weights_only=True)["state_dict"]
+    return weights
 
 
 def damage(root: Path, *numbers: int) -> None:

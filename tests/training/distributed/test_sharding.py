@@ -17,6 +17,7 @@ import torch
 import torch.distributed as distributed
 from PIL import Image
 from torch import Tensor
+from torch._C._distributed_c10d import HashStore
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
@@ -156,7 +157,7 @@ def test_a_resumed_run_ends_with_the_same_weights(runs: Path) -> None:
 @pytest.fixture
 def mesh() -> Iterator[DeviceMesh]:
     """A mesh of this process only: weights are sharded into one part."""
-    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    distributed.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
     yield init_device_mesh("cpu", (1,))
     distributed.destroy_process_group()
 
