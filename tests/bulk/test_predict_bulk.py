@@ -249,11 +249,11 @@ def test_the_folder_of_another_run_is_refused(
     with pytest.raises(UsageError, match=r"output_dir=.* \(search differ\)"):
         run(tiny_model, photos / "list.txt", tmp_path, "beam_size=1")
     (photos / "less.txt").write_text("".join(f"{index:02d}.jpg\n" for index in range(1, PHOTOS)))
-    with pytest.raises(UsageError, match=r"00000000\.jsonl was made from other photos"):
+    with pytest.raises(UsageError, match=r"00000000\.jsonl .*other photos"):
         run(tiny_model, photos / "less.txt", tmp_path)
     shutil.copy(tmp_path / "parts" / "00000000.jsonl", tmp_path / "parts" / ".00000000.jsonl.unfinished")
     (tmp_path / "parts" / "00000000.jsonl").unlink()
-    with pytest.raises(UsageError, match=r"00000000\.jsonl was made from other photos"):
+    with pytest.raises(UsageError, match=r"00000000\.jsonl .*other photos"):
         run(tiny_model, photos / "less.txt", tmp_path)
 
 
@@ -271,7 +271,7 @@ def test_two_processes_of_one_share_do_not_write_one_part(
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(UsageError, match=r"another process writes .*00000000\.jsonl; .*shard=i/n"):
+        with pytest.raises(UsageError, match=r"00000000\.jsonl.*shard=i/n"):
             run(tiny_model, photos / "list.txt", tmp_path)
         holder.communicate()
 

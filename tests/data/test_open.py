@@ -28,12 +28,12 @@ def test_a_split_is_opened_as_configured() -> None:
 
 @pytest.mark.parametrize("split", ["test", "batch_size", "options", "_target_"])
 def test_an_unknown_split_is_refused_with_the_known_ones(split: str) -> None:
-    with pytest.raises(UsageError, match=f"split={split} is not one of this dataset's: train, odd, bad"):
+    with pytest.raises(UsageError, match=f"split={split} .*train, odd, bad"):
         open_split(DATA, split)
 
 
 def test_errors_of_the_dataset_are_passed_on() -> None:
-    with pytest.raises(UsageError, match="split is 'weekday'; choose one of train, val, test"):
+    with pytest.raises(UsageError, match=r"'weekday'.*train, val, test"):
         open_split(DATA, "odd")
     with pytest.raises(ModelFileError, match=r"os\.system.* dataset"):
         open_split(DATA, "bad")

@@ -190,7 +190,7 @@ def test_nan_names_the_step(step: int, beams: int, bad: float) -> None:
         return logits, cache
 
     model.step = damaged  # type: ignore[method-assign]
-    with pytest.raises(CaptionerError, match=f"NaN at step {step}; the model's weights are damaged"):
+    with pytest.raises(CaptionerError, match=f"NaN at step {step}.*weights"):
         make_search(beams, max_length=5)(model, memory(2), SPECIAL)
 
 

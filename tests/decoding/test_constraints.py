@@ -107,10 +107,10 @@ def test_length_norms_rank_as_their_formula_says(kind: str) -> None:
 
 
 def test_an_unknown_length_norm_is_refused() -> None:
-    with pytest.raises(UsageError, match="length_norm=wu is unknown; choose from power, gnmt, average, none"):
+    with pytest.raises(UsageError, match=r"length_norm=wu .*power, gnmt, average, none"):
         LengthNorm(0.7, "wu")
 
 
 def test_more_required_words_than_places_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"required=3 needs captions of 4 tokens.*the longest is 3"):
+    with pytest.raises(UsageError, match=r"required=3 .*4 tokens.* 3"):
         BeamSearch(2, max_length=3, required=Required([[4], [5], [6]]))

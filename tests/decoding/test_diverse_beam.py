@@ -77,10 +77,10 @@ def test_a_penalty_makes_first_words_differ() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"beam_size": 4, "groups": 3}, "groups=3 must divide beam_size=4; take beam_size=3 or a multiple"),
-        ({"groups": 0}, "groups=0 must be at least 1"),
-        ({"diversity": -1.0}, "diversity=-1.0 must be a number from 0"),
-        ({"diversity": "x"}, "diversity='x' must be a number from 0"),
+        ({"beam_size": 4, "groups": 3}, "groups=3 .*beam_size=4.*beam_size=3"),
+        ({"groups": 0}, "groups=0 .*1"),
+        ({"diversity": -1.0}, "diversity=-1.0 .*0"),
+        ({"diversity": "x"}, "diversity='x' .*0"),
     ],
 )
 def test_values_out_of_range_are_refused(arguments: dict[str, Any], message: str) -> None:

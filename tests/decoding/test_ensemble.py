@@ -72,7 +72,7 @@ def test_the_shortest_reach_counts() -> None:
 
 def test_other_vocabularies_and_averages_are_refused() -> None:
     model, images = decoder(6), memory(2)
-    with pytest.raises(UsageError, match=r"vocabularies of 10, 11 tokens; join models .* one tokenizer"):
+    with pytest.raises(UsageError, match=r"10, 11 tokens.*tokenizer"):
         EnsembleSearch(GreedySearch(), [(decoder(7), images)])(model, images, SPECIAL)
-    with pytest.raises(UsageError, match="average=mean is unknown; choose from logprobs, probs"):
+    with pytest.raises(UsageError, match=r"average=mean .*logprobs, probs"):
         EnsembleDecoder(model, [], average="mean")

@@ -174,36 +174,30 @@ def test_nan_names_the_step(make: Make, make_decoder: Callable[..., Decoder]) ->
         return logits, cache
 
     model.step = damaged  # type: ignore[method-assign]
-    with pytest.raises(CaptionerError, match="NaN at step 2; the model's weights are damaged"):
+    with pytest.raises(CaptionerError, match=r"NaN at step 2.*weights"):
         make(max_length=6)(model, memory(2), SPECIAL)
 
 
 @pytest.mark.parametrize("make", [make for make in SEARCHES if make is not required])
 def test_what_cannot_be_obeyed_is_refused(make: Make) -> None:
-    with pytest.raises(
-        UsageError, match=r"min_length=9 needs captions of 9 tokens.*the longest is 8; raise max_length"
-    ):
+    with pytest.raises(UsageError, match=r"min_length=9 .*9 tokens.* 8.*max_length"):
         make(max_length=8, constraints=[MinLength(9)])
-    with pytest.raises(UsageError, match=r"min_length=9 needs captions of 9 tokens.*the longest is 7"):
+    with pytest.raises(UsageError, match=r"min_length=9 .*9 tokens.* 7"):
         make(max_length=10, constraints=[MinLength(9)])(decoder(5, max_length=7), memory(1), SPECIAL)
-    with pytest.raises(UsageError, match="prefix=3 tokens needs captions of 4 tokens"):
+    with pytest.raises(UsageError, match=r"prefix=3 .*4 tokens"):
         make(max_length=3, constraints=[Prefix([4, 4, 4])])
     everything = Banned([[word] for word in range(4, 9)])
-    with pytest.raises(
-        UsageError, match=r"banned=5 leaves none of the 9 tokens of the vocabulary.*ban fewer words"
-    ):
+    with pytest.raises(UsageError, match=r"banned=5 .*9 tokens.*ban fewer"):
         make(max_length=6, constraints=[everything])(decoder(5), memory(2), SPECIAL)
     # Five words, none twice, cannot fill seven places.
     dead_end = [NoRepeatedNgrams(1), MinLength(7)]
-    with pytest.raises(
-        UsageError, match=r"nothing may follow at step \d.*no_repeat_ngram=1, min_length=7 leave no"
-    ):
+    with pytest.raises(UsageError, match=r"step \d.*no_repeat_ngram=1, min_length=7"):
         make(max_length=9, constraints=dead_end)(decoder(5), memory(2), SPECIAL)
 
 
 @pytest.mark.parametrize("search", [BeamSearch(10), DiverseBeamSearch(12), ContrastiveSearch(10)])
 def test_a_beam_larger_than_the_vocabulary_is_refused(search: Search) -> None:
-    with pytest.raises(UsageError, match=r"=1[02] is larger than the vocabulary of 9 tokens; take 9 or less"):
+    with pytest.raises(UsageError, match=r"=1[02] .*9 tokens.* 9 "):
         search(decoder(5), memory(1), SPECIAL)
 
 

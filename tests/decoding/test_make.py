@@ -126,7 +126,7 @@ def test_a_required_word_may_begin_with_a_banned_one() -> None:
     for text in found:
         assert {"catfish", "dog"} <= set(text.split())
         assert not {"cat", "a"} & set(text.split())
-    with pytest.raises(UsageError, match="'red cat' is required and 'cat' is banned"):
+    with pytest.raises(UsageError, match=r"'red cat' .*required.*'cat' .*banned"):
         make_required(PIECES, ["red cat"], banned=["cat"])
 
 

@@ -88,11 +88,11 @@ def test_on_a_gpu_a_step_is_recorded_and_what_it_gives_kept_apart(monkeypatch: p
 
 
 def test_what_cannot_be_compiled_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match=r"compile=true compiles a Transformer's step; .* leave compile out"):
+    with pytest.raises(UsageError, match=r"compile=true.*Transformer"):
         LstmDecoder(30, 16).compile_step()
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
-    with pytest.raises(UsageError, match=r"compile=true needs a C\+\+ compiler, and none is on the path"):
+    with pytest.raises(UsageError, match=r"compile=true.*C\+\+ compiler"):
         decoder().compile_step()
 
 
@@ -107,9 +107,7 @@ def test_a_failing_compiler_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(torch, "compile", broken)
     monkeypatch.setattr("shutil.which", lambda name: name)
-    with pytest.raises(
-        CaptionerError, match=r"cannot compile this model here \(no header\); leave compile out"
-    ):
+    with pytest.raises(CaptionerError, match=r"compile.*\(no header\).*compile"):
         compiled(torch.sin, CPU)(torch.zeros(1))
 
 
@@ -119,7 +117,7 @@ def test_a_format_that_is_not_known_or_slower_is_refused(monkeypatch: pytest.Mon
         check_precision("fp8", CPU)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     assert not has_bf16("cpu")
-    with pytest.raises(UsageError, match=r"precision=bf16 needs a processor .* precision=fp32"):
+    with pytest.raises(UsageError, match=r"precision=bf16 .*precision=fp32"):
         check_precision("bf16", CPU)
 
 

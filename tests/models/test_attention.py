@@ -194,7 +194,5 @@ def test_bfloat16_autocast_stays_near_and_shows_true_weights() -> None:
 
 @pytest.mark.parametrize("num_heads", [0, -1, 5, 7])
 def test_heads_must_divide_the_width(num_heads: int) -> None:
-    with pytest.raises(
-        UsageError, match=f"num_heads={num_heads} does not divide dim=6; choose a divisor of 6"
-    ):
+    with pytest.raises(UsageError, match=f"num_heads={num_heads} .*dim=6"):
         MultiHeadAttention(6, num_heads)

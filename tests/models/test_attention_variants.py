@@ -93,7 +93,7 @@ def test_the_path_without_weights_gives_the_same(
         fused, _ = attention(x, memory, sentinel=own, allowed=allowed)
         torch.testing.assert_close(fused, shown, atol=1e-5, rtol=0)
     else:
-        with pytest.raises(UsageError, match="no fused kernel computes this attention"):
+        with pytest.raises(UsageError, match="fused kernel"):
             attention(x, memory, sentinel=own, allowed=allowed)
     attention.fused = False
     forbidden, _ = attention(x, memory, sentinel=own, allowed=allowed)
@@ -202,14 +202,12 @@ def test_one_head_of_keys_for_all_is_the_same_as_equal_heads() -> None:
 
 @pytest.mark.parametrize("kv_heads", [0, -1, 3, 8])
 def test_key_value_heads_must_divide_the_heads(kv_heads: int) -> None:
-    with pytest.raises(
-        UsageError, match=f"num_kv_heads={kv_heads} does not divide num_heads=4; choose a divisor of 4"
-    ):
+    with pytest.raises(UsageError, match=f"num_kv_heads={kv_heads} .*num_heads=4"):
         MultiHeadAttention(D, H, num_kv_heads=kv_heads)
 
 
 def test_settings_of_the_wrong_kind_are_refused() -> None:
-    with pytest.raises(UsageError, match="fused='often' must be true, false or null"):
+    with pytest.raises(UsageError, match=r"fused='often' .*true, false.*null"):
         MultiHeadAttention(D, H, fused="often")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"num_kv_heads=2\.0 does not divide"):
         MultiHeadAttention(D, H, num_kv_heads=2.0)  # type: ignore[arg-type]
@@ -218,12 +216,12 @@ def test_settings_of_the_wrong_kind_are_refused() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"score": "additive"}, "score=additive with normaliser=softmax; take fused=null"),
-        ({"normaliser": "sparsemax"}, "score=scaled_dot with normaliser=sparsemax; take fused=null"),
-        ({"normaliser": "entmax15"}, "normaliser=entmax15; take fused=null"),
-        ({"sentinel": True}, "normaliser=softmax and a sentinel; take fused=null"),
+        ({"score": "additive"}, "score=additive with normaliser=softmax.*fused=null"),
+        ({"normaliser": "sparsemax"}, "score=scaled_dot with normaliser=sparsemax.*fused=null"),
+        ({"normaliser": "entmax15"}, "normaliser=entmax15.*fused=null"),
+        ({"sentinel": True}, "normaliser=softmax and a sentinel.*fused=null"),
     ],
 )
 def test_a_fused_kernel_that_does_not_exist_is_refused_at_once(settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError, match=f"fused=true, but no fused kernel computes .*{said}"):
+    with pytest.raises(UsageError, match=f"fused=true.*{said}"):
         MultiHeadAttention(D, H, fused=True, **settings)

@@ -145,7 +145,7 @@ def test_image_layers_must_fit(captioner: Captioner, settings: dict[str, int], m
 
 @pytest.mark.parametrize("dropout", [-0.1, 1.0])
 def test_dropout_must_be_a_share(captioner: Captioner, dropout: float) -> None:
-    with pytest.raises(UsageError, match=f"model.dropout={dropout} must be at least 0 and below 1"):
+    with pytest.raises(UsageError, match=f"model.dropout={dropout} .*0.*1"):
         Captioner(captioner.encoder, captioner.decoder, dropout=dropout)
 
 
@@ -166,9 +166,7 @@ def test_sinusoidal_positions_fit_any_grid_and_none_are_none() -> None:
     torch.testing.assert_close(absent(tokens).features, absent.norm_out(absent.project(absent.norm_in(x))))
     assert not [name for name in absent.state_dict() if "position" in name]
     assert "position" not in fixed.state_dict()
-    with pytest.raises(
-        UsageError, match="image_positions='rotary' is not known; choose from learned, sinusoidal, none"
-    ):
+    with pytest.raises(UsageError, match=r"image_positions='rotary' .*learned, sinusoidal, none"):
         bridge("rotary")
 
 

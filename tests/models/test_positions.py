@@ -79,9 +79,7 @@ def test_what_is_not_learned_is_not_kept(positions: str) -> None:
 
 
 def test_unknown_positions_and_odd_heads_are_refused() -> None:
-    with pytest.raises(
-        UsageError, match="positions='alibi' is not known; choose from learned, sinusoidal, rotary"
-    ):
+    with pytest.raises(UsageError, match=r"positions='alibi' .*learned, sinusoidal, rotary"):
         TransformerDecoder(V, D, num_heads=2, positions="alibi")
-    with pytest.raises(UsageError, match="dim=6 over num_heads=2 gives heads of odd width 3"):
+    with pytest.raises(UsageError, match=r"dim=6 .*num_heads=2 .*3"):
         TransformerDecoder(V, 6, num_heads=2, positions="rotary")

@@ -141,7 +141,5 @@ def test_a_cache_of_grouped_heads_is_smaller() -> None:
 
 
 def test_insisting_on_a_fused_kernel_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(
-        UsageError, match="no fused kernel computes score=scaled_dot with normaliser=sparsemax"
-    ):
+    with pytest.raises(UsageError, match=r"score=scaled_dot .*normaliser=sparsemax"):
         TransformerDecoder(V, D, num_heads=2, normaliser="sparsemax", fused=True)

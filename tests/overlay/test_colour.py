@@ -130,7 +130,7 @@ def test_a_signed_map_shows_both_sides_on_one_scale(make_caption: MakeCaption) -
 
 @pytest.mark.parametrize("index", [-1, 3])
 def test_a_word_that_is_not_there_is_refused(make_caption: MakeCaption, index: int) -> None:
-    with pytest.raises(UsageError, match=f"there is no word {index}: the caption has words 0 to 2"):
+    with pytest.raises(UsageError, match=f"word {index}.*0 to 2"):
         blend(np.zeros((4, 4, 3), np.uint8), make_caption(), index)
-    with pytest.raises(UsageError, match="there is no word 0: the caption has no words"):
+    with pytest.raises(UsageError, match=r"word 0.*no words"):
         blend(np.zeros((4, 4, 3), np.uint8), make_caption(""), 0)

@@ -106,7 +106,5 @@ def test_pdf_of_any_text(make_caption: MakeCaption, tmp_path: Path, text: str) -
 
 def test_without_its_package_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fpdf", None)
-    with pytest.raises(
-        UsageError, match=r"overlay=pdf needs the package fpdf2: pip install 'captioner\[pdf\]'"
-    ):
+    with pytest.raises(UsageError, match=r"overlay=pdf .*fpdf2.*captioner\[pdf\]"):
         check_pdf()

@@ -202,7 +202,7 @@ def test_nothing_to_learn_from_is_refused(kind: str, captions: list[str]) -> Non
 
 
 def test_a_count_no_word_reaches_is_refused() -> None:
-    with pytest.raises(DataError, match=r"no word appears 3 times or more in 1 captions; lower min_count"):
+    with pytest.raises(DataError, match=r"3 times.*1 captions.*min_count"):
         Tokenizer.train(["a dog a"], min_count=3)
 
 

@@ -18,9 +18,7 @@ BPE = Tokenizer.train(CAPTIONS, kind="bpe", vocab_size=264).to_json()
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "not json", '{"model": 1}', "[" * 100_000, WORD[:-20]])
 def test_rubbish_is_refused(text: str) -> None:
-    with pytest.raises(
-        ModelFileError, match=r"not a tokenizer of ours: .+; give the text that Tokenizer\.to_json"
-    ):
+    with pytest.raises(ModelFileError, match=r"tokenizer.*Tokenizer\.to_json"):
         Tokenizer.from_json(text)
 
 
@@ -86,7 +84,7 @@ def test_dropout_and_missing_bytes_are_refused() -> None:
 
 
 def test_another_kind_of_model_is_refused() -> None:
-    with pytest.raises(ModelFileError, match="its model is Unigram, ours are WordLevel and BPE"):
+    with pytest.raises(ModelFileError, match=r"Unigram.*WordLevel.*BPE"):
         Tokenizer.from_json(Backend(models.Unigram([("a", 0.0)], 0, False)).to_str())
 
 

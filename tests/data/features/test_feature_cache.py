@@ -197,7 +197,7 @@ def test_a_folder_with_other_features_is_refused(dataset: Folder, tmp_path: Path
     with pytest.raises(DataError, match=r"other settings \(views differ\)"):
         stored(dataset, tmp_path)
     file.write_text("{")
-    with pytest.raises(DataError, match=r"description.json is damaged .*; delete the folder"):
+    with pytest.raises(DataError, match=r"description\.json .*damaged.*delete"):
         stored(dataset, tmp_path)
 
 
@@ -207,11 +207,11 @@ def test_damage_is_noticed(dataset: Folder, tmp_path: Path) -> None:
     path = features.path(0)
     whole = path.read_bytes()
     path.write_bytes(whole[:600] + bytes([whole[600] ^ 64]) + whole[601:])
-    with pytest.raises(DataError, match=r"00000.npy is damaged at image 0; delete it"):
+    with pytest.raises(DataError, match=r"00000\.npy .*image 0.*delete"):
         features(SampleRequest(0, 0), torch.Generator())
     for content in (whole[: len(whole) // 2], b"", b"nonsense"):
         path.write_bytes(content)
-        with pytest.raises(DataError, match=r"00000.npy cannot be read .*; delete it"):
+        with pytest.raises(DataError, match=r"00000\.npy .*delete"):
             stored(dataset, tmp_path)(SampleRequest(0, 0), torch.Generator())
     np.save(path, np.zeros(3))
     with pytest.raises(DataError, match=r"00000.npy .*other features"):
@@ -273,17 +273,15 @@ def test_a_full_disk_is_reported(dataset: Folder, tmp_path: Path, monkeypatch: p
 
     features = stored(dataset, tmp_path)
     monkeypatch.setattr(np, "save", full)
-    with pytest.raises(CaptionerError, match=r"cannot write the feature cache .*: No space left on device"):
+    with pytest.raises(CaptionerError, match=r"feature cache.*No space left on device"):
         write(features)
     assert [path.name for path in features.folder.iterdir()] == ["description.json"]
 
 
 def test_wrong_settings_are_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        UsageError, match=r"needs a frozen encoder, and encoder.trainable=all: .* or cache=none"
-    ):
+    with pytest.raises(UsageError, match=r"encoder\.trainable=all.*cache=none"):
         FeatureCache(encoder(trainable="all"), folder=tmp_path)
     with pytest.raises(UsageError, match=r"cache.views=0 must be at least 1"):
         FeatureCache(encoder(), folder=tmp_path, views=0)
-    with pytest.raises(UsageError, match=r"cache.dtype=int4 is not known.+did you mean int8"):
+    with pytest.raises(UsageError, match=r"cache\.dtype=int4 .*did you mean int8"):
         FeatureCache(encoder(), folder=tmp_path, dtype="int4")  # type: ignore[arg-type]

@@ -73,7 +73,7 @@ def test_a_flipped_bit_is_detected(dtype: StoredType) -> None:
 
 def test_features_beyond_half_floats_are_refused() -> None:
     values = np.array([[1.0, 70000.0]], np.float32)
-    with pytest.raises(UsageError, match=r"some are beyond 65504; set cache.dtype=int8"):
+    with pytest.raises(UsageError, match=r"65504.*cache\.dtype=int8"):
         packed(values, "fp16")
     row, _ = packed(values, "int8")
     assert unpack(row) is not None
@@ -82,5 +82,5 @@ def test_features_beyond_half_floats_are_refused() -> None:
 
 
 def test_an_unknown_type_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"cache.dtype=fp8 is not known; choose fp16 or int8"):
+    with pytest.raises(UsageError, match=r"cache\.dtype=fp8 .*fp16.*int8"):
         row_type("fp8", 2, 2)  # type: ignore[arg-type]

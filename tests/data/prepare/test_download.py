@@ -162,10 +162,10 @@ def test_a_file_other_than_the_published_one_is_refused(
 def test_later_damage_is_detected_by_the_record(site: Site, tmp_path: Path) -> None:
     path = fetch(remote(site), tmp_path)
     path.write_bytes(CONTENT[:-1] + b"\0")
-    with pytest.raises(DataError, match=r"data\.bin has the sha256 \w+ instead of \w+; it is damaged"):
+    with pytest.raises(DataError, match=r"data\.bin .*sha256.*damaged"):
         fetch(remote(site), tmp_path)
     path.write_bytes(CONTENT[:-1])
-    with pytest.raises(DataError, match=r"data\.bin has 2,999,999 bytes instead of 3,000,000"):
+    with pytest.raises(DataError, match=r"data\.bin .*2,999,999 .*3,000,000"):
         fetch(remote(site), tmp_path)
     (tmp_path / MANIFEST).write_text("{")
     with pytest.raises(DataError, match=r"downloads\.json cannot be read"):

@@ -59,9 +59,7 @@ def test_the_official_layout_is_found(root: Path, year: str) -> None:
     (root / "captions.json").rename(root / "annotations" / f"captions_val{year}.json")
     (root / "images").rename(root / f"val{year}")
     assert CocoCaptions(root, "val")[0].path == root / f"val{year}" / "b.jpg"
-    with pytest.raises(
-        DataError, match=r"train captions of COCO not found; looked for .+captions_train2017\.json"
-    ):
+    with pytest.raises(DataError, match=r"train captions.*captions_train2017\.json"):
         CocoCaptions(root, "train")
 
 
@@ -157,24 +155,20 @@ def test_a_file_that_is_not_json_is_refused(root: Path, text: bytes, message: st
 
 def test_no_photo_and_no_caption_are_errors_that_name_both_sides(root: Path) -> None:
     write(root, {**content(), "annotations": []})
-    with pytest.raises(DataError, match=r"captions\.json has no caption for any of the 2 images in .+images"):
+    with pytest.raises(DataError, match=r"captions\.json .*2 images.*images"):
         CocoCaptions(root, "all")
     write(root, {"images": [{"id": 1, "file_name": "x.jpg"}], "annotations": []})
-    with pytest.raises(
-        DataError, match=r"images holds none of the 1 images of .+captions\.json \(such as x\.jpg\)"
-    ):
+    with pytest.raises(DataError, match=r"images .*1 images.*captions\.json .*x\.jpg"):
         CocoCaptions(root, "all")
     (root / "images").rename(root / "photos")
-    with pytest.raises(
-        DataError, match=r"all photos of COCO not found; looked for .+/images; name the folder"
-    ):
+    with pytest.raises(DataError, match=r"COCO.*/images"):
         CocoCaptions(root, "all")
-    with pytest.raises(DataError, match=r"root of COCO: .+/nowhere does not exist"):
+    with pytest.raises(DataError, match=r"root.*/nowhere"):
         CocoCaptions(root / "nowhere", "all")
 
 
 def test_an_unknown_split_is_refused(root: Path) -> None:
-    with pytest.raises(UsageError, match=r"COCO has no split 'test'; choose one of train, val, all"):
+    with pytest.raises(UsageError, match=r"'test'.*train, val, all"):
         CocoCaptions(root, "test")
 
 

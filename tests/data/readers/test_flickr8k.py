@@ -159,7 +159,7 @@ def test_no_photo_of_the_split_is_an_error_that_names_both(root: Path) -> None:
     with pytest.raises(DataError, match=message):
         Flickr8k(root, "train")
     names.write_text("\n")
-    with pytest.raises(DataError, match=r"holds none of the 0 photos of .+trainImages\.txt; set images"):
+    with pytest.raises(DataError, match=r"0 photos.+trainImages\.txt.*images"):
         Flickr8k(root, "train")
 
 

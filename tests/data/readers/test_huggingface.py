@@ -46,7 +46,7 @@ def test_hugging_face_photos_in_the_rows(root: Path) -> None:
     assert (train[0].path, train.photo(1).size, val.photo(0).size) == (None, (5, 6), (6, 6))
     again = pickle.loads(pickle.dumps(train))
     assert again.photo(1).size == (5, 6)
-    with pytest.raises(DataError, match=r"saved has no split test; there are train, validation"):
+    with pytest.raises(DataError, match=r"saved .*test.*train, validation"):
         HuggingFace(root / "saved", "test")
 
 
@@ -60,9 +60,7 @@ def test_hugging_face_photos_in_files(root: Path) -> None:
     columns = {"image_column": "file", "caption_column": "text", "split_column": "part", "id_column": "n"}
     data = HuggingFace(saved, "train", **columns)  # type: ignore[arg-type]
     assert (data[0].id, data[0].path, data.photo(0).size) == ("4", saved / "a.jpg", (4, 6))
-    with pytest.raises(
-        DataError, match=r"no column 'image'; there are file, text, part, n: choose by image_column"
-    ):
+    with pytest.raises(DataError, match=r"'image'.*file, text, part, n.*image_column"):
         HuggingFace(saved, "train")
     with pytest.raises(DataError, match=r"no column 'txet'.+did you mean text"):
         HuggingFace(saved, "train", image_column="file", caption_column="txet")
@@ -104,9 +102,9 @@ def test_a_hugging_face_dataset_cut_short_is_refused(root: Path) -> None:
     saved = save(root, {"image": ["a.jpg"], "caption": ["A dog."]})
     (part,) = saved.glob("*.arrow")
     part.write_bytes(part.read_bytes()[:100])
-    with pytest.raises(DataError, match=r"saved is not a readable Hugging Face dataset"):
+    with pytest.raises(DataError, match=r"saved .*Hugging Face"):
         HuggingFace(saved, "train")
-    with pytest.raises(DataError, match=r"images is not a readable Hugging Face dataset"):
+    with pytest.raises(DataError, match=r"images .*Hugging Face"):
         HuggingFace(root / "images", "train")
 
 
@@ -116,7 +114,7 @@ def test_rows_of_a_hugging_face_dataset_outside_the_root_are_read_only_when_allo
     (part,) = saved.glob("*.arrow")
     part.rename(root / "elsewhere.arrow")
     part.symlink_to(root / "elsewhere.arrow")
-    with pytest.raises(DataError, match=r"which leads to \S+elsewhere\.arrow, lies outside data\.root="):
+    with pytest.raises(DataError, match=r"elsewhere\.arrow.*data\.root="):
         HuggingFace(saved, "train", split_column="split")
     assert len(HuggingFace(saved, "train", split_column="split", allow_outside=True)) == 1
 
@@ -140,7 +138,7 @@ def test_like_photos_of_a_hugging_face_dataset_stay_together(root: Path, inside:
             split_of |= {data[index].captions[0]: split for index in range(len(data))}
     assert len(split_of) == 24
     assert all(split_of[f"number {n}"] == split_of[f"number {n + 1}"] for n in range(0, 24, 2))
-    with pytest.raises(UsageError, match="split_by='name' is not known; choose hash or content"):
+    with pytest.raises(UsageError, match=r"split_by='name' .*hash.*content"):
         HuggingFace(saved, "train", split_by="name")  # type: ignore[arg-type]
 
 

@@ -24,7 +24,5 @@ def test_restval_joins_the_training_split(root: Path) -> None:
     assert train[1].path == root / "sub" / "b.jpg"
     assert len(Karpathy(root, "train", restval=False)) == 1
     assert Karpathy(root, "restval")[0].id == "7"
-    with pytest.raises(
-        UsageError, match="no split 'tset'; choose one of train, restval, val, test; did you mean test"
-    ):
+    with pytest.raises(UsageError, match=r"'tset'.*train, restval, val, test.*did you mean test"):
         Karpathy(root, "tset")

@@ -112,11 +112,9 @@ def test_a_fault_is_reported_with_file_and_line(root: Path, name: str, text: str
 
 
 def test_a_missing_table_and_an_unknown_split_are_named(root: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"the table not found; looked for \S*captions.csv; name it by captions"
-    ):
+    with pytest.raises(DataError, match=r"captions\.csv.*captions"):
         Table(root, "train")
-    with pytest.raises(UsageError, match=r"a table has no split 'all'; choose one of train, val, test"):
+    with pytest.raises(UsageError, match=r"'all'.*train, val, test"):
         Table(root, "all")
 
 
@@ -176,7 +174,7 @@ def test_a_stray_quote_costs_one_row(root: Path, others: str, message: str, end:
 def test_a_text_of_several_lines_is_accepted_and_counts_as_several(root: Path) -> None:
     text = 'file,text,part\na.jpg,"a ""dog""\n\nruns",train\n\nd.jpg,"a, b\n",train,4\nd.jpg,cow,train\nd.jpg,x\n'
     (root / "t.csv").write_text(text)
-    with pytest.raises(DataError, match=r"t.csv:6: 4 columns, and 3 in the header"):
+    with pytest.raises(DataError, match=r"t\.csv:6: 4 columns.* 3 "):
         table(root, "train", "t.csv")
     data = table(root, "train", "t.csv", on_bad="skip")
     assert [data[0].captions, data[1].captions] == [('a "dog"\n\nruns',), ("cow",)]

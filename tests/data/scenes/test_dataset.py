@@ -66,7 +66,7 @@ def test_refuses_other_values(arguments: dict[str, Any], message: str) -> None:
 def test_refuses_an_index_outside(index: int) -> None:
     data = Scenes("test", size=3)
     for ask in (data.__getitem__, data.photo, data.scene, data.references):
-        with pytest.raises(IndexError, match=f"index {index} is outside 0–2 of split test"):
+        with pytest.raises(IndexError, match=f"{index} .*0–2.*test"):
             ask(index)
 
 

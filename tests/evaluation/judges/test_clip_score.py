@@ -86,30 +86,28 @@ def test_evaluate_and_score_give_the_same(clip: Path, tiny_model: Path, tmp_path
 def test_photos_are_found_by_path_name_or_number() -> None:
     photos = [Path("p/COCO_val2014_000000000042.jpg"), Path("p/dog.jpg"), Path("q/dog.jpg")]
     assert match_photos(photos, ["42", "q/dog.jpg"]) == {"42": photos[0], "q/dog.jpg": photos[2]}
-    with pytest.raises(DataError, match=r"1 of the captioned images have no photo among images= \(cat.jpg\)"):
+    with pytest.raises(DataError, match=r"1 .*images= \(cat\.jpg\)"):
         match_photos(photos, ["42", "cat.jpg"])
-    with pytest.raises(DataError, match=r"1 of the captioned images have several photos .*\(dog.jpg\)"):
+    with pytest.raises(DataError, match=r"1 .*several.*\(dog\.jpg\)"):
         match_photos(photos, ["dog.jpg"])
 
 
 def test_what_is_missing_is_said_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="clip=no such/a b is neither a folder nor the name of a model"):
+    with pytest.raises(UsageError, match="clip=no such/a b "):
         ClipScore("no such/a b")
-    with pytest.raises(UsageError, match=r"clip=.* cannot be loaded: .*; give the folder of a CLIP model"):
+    with pytest.raises(UsageError, match=r"clip=.*folder of a CLIP model"):
         ClipScore(str(tmp_path))
     # A proxy that is not there: no network.
     monkeypatch.setenv("https_proxy", "http://localhost:9")
-    with pytest.raises(
-        UsageError, match="is not on this machine and localhost cannot be reached: download it"
-    ):
+    with pytest.raises(UsageError, match=r"localhost.*download"):
         ClipScore("nobody/has-this-model")
     monkeypatch.setattr("captioner.evaluation.judges.clip_score.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"needs transformers, .*pip install 'captioner\[clip\]'"):
+    with pytest.raises(UsageError, match=r"transformers.*captioner\[clip\]"):
         ClipScore(str(tmp_path))
 
 
 @pytest.mark.parametrize("candidates", ["a.json", "[a.json,b.json]"])
 def test_score_asks_for_the_photos_of_one_file(candidates: str, tmp_path: Path) -> None:
     settings = (f"candidates={candidates}", "references=r.json", f"output_dir={tmp_path}")
-    with pytest.raises(UsageError, match="name them by images=FOLDER, and score one file"):
+    with pytest.raises(UsageError, match="images=FOLDER"):
         score(compose("score", *settings, "metrics=[CLIPScore]"))

@@ -254,14 +254,14 @@ class FusedCalls(TorchFunctionMode):
 def test_both_decoders_refuse_a_fused_kernel_that_does_not_exist(
     make: type[nn.Module], settings: dict[str, object], said: str
 ) -> None:
-    with pytest.raises(UsageError, match=f"fused=true, but no fused kernel computes {said}"):
+    with pytest.raises(UsageError, match=f"fused=true.*{said}"):
         make(V, D, fused=True, **{"score": "scaled_dot", **settings})
 
 
 def test_a_caption_or_a_cache_that_is_too_long_is_refused() -> None:
     model = decoder()
     _, memory = inputs()
-    with pytest.raises(UsageError, match="a caption of 10 tokens exceeds the decoder's max_length=9"):
+    with pytest.raises(UsageError, match=r"10 tokens.*max_length=9"):
         model(torch.zeros(B, 1, 10, dtype=torch.int64), memory)
     cache = model.init_cache(memory, max_length=2)
     for _ in range(2):

@@ -96,7 +96,8 @@ def test_weights_are_those_of_the_caption_layer_and_head_they_are_said_to_be() -
     weights = model(tokens, memory, need_weights=True).cross_attention
     assert weights is not None
     # A hand-made pass of image 1, caption 2 alone, layer by layer.
-    x = model._embed(tokens[1:2, 2:3], torch.arange(L))
+    assert model.position_embedding is not None
+    x = model.token_embedding(tokens[1:2, 2:3]) * D**0.5 + model.position_embedding(torch.arange(L))
     for number, (layer, image) in enumerate(zip(model.layers, model.project_image(memory[1:2]), strict=True)):
         h = layer.self_norm(x)[0]
         h, _ = layer.self_attention(h, layer.self_attention.project(h), causal=True)
@@ -218,7 +219,7 @@ def test_caches_of_one_decoder_are_independent() -> None:
 def test_a_caption_longer_than_the_position_table_is_refused() -> None:
     model = decoder(max_length=5)
     tokens, memory = inputs()
-    with pytest.raises(UsageError, match="a caption of 6 tokens exceeds the decoder's max_length=5"):
+    with pytest.raises(UsageError, match=r"6 tokens.*max_length=5"):
         model(tokens, memory)
 
 
@@ -259,11 +260,11 @@ def test_sizes_must_be_positive(name: str) -> None:
 
 @pytest.mark.parametrize("dropout", [-0.1, 1.0, 2.0, float("nan")])
 def test_dropout_must_be_a_share(dropout: float) -> None:
-    with pytest.raises(UsageError, match=f"decoder dropout={dropout} must be at least 0 and below 1"):
+    with pytest.raises(UsageError, match=f"dropout={dropout} .*0.*1"):
         TransformerDecoder(V, D, num_heads=2, dropout=dropout)
 
 
 @pytest.mark.parametrize("mlp_ratio", [0.0, -1.0, 0.1])
 def test_the_feed_forward_network_must_have_a_width(mlp_ratio: float) -> None:
-    with pytest.raises(UsageError, match=f"decoder mlp_ratio={mlp_ratio} leaves the feed-forward network"):
+    with pytest.raises(UsageError, match=f"mlp_ratio={mlp_ratio} "):
         TransformerDecoder(V, D, num_heads=2, mlp_ratio=mlp_ratio)

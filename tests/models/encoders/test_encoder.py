@@ -369,9 +369,7 @@ def test_settings_that_do_not_exist_are_refused(settings: dict[str, Any], messag
 
 
 def test_finer_levels_need_maps() -> None:
-    with pytest.raises(
-        UsageError, match=r"encoder.finer=\[0\] needs maps, and test_vit ends in tokens; give"
-    ):
+    with pytest.raises(UsageError, match=r"encoder\.finer=\[0\] .*test_vit"):
         ImageEncoder("test_vit", (32, 48), finer=[0])
 
 
@@ -379,9 +377,7 @@ def test_finer_levels_need_maps() -> None:
     "image_size", [224, [224], [32, 32, 3], ["32", "32"], "22", [0, 32], [32, -32], [32.5, 32], None]
 )
 def test_an_image_size_is_two_numbers_of_pixels(image_size: Any) -> None:
-    with pytest.raises(
-        UsageError, match=r"encoder.image_size=.* must be two whole numbers, rows and columns"
-    ):
+    with pytest.raises(UsageError, match=r"encoder\.image_size=.*rows.*columns"):
         ImageEncoder("resnet10t", image_size)
 
 
@@ -396,7 +392,7 @@ def test_an_image_size_is_two_numbers_of_pixels(image_size: Any) -> None:
     ],
 )
 def test_a_size_that_patches_do_not_cover_is_refused(name: str, image_size: list[int], near: str) -> None:
-    with pytest.raises(UsageError, match=rf"no multiple of the .* patches of {name}; take {near}"):
+    with pytest.raises(UsageError, match=rf"multiple.*{name}.*{near}"):
         ImageEncoder(
             name, image_size, model_args={"depths": [1, 1, 1, 1]} if "swin" in name else {"depth": 1}
         )

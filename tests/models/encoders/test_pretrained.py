@@ -99,16 +99,14 @@ def test_a_file_that_is_no_weights_is_refused(weights: Path, tmp_path: Path, nam
         "trap": pickle.dumps(Trap()),
     }
     file.write_bytes(content[file.stem])
-    with pytest.raises(
-        UsageError, match=f"encoder.weights={file} cannot be read: .*; give a safetensors file"
-    ):
+    with pytest.raises(UsageError, match=f"encoder.weights={file} .*safetensors"):
         ImageEncoder("test_resnet", (32, 32), weights=str(file))
     assert not Trap.sprung
 
 
 def test_a_file_without_tensors_is_refused(tmp_path: Path) -> None:
     torch.save({"epoch": 3}, tmp_path / "log.pth")
-    with pytest.raises(UsageError, match=r"log.pth holds no tensors; give the weights of test_resnet"):
+    with pytest.raises(UsageError, match=r"log\.pth .*test_resnet"):
         ImageEncoder("test_resnet", (32, 32), weights=str(tmp_path / "log.pth"))
 
 
@@ -136,7 +134,7 @@ def test_pretrained_weights_offline_fail_after_one_attempt_with_the_remedy(
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("a second connection"))
     with pytest.raises(
         UsageError,
-        match=r"test_resnet are not on this machine and 127.0.0.1 cannot be reached; .*encoder.weights=",
+        match=r"test_resnet .*127\.0\.0\.1 .*encoder\.weights=",
     ):
         ImageEncoder("test_resnet", (32, 32), weights="timm")
     assert attempts == [(("127.0.0.1", 9), 1)]
@@ -178,8 +176,8 @@ def test_a_licence_that_is_not_permissive_must_be_accepted(name: str, license_na
 
 @pytest.mark.usefixtures("offline")
 def test_weights_that_timm_does_not_have_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"no weights of that tag; choose from .*resnet18.a1_in1k"):
+    with pytest.raises(UsageError, match=r"tag.*resnet18\.a1_in1k"):
         ImageEncoder("resnet18.nonsense", (32, 32), weights="timm")
     without = next(name for name in timm.list_models() if not timm.is_model_pretrained(name))
-    with pytest.raises(UsageError, match=f"timm has no pretrained weights for {without}; give a file"):
+    with pytest.raises(UsageError, match=f"timm .*{without}.*file"):
         ImageEncoder(without, (32, 32), weights="timm")
