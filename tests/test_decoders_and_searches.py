@@ -1,4 +1,4 @@
-"""Does every decoder with every search caption each photo alike in any batch, and show where it looked?"""
+"""Captions and attention maps of every decoder with every search, in batches of several sizes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPARSE = {"normaliser": "entmax15", "score": "additive", "sentinel": True, "posi
 MODELS: dict[str, list[tuple[type[Any], dict[str, Any]]]] = {
     "transformer": [(TransformerDecoder, {"depth": 2})],
     "sparse transformer": [(TransformerDecoder, {"depth": 1, "num_kv_heads": 1, **SPARSE})],
-    "read-first transformer": [
+    "self-attention-first transformer": [
         (TransformerDecoder, {"depth": 2, "self_attention_first": True, "sentinel": True})
     ],
     "soft lstm": [(LstmDecoder, {})],
@@ -49,7 +49,7 @@ def pipeline(name: str, base: Bundle) -> CaptionPipeline:
         decoder = kind(base.tokenizer.vocab_size, 16, num_heads=2, max_length=12, **settings)
         with torch.no_grad():
             for part, parameter in decoder.named_parameters():
-                if "norm" not in part:  # norms stay, or one word would win everywhere
+                if "norm" not in part:  # with random norms one word would be the most probable everywhere
                     parameter.normal_(std=0.7)
         bundles.append(replace(base, captioner=Captioner(base.captioner.encoder, decoder).eval()))
     return CaptionPipeline(bundles[0], ensemble=bundles[1:])
@@ -61,15 +61,15 @@ def test_captions_do_not_depend_on_the_batch_and_have_maps(
     random_model: Bundle, model: str, search: str
 ) -> None:
     made, (kind, settings) = pipeline(model, random_model), MODELS[model][0]
-    choose = make_search(
+    decoding = make_search(
         max_length=7,
         tokenizer=random_model.tokenizer,
         **{"beam_size": 2, "min_length": 4, **SEARCHES[search]},
     )
-    alone, pairs, together = (made.caption(PHOTOS, search=choose, batch_size=size) for size in (1, 2, 5))
-    assert len({caption.text for caption in alone}) > 1  # photos matter
+    alone, pairs, batched = (made.caption(PHOTOS, search=decoding, batch_size=size) for size in (1, 2, 5))
+    assert len({caption.text for caption in alone}) > 1  # captions depend on the photo
     layers = settings.get("depth", 1) if kind is TransformerDecoder else 1
-    for one, *others in zip(alone, pairs, together, strict=True):
+    for one, *others in zip(alone, pairs, batched, strict=True):
         for other in others:
             assert (other.text, [o.text for o in other.others]) == (one.text, [o.text for o in one.others])
             assert other.score == pytest.approx(one.score, rel=1e-4)
@@ -82,7 +82,7 @@ def test_captions_do_not_depend_on_the_batch_and_have_maps(
             np.testing.assert_allclose(maps.mean(axis=(0, 1)), word.map, atol=1e-6)
             assert 0 <= word.visual_mass <= 1 + 1e-5
         if search == "constraints":
-            said = one.text.split()
-            assert said[0] == "two"
-            assert "dog" in said
-            assert "mat" not in said
+            words = one.text.split()
+            assert words[0] == "two"
+            assert "dog" in words
+            assert "mat" not in words

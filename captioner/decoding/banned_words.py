@@ -1,4 +1,4 @@
-"""Which words may not be spelled? For tokenizers that cut words into pieces, of which most words have many cuts.
+"""Constraint that bans words for subword tokenizers, with which most words have several segmentations.
 
 Axis letters: `B` images, `K` captions of each image, `L` tokens so far, `V` vocabulary.
 """
@@ -17,51 +17,54 @@ from captioner.decoding.hypotheses import SpecialTokens
 from captioner.text.tokenizer import BLANK
 
 
-class Unspelled:
-    """No caption contains one of these words, from whatever pieces it is put together; it may begin a longer one.
+class BannedWords:
+    """No caption contains one of these words in any segmentation; longer words that begin with one are allowed.
 
-    "catfish" may be said where "cat" may not, so a word stands only when the next one begins or the caption ends: once
-    its letters are there, only what continues it may follow. Reads the tokens as text, on the CPU.
+    "catfish" is allowed where "cat" is banned, so a word is complete only when the next word begins or the caption
+    ends: after its letters, only a token that continues the word may follow. Decodes the tokens to text, on the CPU.
 
     Args:
-        words: Words or phrases, each the pieces of its tokens joined: "Ġred" or "ĠredĠball".
-        pieces: The text of each token, with `BLANK` in front where it begins a word.
-        begun: A word within the first so many tokens does not count.
-        kept: Tokens, EOS not among them, that other rules may demand at the end: there is no room then for what would
-            continue a word.
+        words: Words or phrases, each as the joined pieces of its tokens: "Ġred" or "ĠredĠball".
+        pieces: The text of each token, which starts with `BLANK` where the token begins a word.
+        prefix_length: Words that end within this number of first tokens are allowed.
+        reserved: Number of tokens, EOS excluded, that other constraints may require at the end, where a word cannot be
+            continued.
     """
 
     shortest = 1
 
-    def __init__(self, words: Sequence[str], pieces: Sequence[str], *, begun: int = 0, kept: int = 0) -> None:
+    def __init__(
+        self, words: Sequence[str], pieces: Sequence[str], *, prefix_length: int = 0, reserved: int = 0
+    ) -> None:
         self._words = tuple(words)
         self._pieces = pieces
-        self._begun = begun
-        self._kept = kept
-        self._beginning = torch.tensor([piece.startswith(BLANK) for piece in pieces])
-        self._reach = max(map(len, words))  # tokens that the last word can have at most: each has a letter
+        self._prefix_length = prefix_length
+        self._reserved = reserved
+        self._begins_word = torch.tensor([piece.startswith(BLANK) for piece in pieces])
+        self._max_tokens = max(map(len, words))  # of the longest word: each token has at least one letter
         ids = {piece: token for token, piece in enumerate(pieces)}
-        self._last = [
+        # All ways to split off a word's last token: (the text before it, the token).
+        self._completions = [
             (word[:at], ids[word[at:]]) for word in words for at in range(len(word)) if word[at:] in ids
         ]
 
-    def forbid(self, logprobs: Tensor, prefix: Tensor, *, left: int, special: SpecialTokens) -> None:
-        """After a word's letters leave what continues it; where nothing more fits, forbid its last piece."""
-        texts = [[self._text(row) for row in image] for image in prefix[..., -self._reach :].tolist()]
-        if prefix.shape[-1] > self._begun:
+    def mask(self, logprobs: Tensor, prefix: Tensor, *, remaining: int, special: SpecialTokens) -> None:
+        """After a word's letters allow only what continues it; where no continuation fits, forbid its last token."""
+        texts = [[self._text(row) for row in image] for image in prefix[..., -self._max_tokens :].tolist()]
+        if prefix.shape[-1] > self._prefix_length:
             complete = torch.tensor([[text.endswith(self._words) for text in image] for image in texts])
-            ending = self._beginning.clone()
-            ending[special.end] = True
-            logprobs.masked_fill_((complete[..., None] & ending).to(logprobs.device), NEG_INF)
-        if left <= self._kept + 2:
+            ends_word = self._begins_word.clone()
+            ends_word[special.end] = True
+            logprobs.masked_fill_((complete[..., None] & ends_word).to(logprobs.device), NEG_INF)
+        if remaining <= self._reserved + 2:
             for image, row in product(range(len(texts)), range(len(texts[0]))):
-                last = [token for head, token in self._last if texts[image][row].endswith(head)]
+                last = [token for head, token in self._completions if texts[image][row].endswith(head)]
                 logprobs[image, row, last] = NEG_INF
 
     def _text(self, tokens: Sequence[int]) -> str:
         text = "".join(self._pieces[token] for token in tokens)
-        return text if text.startswith(BLANK) else BLANK + text  # a caption begins with a word
+        return text if text.startswith(BLANK) else BLANK + text  # the first token of a caption begins a word
 
     def spec(self) -> dict[str, Any]:
-        """How many there are."""
+        """The number of words."""
         return {"banned": len(self._words)}

@@ -1,4 +1,4 @@
-"""Which word is probable and says something new? Contrastive search: confidence against likeness to what was written.
+"""Contrastive search: model confidence against the similarity of hidden states to those of previous tokens.
 
 Source: Su et al. 2022, "A contrastive framework for neural text generation".
 
@@ -14,31 +14,32 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from captioner.decoding.beam import check_beam
-from captioner.decoding.constraints import NEG_INF, Constraint, check_constraints, spec_of
-from captioner.decoding.hypotheses import Hypotheses, SpecialTokens, StepDecoder, check_count, check_length
+from captioner.decoding.beam import check_beam_fits
+from captioner.decoding.constrained_decoder import ConstrainedDecoder
+from captioner.decoding.constraints import NEG_INF, Constraint, check_constraints, constraints_spec
+from captioner.decoding.hypotheses import Hypotheses, SpecialTokens, StepDecoder, gather_rows
 from captioner.decoding.length import LengthNorm
-from captioner.decoding.partial_captions import Written
-from captioner.decoding.steps import Steps
+from captioner.decoding.partial_captions import PartialCaptions
+from captioner.decoding.setting_checks import check_count, check_length, check_number
 from captioner.errors import UsageError
 
 
 class ContrastiveSearch:
-    """Of the most probable tokens take the one with the largest (1 - alpha) p(token) - alpha likeness.
+    """At each step, of the most probable tokens the one with the largest (1 - alpha) p(token) - alpha similarity.
 
-    Likeness is the largest cosine between the hidden state after the token and those after BOS and the tokens before
-    it. With alpha 0 or one candidate it is greedy decoding.
+    The similarity is the largest cosine between the hidden state after the token and those after BOS and the tokens
+    before it. With alpha 0 or one candidate it is greedy search.
 
     Args:
-        candidates: `K`, tokens weighed at each step; all are run through the decoder as beams of one batch.
-        alpha: Weight of the likeness, 0–1.
+        candidates: `K`, tokens compared at each step; all are passed through the decoder as beams of one batch.
+        alpha: Weight of the similarity, 0 to 1.
         max_length: Longest caption in tokens, EOS included.
         length_penalty: Exponent of the length in the score.
         length_norm: A kind of `LengthNorm`, for the score.
-        constraints: Rules that every caption obeys.
+        constraints: Constraints on every caption.
 
     Raises:
-        UsageError: If a value is out of range, or no caption of `max_length` can obey.
+        UsageError: If a value is out of range, or no caption of `max_length` tokens can meet the constraints.
     """
 
     def __init__(
@@ -52,8 +53,7 @@ class ContrastiveSearch:
         constraints: Sequence[Constraint] = (),
     ) -> None:
         check_count("candidates", candidates)
-        if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha <= 1:
-            raise UsageError(f"alpha={alpha!r} must be a number from 0 to 1")
+        check_number("alpha", alpha, most=1.0)
         check_length(max_length)
         check_constraints(constraints, max_length)
         self.candidates = candidates
@@ -63,7 +63,7 @@ class ContrastiveSearch:
         self.constraints = tuple(constraints)
 
     def for_images(self, images: Sequence[int]) -> ContrastiveSearch:
-        """Itself: nothing is drawn."""
+        """The search itself, which is deterministic."""
         return self
 
     def spec(self) -> dict[str, Any]:
@@ -74,54 +74,54 @@ class ContrastiveSearch:
             "alpha": self.alpha,
             "max_length": self.max_length,
         } | self.norm.spec()
-        return settings | spec_of(self.constraints)
+        return settings | constraints_spec(self.constraints)
 
     @torch.no_grad()
     def __call__(self, decoder: StepDecoder, memory: Tensor, special: SpecialTokens) -> Hypotheses:
         """Caption all images of the memory `[B, N, D]`; one hypothesis each.
 
         Raises:
-            CaptionerError: If the decoder gives NaN, naming the step.
-            UsageError: If there are more candidates than tokens, the decoder keeps no hidden state, or constraints
-                leave an image nothing to go on with.
+            CaptionerError: If the decoder returns NaN, naming the step.
+            UsageError: If there are more candidates than tokens, the decoder's cache has no hidden state, or the
+                constraints leave an image without a next token.
         """
         B, K, device = memory.shape[0], self.candidates, memory.device
-        steps = Steps(
+        constrained = ConstrainedDecoder(
             decoder, memory, special, num_beams=K, max_length=self.max_length, constraints=self.constraints
         )
-        written = Written(B, 1, length=steps.length, special=special, device=device)
-        logits = steps.logits(torch.full((B, K), special.begin, device=device))[:, :1]
-        check_beam(K, logits.shape[-1], name="candidates")
-        states = _directions(steps)[:, :1]  # after BOS and each token written: [B, 1 + L, D]
-        for t in range(steps.length):
-            logprobs = steps.logprobs(logits, written.tokens[:, :, :t])
+        captions = PartialCaptions(B, 1, length=constrained.length, special=special, device=device)
+        logits = constrained.logits(torch.full((B, K), special.begin, device=device))[:, :1]
+        check_beam_fits(K, logits.shape[-1], name="candidates")
+        states = _unit_states(constrained)[:, :1]  # after BOS and each token so far: [B, 1 + L, D]
+        for t in range(constrained.length):
+            logprobs = constrained.logprobs(logits, captions.tokens[:, :, :t])
             values, tokens = logprobs[:, 0].topk(K, dim=1)  # [B, K]
-            steps.refuse_dead_ends((values[:, 0] > NEG_INF) | written.done[:, 0])
-            if t + 1 == steps.length:  # only EOS is left
-                written.add(t, tokens[:, :1], values[:, :1])
+            constrained.check_dead_ends((values[:, 0] > NEG_INF) | captions.done[:, 0])
+            if t + 1 == constrained.length:  # only EOS is allowed
+                captions.append(t, tokens[:, :1], values[:, :1])
                 break
-            logits = steps.logits(tokens)
-            steps.refuse_nan(logits.float().logsumexp(dim=-1))  # of all candidates, not only of the one taken
-            after = _directions(steps)
-            likeness = (after @ states.transpose(1, 2)).amax(dim=-1)
-            value = (1 - self.alpha) * values.exp() - self.alpha * likeness
+            logits = constrained.logits(tokens)
+            constrained.check_nan(
+                logits.float().logsumexp(dim=-1)
+            )  # of all candidates, not only the selected one
+            candidate_states = _unit_states(constrained)
+            similarity = (candidate_states @ states.transpose(1, 2)).amax(dim=-1)
+            value = (1 - self.alpha) * values.exp() - self.alpha * similarity
             row = value.masked_fill(values == NEG_INF, NEG_INF).argmax(dim=1, keepdim=True)  # [B, 1]
-            if written.add(t, tokens.gather(1, row), values.gather(1, row)):
+            if captions.append(t, tokens.gather(1, row), values.gather(1, row)):
                 break
-            # All candidates of the next step continue from the one that was taken.
-            steps.select(row.expand(-1, K))
-            logits = logits.gather(1, row[:, :, None].expand(-1, -1, logits.shape[-1]))
-            states = torch.cat(
-                [states, after.gather(1, row[:, :, None].expand(-1, -1, after.shape[-1]))], dim=1
-            )
-        return written.hypotheses(self.norm)
+            # All candidates of the next step continue from the selected one.
+            constrained.select(row.expand(-1, K))
+            logits = gather_rows(logits, row)
+            states = torch.cat([states, gather_rows(candidate_states, row)], dim=1)
+        return captions.hypotheses(self.norm)
 
 
-def _directions(steps: Steps) -> Tensor:
-    """The hidden states of the last step `[B, K, D]`, of length 1."""
-    hidden = getattr(steps.cache, "hidden", None)
+def _unit_states(constrained: ConstrainedDecoder) -> Tensor:
+    """The hidden states of the last step `[B, K, D]`, normalised to length 1."""
+    hidden = getattr(constrained.cache, "hidden", None)
     if hidden is None:
         raise UsageError(
-            "this decoder keeps no hidden state, which contrastive search compares; take another search"
+            "method=contrastive compares hidden states, and this decoder's cache has none; choose another method"
         )
     return F.normalize(hidden.float(), dim=-1)

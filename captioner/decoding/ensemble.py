@@ -1,4 +1,4 @@
-"""What do several models say together? A decoder whose next-token probabilities are those of several, averaged.
+"""Ensemble of decoders: the average of several models' next-token distributions.
 
 Axis letters: `B` images, `K` beams, `D` width, `N` image tokens, `V` vocabulary.
 """
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from captioner.decoding.hypotheses import Hypotheses, Search, SpecialTokens, StepDecoder
-from captioner.errors import UsageError
+from captioner.errors import UsageError, did_you_mean
 
 AVERAGES = ("logprobs", "probs")
 
@@ -25,9 +25,9 @@ class EnsembleCache:
     """The caches of all members.
 
     Attributes:
-        members: One each.
-        hidden: `[B, K, D of all members]`: their hidden states, each of length 1, so that a cosine between two is the
-            mean of the members' cosines.
+        members: One cache for each member.
+        hidden: `[B, K, D of all members]`: the members' hidden states, each normalised to length 1, so that a cosine
+            between two is the mean of the members' cosines.
     """
 
     members: list[Any]
@@ -40,24 +40,26 @@ class EnsembleCache:
 
 
 class EnsembleDecoder:
-    """Several decoders as one.
+    """Several decoders with the interface of one.
 
-    Log-probabilities are averaged and normalised anew (a product of experts), or probabilities are (a mixture).
+    Averages log-probabilities, renormalised by the search (a product of experts), or probabilities (a mixture).
 
     Args:
-        first: Reads the memory that the search is given.
+        first: The decoder of the memory that the search passes on.
         others: Decoders, each with its own memory `[B, N, D]` of the same images.
         average: `logprobs` or `probs`.
 
     Raises:
-        UsageError: If `average` is not known.
+        UsageError: If `average` is unknown.
     """
 
     def __init__(
         self, first: StepDecoder, others: Sequence[tuple[StepDecoder, Tensor]], *, average: str = "logprobs"
     ) -> None:
         if average not in AVERAGES:
-            raise UsageError(f"average={average} is unknown; choose from {', '.join(AVERAGES)}")
+            raise UsageError(
+                f"average={average} is unknown; choose from {', '.join(AVERAGES)}{did_you_mean(average, AVERAGES)}"
+            )
         self._decoders = [first, *(decoder for decoder, _ in others)]
         self._memories = [memory for _, memory in others]
         self._average = average
@@ -76,16 +78,16 @@ class EnsembleDecoder:
         )
 
     def step(self, tokens: Tensor, cache: EnsembleCache) -> tuple[Tensor, EnsembleCache]:
-        """The averaged log-probabilities `[B, K, V]` after the tokens `[B, K]`.
+        """The averaged log-probabilities `[B, K, V]` after the tokens `[B, K]`; see `averaged_logprobs`.
 
         Raises:
-            UsageError: If the vocabularies are not of one size.
+            UsageError: If the vocabularies differ in size.
         """
-        each = []
+        logits = []
         for i, decoder in enumerate(self._decoders):
-            logits, cache.members[i] = decoder.step(tokens, cache.members[i])
-            each.append(logits)
-        averaged = averaged_logprobs(each, average=self._average)
+            member_logits, cache.members[i] = decoder.step(tokens, cache.members[i])
+            logits.append(member_logits)
+        averaged = averaged_logprobs(logits, average=self._average)
         hidden = [getattr(member, "hidden", None) for member in cache.members]
         states = [F.normalize(state.float(), dim=-1) for state in hidden if state is not None]
         cache.hidden = torch.cat(states, dim=-1) if len(states) == len(hidden) else None
@@ -93,32 +95,32 @@ class EnsembleDecoder:
 
 
 def averaged_logprobs(logits: Sequence[Tensor], *, average: str) -> Tensor:
-    """What models say together: log-probabilities `[..., V]` in float32, of `logprobs` up to a constant.
+    """Average of models' log-probabilities, float32 `[..., V]`; with `logprobs` it is not normalised.
 
     Args:
-        logits: `[..., V]` of each.
+        logits: `[..., V]` of each model.
         average: As in `EnsembleDecoder`.
 
     Raises:
-        UsageError: If the vocabularies are not of one size.
+        UsageError: If the vocabularies differ in size.
     """
-    sizes = [of_model.shape[-1] for of_model in logits]
+    sizes = [model_logits.shape[-1] for model_logits in logits]
     if len(set(sizes)) > 1:
         raise UsageError(
-            f"the models of the ensemble have vocabularies of {', '.join(map(str, sizes))} tokens; join models "
-            "that were trained with one tokenizer"
+            f"the models of the ensemble have vocabularies of {', '.join(map(str, sizes))} tokens; combine models "
+            "that were trained with the same tokenizer"
         )
-    together = torch.stack([of_model.float().log_softmax(dim=-1) for of_model in logits])
+    logprobs = torch.stack([model_logits.float().log_softmax(dim=-1) for model_logits in logits])
     if average == "probs":
-        return together.logsumexp(dim=0) - math.log(len(logits))
-    return together.mean(dim=0)
+        return logprobs.logsumexp(dim=0) - math.log(len(logits))
+    return logprobs.mean(dim=0)
 
 
 class EnsembleSearch:
-    """A search over the ensemble of the decoder it is given and others.
+    """A search over the ensemble of the decoder it is called with and others.
 
     Args:
-        search: How captions are chosen.
+        search: The search.
         others: Decoders, each with its own memory `[B, N, D]` of the images of the next call.
         average: As in `EnsembleDecoder`.
     """
@@ -131,7 +133,7 @@ class EnsembleSearch:
         self._average = average
 
     def for_images(self, images: Sequence[int]) -> EnsembleSearch:
-        """The same for a batch of these images."""
+        """The same ensemble with the search for a batch of these images."""
         return EnsembleSearch(self._search.for_images(images), self._others, average=self._average)
 
     def spec(self) -> dict[str, Any]:

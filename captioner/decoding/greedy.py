@@ -1,4 +1,4 @@
-"""Which word is most probable next? Greedy decoding: the best token at each step, until EOS.
+"""Greedy search: the most probable token at each step, until EOS.
 
 Axis letters: `B` images, `L` tokens.
 """
@@ -11,24 +11,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captioner.decoding.constraints import NEG_INF, Constraint, check_constraints, spec_of
-from captioner.decoding.hypotheses import Hypotheses, SpecialTokens, StepDecoder, check_length
+from captioner.decoding.constrained_decoder import ConstrainedDecoder
+from captioner.decoding.constraints import NEG_INF, Constraint, check_constraints, constraints_spec
+from captioner.decoding.hypotheses import Hypotheses, SpecialTokens, StepDecoder
 from captioner.decoding.length import LengthNorm
-from captioner.decoding.partial_captions import Written
-from captioner.decoding.steps import Steps
+from captioner.decoding.partial_captions import PartialCaptions
+from captioner.decoding.setting_checks import check_length
 
 
 class GreedySearch:
-    """Take the most probable token at each step; at `max_length` only EOS is possible.
+    """Greedy search; at `max_length` only EOS is possible.
 
     Args:
         max_length: Longest caption in tokens, EOS included.
-        length_penalty: Exponent of the length in the score that is reported; the choice does not depend on it.
+        length_penalty: Exponent of the length in the reported score; the tokens do not depend on it.
         length_norm: A kind of `LengthNorm`, for the score.
-        constraints: Rules that every caption obeys.
+        constraints: Constraints on every caption.
 
     Raises:
-        UsageError: If a value is out of range, or no caption of `max_length` can obey.
+        UsageError: If a value is out of range, or no caption of `max_length` tokens can meet the constraints.
     """
 
     def __init__(
@@ -46,30 +47,32 @@ class GreedySearch:
         self.constraints = tuple(constraints)
 
     def for_images(self, images: Sequence[int]) -> GreedySearch:
-        """Itself: nothing is drawn."""
+        """The search itself, which is deterministic."""
         return self
 
     def spec(self) -> dict[str, Any]:
         """The settings, for signatures and reports."""
         settings = {"search": "greedy", "max_length": self.max_length} | self.norm.spec()
-        return settings | spec_of(self.constraints)
+        return settings | constraints_spec(self.constraints)
 
     @torch.no_grad()
     def __call__(self, decoder: StepDecoder, memory: Tensor, special: SpecialTokens) -> Hypotheses:
         """Caption all images of the memory `[B, N, D]`; one hypothesis each.
 
         Raises:
-            CaptionerError: If the decoder gives NaN, naming the step.
-            UsageError: If constraints leave an image nothing to go on with.
+            CaptionerError: If the decoder returns NaN, naming the step.
+            UsageError: If the constraints leave an image without a next token.
         """
-        steps = Steps(
+        constrained = ConstrainedDecoder(
             decoder, memory, special, num_beams=1, max_length=self.max_length, constraints=self.constraints
         )
-        written = Written(memory.shape[0], 1, length=steps.length, special=special, device=memory.device)
+        captions = PartialCaptions(
+            memory.shape[0], 1, length=constrained.length, special=special, device=memory.device
+        )
         token = torch.full((memory.shape[0], 1), special.begin, device=memory.device)
-        for t in range(steps.length):
-            best, token = steps(token, written.tokens[:, :, :t]).max(dim=-1)
-            steps.refuse_dead_ends(((best > NEG_INF) | written.done).flatten())
-            if written.add(t, token, best):
+        for t in range(constrained.length):
+            best, token = constrained(token, captions.tokens[:, :, :t]).max(dim=-1)
+            constrained.check_dead_ends(((best > NEG_INF) | captions.done).flatten())
+            if captions.append(t, token, best):
                 break
-        return written.hypotheses(self.norm)
+        return captions.hypotheses(self.norm)

@@ -1,4 +1,4 @@
-"""What does a search take, and what does it give? `Hypotheses`: token ids, scores and log-probabilities, best first.
+"""Inputs and outputs of searches: `Hypotheses`, special tokens, and the protocols of decoder, cache and search.
 
 Axis letters: `B` images, `K` captions per image, `L` tokens, `D` width, `V` vocabulary.
 """
@@ -11,33 +11,49 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from captioner.errors import UsageError
 from captioner.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hypotheses:
-    """Captions found for each image, best first.
+    """The captions of each image, best first.
 
-    Where fewer captions are possible than were asked for, the rest is all padding with a score of -inf.
+    Where fewer captions exist than were requested, the remaining rows are all padding with a score of -inf.
 
     Attributes:
         tokens: int64 `[B, K, L]`: the words, then EOS, then padding; without BOS.
         scores: `[B, K]` nats; log P(caption), normalised by its length. Searches rank by it unless they say otherwise.
-        token_logprobs: `[B, K, L]` nats; 0 where padded. They are the model's own: what constraints forbid, and how a
-            sampler sharpens or cuts the distribution, decides which tokens are chosen, not what is reported of them.
+        token_logprobs: `[B, K, L]` nats; 0 at padding. They are those of the model's own distribution: constraints and
+            a sampler's temperature and filters affect which tokens are selected, not the reported values.
     """
 
     tokens: Tensor
     scores: Tensor
     token_logprobs: Tensor
 
+    def select(self, rows: Tensor) -> Hypotheses:
+        """The captions at `rows` `[B, K']` of each image, in that order."""
+        return Hypotheses(
+            gather_rows(self.tokens, rows),
+            self.scores.gather(1, rows),
+            gather_rows(self.token_logprobs, rows),
+        )
+
+
+def gather_rows(values: Tensor, rows: Tensor) -> Tensor:
+    """Rows `[B, K']` of `[B, K, L]`: `[B, K', L]`."""
+    return values.gather(1, rows[:, :, None].expand(-1, -1, values.shape[2]))
+
 
 @dataclass(frozen=True, slots=True)
 class SpecialTokens:
-    """The ids a search must know.
+    """The token ids with a meaning for the search.
 
-    `begin` starts every caption, `end` ends it, `pad` fills up, and `banned` are never emitted.
+    Attributes:
+        pad: Padding after EOS.
+        begin: First input of every caption (BOS).
+        end: Last token of every caption (EOS).
+        banned: Tokens that are never emitted.
     """
 
     pad: int
@@ -47,12 +63,12 @@ class SpecialTokens:
 
 
 class StepDecoder(Protocol):
-    """What a search needs of a decoder."""
+    """The part of a decoder's interface that searches use."""
 
     max_length: int
 
     def init_cache(self, memory: Tensor, *, num_beams: int = 1, max_length: int | None = None) -> Any:
-        """An empty cache for `num_beams` captions of each image of the memory `[B, N, D]`; see `StepCache`."""
+        """An empty `StepCache` for `num_beams` captions of each image of the memory `[B, N, D]`."""
         ...
 
     def step(self, tokens: Tensor, cache: Any) -> tuple[Tensor, Any]:
@@ -61,10 +77,10 @@ class StepDecoder(Protocol):
 
 
 class StepCache(Protocol):
-    """What a search needs of a decoder's cache.
+    """The part of a cache's interface that searches use.
 
     Attributes:
-        hidden: `[B, K, D]`: the state from which the last step's logits were made, or None before the first.
+        hidden: `[B, K, D]`: the state from which the last step's logits were computed, or None before the first.
     """
 
     hidden: Tensor | None
@@ -75,44 +91,23 @@ class StepCache(Protocol):
 
 
 class Search(Protocol):
-    """A way to choose captions: the decoder and a memory `[B, N, D]` in, `Hypotheses` out."""
+    """A decoding method: from a decoder and a memory `[B, N, D]` to `Hypotheses`."""
 
     def __call__(self, decoder: StepDecoder, memory: Tensor, special: SpecialTokens) -> Hypotheses:
-        """Search all images at once."""
+        """Search the captions of all images at once."""
         ...
 
     def for_images(self, images: Sequence[int]) -> Search:
-        """The same search for a batch of these images, numbered in the order in which they were given.
+        """The same search for a batch of the images with these numbers, counted in the order of the input.
 
-        A search that draws gives each number its own stream, so that captions do not depend on how images are
-        batched. Called on what it returned, it numbers within those images. Other searches return themselves.
+        A search that samples gives each number its own random stream, so that captions do not depend on the batching.
+        Called on its own result, it numbers within those images. Deterministic searches return themselves.
         """
         ...
 
     def spec(self) -> dict[str, Any]:
         """The settings, for signatures and reports."""
         ...
-
-
-def check_length(max_length: int) -> None:
-    """Refuse a longest length that no search can work with; it may come from a command line.
-
-    Raises:
-        UsageError: If `max_length` is no whole number from 1.
-    """
-    check_count("max_length", max_length, unit=" token")
-
-
-def check_count(name: str, value: int, *, least: int = 1, unit: str = "") -> None:
-    """Refuse what is no whole number from `least`.
-
-    Raises:
-        UsageError: Naming the setting and its value.
-    """
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise UsageError(f"{name}={value!r} must be a whole number{' of tokens' if unit else ''}")
-    if value < least:
-        raise UsageError(f"{name}={value} must be at least {least}{unit}")
 
 
 def special_tokens(tokenizer: Tokenizer) -> SpecialTokens:

@@ -1,17 +1,17 @@
-"""How do captions of different lengths compare? Their log-probability over a power of the length.
+"""Length normalisation of captions' log-probabilities.
 
 Sources: Wu et al. 2016 ("Google's neural machine translation system", eq. 14); Graves 2012 (the plain power).
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from torch import Tensor
 
-from captioner.errors import UsageError
+from captioner.decoding.setting_checks import check_number
+from captioner.errors import UsageError, did_you_mean
 
 LENGTH_NORMS = ("power", "gnmt", "average", "none")
 
@@ -24,25 +24,26 @@ class LengthNorm:
 
     Attributes:
         penalty: Exponent of the length, 0 or more.
-        kind: `power`: length ** penalty. `gnmt`: ((5 + length) / 6) ** penalty, which tells short captions less
-            apart. `average`: the length, whatever the penalty. `none`: 1.
+        kind: `power`: length ** penalty. `gnmt`: ((5 + length) / 6) ** penalty, which differs less between short
+            captions. `average`: the length, whatever the penalty. `none`: 1.
 
     Raises:
-        UsageError: If the kind is not known or the penalty no finite number from 0.
+        UsageError: If the kind is unknown or the penalty is not a finite number of at least 0.
     """
 
     penalty: float = 0.7
     kind: str = "power"
 
     def __post_init__(self) -> None:
-        penalty = self.penalty
-        if not isinstance(penalty, int | float) or not 0 <= penalty < math.inf:
-            raise UsageError(f"length_penalty={penalty!r} must be a number from 0")
+        check_number("length_penalty", self.penalty)
         if self.kind not in LENGTH_NORMS:
-            raise UsageError(f"length_norm={self.kind} is unknown; choose from {', '.join(LENGTH_NORMS)}")
+            raise UsageError(
+                f"length_norm={self.kind} is unknown; choose from {', '.join(LENGTH_NORMS)}"
+                f"{did_you_mean(self.kind, LENGTH_NORMS)}"
+            )
 
     def divisor(self, length: _Length) -> _Length:
-        """What a caption's log-probability is divided by. It never falls with the length."""
+        """The divisor of a caption's log-probability; it never decreases with the length."""
         scale, exponent = length, self.penalty
         if self.kind == "gnmt":
             scale = (5 + length) / 6
@@ -52,7 +53,7 @@ class LengthNorm:
         return divisor
 
     def spec(self) -> dict[str, Any]:
-        """The settings that matter, for signatures and reports."""
+        """The settings that affect the score, for signatures and reports."""
         if self.kind == "power":
             return {"length_penalty": self.penalty}
         if self.kind == "gnmt":

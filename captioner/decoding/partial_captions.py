@@ -1,4 +1,4 @@
-"""What has been written so far? Captions that grow by a token a step, each until its EOS.
+"""Token buffers of captions that grow by one token a step until EOS.
 
 Axis letters: `B` images, `K` captions of each image, `L` tokens.
 """
@@ -12,15 +12,15 @@ from captioner.decoding.hypotheses import Hypotheses, SpecialTokens
 from captioner.decoding.length import LengthNorm
 
 
-class Written:
-    """Captions that are written token by token, each until its EOS.
+class PartialCaptions:
+    """Tokens and log-probabilities of the captions so far; a caption that has ended is only padded.
 
     Args:
         images: `B`.
         captions: `K`, of each image.
         length: `L`, longest caption in tokens.
-        special: The ids that are no words.
-        device: Where the tokens are.
+        special: The special token ids.
+        device: Device of the buffers.
 
     Attributes:
         tokens: int64 `[B, K, L]`.
@@ -36,14 +36,14 @@ class Written:
         self.done = torch.zeros((images, captions), dtype=torch.bool, device=device)
         self._special = special
 
-    def add(self, at: int, tokens: Tensor, logprobs: Tensor) -> bool:
-        """Write the tokens `[B, K]` at a position of the captions that go on. Returns whether all have ended."""
-        self.tokens[:, :, at] = tokens.masked_fill(self.done, self._special.pad)
-        self.logprobs[:, :, at] = logprobs.masked_fill(self.done, 0.0)
+    def append(self, position: int, tokens: Tensor, logprobs: Tensor) -> bool:
+        """Store the tokens `[B, K]` of unfinished captions at `position`; return whether all captions have ended."""
+        self.tokens[:, :, position] = tokens.masked_fill(self.done, self._special.pad)
+        self.logprobs[:, :, position] = logprobs.masked_fill(self.done, 0.0)
         self.done |= tokens == self._special.end
         return bool(self.done.all())
 
     def hypotheses(self, norm: LengthNorm) -> Hypotheses:
-        """The captions in the order in which they were written."""
+        """The captions with their scores, not sorted."""
         length = (self.tokens != self._special.pad).sum(dim=-1)
         return Hypotheses(self.tokens, self.logprobs.sum(dim=-1) / norm.divisor(length), self.logprobs)

@@ -1,7 +1,7 @@
-"""Which captions would the model write by chance? Sampling from its distribution, sharpened or cut as asked.
+"""Sampling with temperature, top-k, nucleus and min-p filters.
 
-Every image has its own stream of random numbers, made from the seed and the image's number, and every draw takes one
-number of it: captions depend neither on the batch nor on how many captions are drawn.
+Every image has its own stream of random numbers, generated from the seed and the image's number, and every sampled
+token uses one number of it: captions depend neither on the batch nor on how many captions are sampled.
 
 Sources: Fan et al. 2018 (top-k); Holtzman et al. 2020 (nucleus, top-p); Nguyen et al. 2024 (min-p).
 
@@ -19,34 +19,35 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captioner.decoding.constraints import NEG_INF, Constraint, check_constraints, spec_of
-from captioner.decoding.hypotheses import Hypotheses, SpecialTokens, StepDecoder, check_count, check_length
+from captioner.decoding.constrained_decoder import ConstrainedDecoder
+from captioner.decoding.constraints import NEG_INF, Constraint, check_constraints, constraints_spec
+from captioner.decoding.hypotheses import Hypotheses, SpecialTokens, StepDecoder
 from captioner.decoding.length import LengthNorm
-from captioner.decoding.partial_captions import Written
-from captioner.decoding.steps import Steps
+from captioner.decoding.partial_captions import PartialCaptions
+from captioner.decoding.setting_checks import check_count, check_length, check_number
 from captioner.errors import UsageError
 
 
 class SampleSearch:
-    """Draw each token from softmax(logits / temperature), cut by top-k, then nucleus, then min-p.
+    """Sampling of each token from softmax(logits / temperature), filtered by top-k, then nucleus, then min-p.
 
-    What constraints forbid is left out and the rest renormalised for the draw. The log-probabilities that are reported
-    are the model's own, before temperature and cuts.
+    Tokens that constraints forbid are excluded, and the others renormalised for sampling. The reported
+    log-probabilities are the model's own, before temperature and filters.
 
     Args:
-        samples: `K`, captions drawn for each image, best score first; the same caption may be drawn twice.
-        temperature: Above 1 flattens the distribution, below sharpens it.
-        top_k: Keep so many of the most probable tokens.
-        top_p: Keep the most probable tokens that together reach this share.
-        min_p: Keep tokens at least this share as probable as the most probable one.
-        seed: Start of the streams, 0 or more.
+        samples: `K`, captions sampled for each image, best score first; the same caption may occur more than once.
+        temperature: Above 1 flattens the distribution, below 1 sharpens it.
+        top_k: Keep this number of the most probable tokens.
+        top_p: Keep the most probable tokens that together reach this probability.
+        min_p: Keep tokens with at least this fraction of the largest probability.
+        seed: Seed of the random streams, 0 or more.
         max_length: Longest caption in tokens, EOS included.
         length_penalty: Exponent of the length in the score.
         length_norm: A kind of `LengthNorm`, for the score.
-        constraints: Rules that every caption obeys.
+        constraints: Constraints on every caption.
 
     Raises:
-        UsageError: If a value is out of range, or no caption of `max_length` can obey.
+        UsageError: If a value is out of range, or no caption of `max_length` tokens can meet the constraints.
     """
 
     def __init__(
@@ -67,13 +68,13 @@ class SampleSearch:
         check_count("seed", seed, least=0)
         check_length(max_length)
         check_constraints(constraints, max_length)
-        _check_share("temperature", temperature, most=math.inf, remedy="take method=greedy for no chance")
+        check_number("temperature", temperature, positive=True, remedy="method=greedy does not sample")
         if top_k is not None:
             check_count("top_k", top_k)
         if top_p is not None:
-            _check_share("top_p", top_p, most=1.0, remedy="null keeps everything")
+            check_number("top_p", top_p, most=1.0, positive=True, remedy="null keeps all tokens")
         if min_p is not None:
-            _check_share("min_p", min_p, most=1.0, remedy="null keeps everything")
+            check_number("min_p", min_p, most=1.0, positive=True, remedy="null keeps all tokens")
         self.samples = samples
         self.temperature = temperature
         self.top_k, self.top_p, self.min_p = top_k, top_p, min_p
@@ -84,7 +85,7 @@ class SampleSearch:
         self.images: tuple[int, ...] | None = None
 
     def for_images(self, images: Sequence[int]) -> SampleSearch:
-        """The same search for a batch of these images; until it is called the numbers are 0, 1, ..."""
+        """The same search with the random streams of these images; by default the numbers are 0, 1, ..."""
         other = copy.copy(self)
         other.images = tuple(images if self.images is None else [self.images[i] for i in images])
         return other
@@ -96,107 +97,96 @@ class SampleSearch:
             "samples": self.samples,
             "temperature": self.temperature,
         }
-        cuts = {"top_k": self.top_k, "top_p": self.top_p, "min_p": self.min_p}
-        settings |= {name: value for name, value in cuts.items() if value is not None}
+        filters = {"top_k": self.top_k, "top_p": self.top_p, "min_p": self.min_p}
+        settings |= {name: value for name, value in filters.items() if value is not None}
         settings |= {"seed": self.seed, "max_length": self.max_length} | self.norm.spec()
-        return settings | spec_of(self.constraints)
+        return settings | constraints_spec(self.constraints)
 
     @torch.no_grad()
     def __call__(self, decoder: StepDecoder, memory: Tensor, special: SpecialTokens) -> Hypotheses:
-        """Draw captions of all images of the memory `[B, N, D]`.
+        """Sample captions of all images of the memory `[B, N, D]`.
 
         Raises:
-            CaptionerError: If the decoder gives NaN, naming the step.
-            UsageError: If constraints leave a caption nothing to go on with.
+            CaptionerError: If the decoder returns NaN, naming the step.
+            UsageError: If the constraints leave a caption without a next token.
         """
         B, K = memory.shape[0], self.samples
-        steps = Steps(
+        constrained = ConstrainedDecoder(
             decoder, memory, special, num_beams=K, max_length=self.max_length, constraints=self.constraints
         )
         numbers = range(B) if self.images is None else self.images
-        draws = streams(self.seed, numbers, captions=K, length=self.max_length).to(memory.device)
-        written = Written(B, K, length=steps.length, special=special, device=memory.device)
+        uniform = uniform_streams(self.seed, numbers, captions=K, length=self.max_length).to(memory.device)
+        captions = PartialCaptions(B, K, length=constrained.length, special=special, device=memory.device)
         tokens = torch.full((B, K), special.begin, device=memory.device)
-        for t in range(steps.length):
-            logprobs = steps(tokens, written.tokens[:, :, :t])
-            steps.refuse_dead_ends(((logprobs.amax(dim=-1) > NEG_INF) | written.done).all(dim=1))
-            tokens = draw(self.sharpen(logprobs), draws[:, :, t])
-            if written.add(t, tokens, logprobs.gather(-1, tokens[..., None])[..., 0]):
+        for t in range(constrained.length):
+            logprobs = constrained(tokens, captions.tokens[:, :, :t])
+            constrained.check_dead_ends(((logprobs.amax(dim=-1) > NEG_INF) | captions.done).all(dim=1))
+            tokens = sample_tokens(self._filter(logprobs), uniform[:, :, t])
+            if captions.append(t, tokens, logprobs.gather(-1, tokens[..., None])[..., 0]):
                 break
-        found = written.hypotheses(self.norm)
-        order = found.scores.argsort(dim=1, descending=True, stable=True)
-        rows = order[:, :, None].expand_as(found.tokens)
-        return Hypotheses(
-            found.tokens.gather(1, rows), found.scores.gather(1, order), found.token_logprobs.gather(1, rows)
-        )
+        hypotheses = captions.hypotheses(self.norm)
+        return hypotheses.select(hypotheses.scores.argsort(dim=1, descending=True, stable=True))
 
-    def sharpen(self, logprobs: Tensor) -> Tensor:
-        """What is drawn from, unnormalised: log-probabilities `[..., V]` under temperature, -inf where cut."""
+    def _filter(self, logprobs: Tensor) -> Tensor:
+        """Unnormalised log-probabilities `[..., V]` under temperature, -inf where a filter removes a token."""
         logprobs = logprobs / self.temperature
         if self.top_k is not None:
-            logprobs = keep_top_k(logprobs, self.top_k)
+            logprobs = filter_top_k(logprobs, self.top_k)
         if self.top_p is not None:
-            logprobs = keep_nucleus(logprobs, self.top_p)
+            logprobs = filter_top_p(logprobs, self.top_p)
         if self.min_p is not None:
-            logprobs = keep_min_p(logprobs, self.min_p)
+            logprobs = filter_min_p(logprobs, self.min_p)
         return logprobs
 
 
-def keep_top_k(logprobs: Tensor, top_k: int) -> Tensor:
-    """The `top_k` most probable of `[..., V]`, and any as probable as the last of them; -inf for the others."""
+def filter_top_k(logprobs: Tensor, top_k: int) -> Tensor:
+    """Keep the `top_k` most probable of `[..., V]` and ties with the last of them; -inf for the others."""
     least = logprobs.topk(min(top_k, logprobs.shape[-1]), dim=-1).values[..., -1:]
     return logprobs.masked_fill(logprobs < least, NEG_INF)
 
 
-def keep_nucleus(logprobs: Tensor, top_p: float) -> Tensor:
-    """The fewest most probable of `[..., V]` whose share reaches `top_p`, and any as probable as the last of them."""
+def filter_top_p(logprobs: Tensor, top_p: float) -> Tensor:
+    """Keep the fewest most probable of `[..., V]` that together reach `top_p`, and ties with the last of them."""
     ordered = logprobs.sort(dim=-1, descending=True).values
-    share = ordered.softmax(dim=-1)
-    before = share.cumsum(dim=-1) - share
+    probs = ordered.softmax(dim=-1)
+    before = probs.cumsum(dim=-1) - probs
     least = ordered.masked_fill(before >= top_p, math.inf).amin(dim=-1, keepdim=True)
     return logprobs.masked_fill(logprobs < least, NEG_INF)
 
 
-def keep_min_p(logprobs: Tensor, min_p: float) -> Tensor:
-    """Those of `[..., V]` at least `min_p` times as probable as the most probable one."""
+def filter_min_p(logprobs: Tensor, min_p: float) -> Tensor:
+    """Keep those of `[..., V]` at least `min_p` times as probable as the most probable one."""
     least = logprobs.amax(dim=-1, keepdim=True) + math.log(min_p)
     return logprobs.masked_fill(logprobs < least, NEG_INF)
 
 
-def draw(logprobs: Tensor, uniform: Tensor) -> Tensor:
-    """One token of each distribution: where its cumulated probability passes a number.
+def sample_tokens(logprobs: Tensor, uniform: Tensor) -> Tensor:
+    """One token of each distribution, by inverse transform sampling.
 
     Args:
         logprobs: `[B, K, V]`, unnormalised.
-        uniform: float64 `[B, K]`, 0 up to but without 1.
+        uniform: float64 `[B, K]` in [0, 1).
 
     Returns:
         int64 `[B, K]`; never a token of probability 0.
     """
-    reached = logprobs.double().softmax(dim=-1).cumsum(dim=-1)
-    found = torch.searchsorted(reached, (uniform * reached[..., -1])[..., None], right=True)[..., 0]
-    # Rounding may carry the product to the very end; the last token of the distribution is where the sum is complete.
-    last = (reached < reached[..., -1:]).sum(dim=-1)
-    return torch.minimum(found, last)
+    cumulative = logprobs.double().softmax(dim=-1).cumsum(dim=-1)
+    index = torch.searchsorted(cumulative, (uniform * cumulative[..., -1])[..., None], right=True)[..., 0]
+    # Rounding may make the product equal to the total; the last possible token is where the total is reached.
+    last = (cumulative < cumulative[..., -1:]).sum(dim=-1)
+    return torch.minimum(index, last)
 
 
-def streams(seed: int, images: Sequence[int], *, captions: int, length: int) -> Tensor:
-    """Uniform numbers float64 `[B, K, L]` in [0, 1): each image's and caption's own, on the CPU.
+def uniform_streams(seed: int, images: Sequence[int], *, captions: int, length: int) -> Tensor:
+    """Uniform random numbers float64 `[B, K, L]` in [0, 1), separate for each image and caption, on the CPU.
 
     Raises:
-        UsageError: If an image has no number from 0.
+        UsageError: If there is no image or an image's number is negative.
     """
     if not images or min(images) < 0:
         raise UsageError(f"image numbers {list(images)} must be 0 or more")
-    drawn = [
+    streams = [
         np.random.default_rng(np.random.SeedSequence((seed, image))).random((captions, length))
         for image in images
     ]
-    return torch.from_numpy(np.stack(drawn))
-
-
-def _check_share(name: str, value: float, *, most: float, remedy: str) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 < value <= most or value == math.inf:
-        limit = f" and at most {most:g}" if most < math.inf else ""
-        raise UsageError(f"{name}={value!r} must be a number above 0{limit}; {remedy}")
+    return torch.from_numpy(np.stack(streams))

@@ -1,18 +1,18 @@
-"""How do words that a user types become rules about tokens?"""
+"""Constraints on tokens from the words that a user gives."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from captioner.decoding.banned_words import Unspelled
-from captioner.decoding.constraints import Banned, Constraint, NoTrailing, Prefix
-from captioner.decoding.required import Required
+from captioner.decoding.banned_words import BannedWords
+from captioner.decoding.constraints import BannedTokens, Constraint, NoTrailing, Prefix
+from captioner.decoding.required_tokens import RequiredTokens
 from captioner.errors import UsageError
 from captioner.text.function_words import NEVER_LAST
 from captioner.text.tokenizer import BLANK, Tokenizer
 
-_SHOWN = 5  # unknown words named in a message
+_MAX_LISTED = 5  # unknown words in a message
 
 
 def word_constraints(
@@ -21,73 +21,77 @@ def word_constraints(
     prefix: str = "",
     banned: Sequence[str] = (),
     no_trailing: bool = False,
-    required: Required | None = None,
+    required: RequiredTokens | None = None,
 ) -> list[Constraint]:
-    """Rules that captions obey, from words.
+    """The constraints for words and phrases.
 
     Args:
         tokenizer: The model's.
-        prefix: How every caption begins.
-        banned: Words or phrases that no caption contains after the prefix, whole: "catfish" may be said where "cat"
-            may not. Words that the model does not know need no ban.
-        no_trailing: No caption ends with a word of `NEVER_LAST`.
-        required: What every caption contains, beside these rules.
+        prefix: Beginning of every caption.
+        banned: Words or phrases that no caption contains after the prefix, as whole words: "catfish" is allowed where
+            "cat" is banned. Words outside the model's vocabulary are ignored.
+        no_trailing: Whether no caption ends with a word of `NEVER_LAST`.
+        required: The required tokens that apply beside these constraints.
 
     Raises:
-        UsageError: If the model does not know a word of the prefix.
+        UsageError: If a word of the prefix is not in the model's vocabulary.
     """
-    rules: list[Constraint] = []
-    continuing = _continuing(tokenizer)
-    if begin := _known("prefix", prefix, tokenizer):
-        rules.append(Prefix(begin, continuing=continuing))
-    if sequences := _sequences(banned, tokenizer):
-        rules.append(
-            _unspelled(tokenizer, sequences, begun=len(begin), kept=required.total if required else 0)
+    constraints: list[Constraint] = []
+    if prefix_tokens := _encode_known("prefix", prefix, tokenizer):
+        constraints.append(Prefix(prefix_tokens, continuing=_continuing_tokens(tokenizer)))
+    if sequences := _encode_all(banned, tokenizer):
+        constraints.append(
+            _banned_words(
+                tokenizer,
+                sequences,
+                prefix_length=len(prefix_tokens),
+                reserved=required.num_tokens if required else 0,
+            )
             if tokenizer.kind == "bpe"
-            else Banned(sequences)
+            else BannedTokens(sequences)
         )
-    if no_trailing and (sequences := _sequences(sorted(NEVER_LAST), tokenizer)):
-        rules.append(NoTrailing(sequences))
-    return rules
+    if no_trailing and (sequences := _encode_all(sorted(NEVER_LAST), tokenizer)):
+        constraints.append(NoTrailing(sequences))
+    return constraints
 
 
-def make_required(
+def required_from_words(
     tokenizer: Tokenizer, words: Sequence[str], *, banned: Sequence[str] = ()
-) -> Required | None:
-    """What every caption contains, from words or phrases; None for none.
+) -> RequiredTokens | None:
+    """The tokens of required words or phrases; None if there are none.
 
     Args:
         tokenizer: The model's.
         words: The words, in any order.
-        banned: Words that may not occur, to refuse what contradicts itself.
+        banned: Banned words, to refuse contradictions.
 
     Raises:
-        UsageError: If the model does not know one of them, or it is banned.
+        UsageError: If a required word is not in the model's vocabulary, or is banned.
     """
     if not words:
         return None
-    _known("required", " ".join(words), tokenizer)  # all that is unknown in one message
+    _encode_known("required", " ".join(words), tokenizer)  # for one message with all unknown words
     sequences = [tokenizer.encode(word) for word in words]
     if not all(sequences):
-        raise UsageError(f"required has {words[sequences.index([])]!r}, which holds no word; leave it out")
-    continuing = _continuing(tokenizer)
-    for ban, parts in zip(banned, (tokenizer.encode(ban) for ban in banned), strict=True):
+        raise UsageError(f"required has {words[sequences.index([])]!r}, which contains no word; leave it out")
+    continuing = _continuing_tokens(tokenizer)
+    for ban, part in zip(banned, (tokenizer.encode(ban) for ban in banned), strict=True):
         for word, sequence in zip(words, sequences, strict=True):
-            if parts and _holds(sequence, parts, continuing):
-                raise UsageError(f"{word!r} is required and {ban!r} is banned; take one of them away")
-    return Required(sequences, continuing=continuing)
+            if part and _contains(sequence, part, continuing):
+                raise UsageError(f"{word!r} is required and {ban!r} is banned; remove one of them")
+    return RequiredTokens(sequences, continuing=continuing)
 
 
-def _unspelled(
-    tokenizer: Tokenizer, sequences: Sequence[Sequence[int]], *, begun: int, kept: int
-) -> Unspelled:
+def _banned_words(
+    tokenizer: Tokenizer, sequences: Sequence[Sequence[int]], *, prefix_length: int, reserved: int
+) -> BannedWords:
     pieces = [tokenizer.id_to_token(token) for token in range(tokenizer.vocab_size)]
     words = ["".join(pieces[token] for token in sequence) for sequence in sequences]
-    return Unspelled(words, pieces, begun=begun, kept=kept)
+    return BannedWords(words, pieces, prefix_length=prefix_length, reserved=reserved)
 
 
-def _continuing(tokenizer: Tokenizer) -> frozenset[int]:
-    """The tokens that continue a word, where words are cut into pieces."""
+def _continuing_tokens(tokenizer: Tokenizer) -> frozenset[int]:
+    """The tokens that continue a word; none for tokenizers of whole words."""
     if tokenizer.kind != "bpe":
         return frozenset()
     control = {tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id, tokenizer.unk_id}
@@ -95,8 +99,8 @@ def _continuing(tokenizer: Tokenizer) -> frozenset[int]:
     return frozenset(i for i in pieces if not tokenizer.id_to_token(i).startswith(BLANK))
 
 
-def _holds(sequence: list[int], part: list[int], continuing: frozenset[int]) -> bool:
-    """Whether a part stands in a sequence, its last word whole."""
+def _contains(sequence: list[int], part: list[int], continuing: frozenset[int]) -> bool:
+    """Whether `part` occurs in `sequence` as whole words."""
     n = len(part)
     return any(
         sequence[i : i + n] == part and not continuing.intersection(sequence[i + n : i + n + 1])
@@ -104,17 +108,17 @@ def _holds(sequence: list[int], part: list[int], continuing: frozenset[int]) -> 
     )
 
 
-def _sequences(words: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
-    """The tokens of each word that the model knows."""
+def _encode_all(words: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
+    """The tokens of each word that is in the model's vocabulary."""
     encoded = (tokenizer.encode(word) for word in words)
     return [ids for ids in encoded if ids and tokenizer.unk_id not in ids]
 
 
-def _known(setting: str, text: str, tokenizer: Tokenizer) -> list[int]:
+def _encode_known(setting: str, text: str, tokenizer: Tokenizer) -> list[int]:
     """The tokens of a text.
 
     Raises:
-        UsageError: If the model does not know one of its words, naming what is close.
+        UsageError: If a word is not in the model's vocabulary, naming the nearest ones.
     """
     ids = tokenizer.encode(text)
     if tokenizer.unk_id not in ids:
@@ -123,13 +127,13 @@ def _known(setting: str, text: str, tokenizer: Tokenizer) -> list[int]:
         word for word in tokenizer.normalize(text).split() if tokenizer.unk_id in tokenizer.encode(word)
     ]
     vocabulary = [tokenizer.id_to_token(i) for i in range(tokenizer.unk_id + 1, tokenizer.vocab_size)]
-    close = [match for word in unknown for match in get_close_matches(word, vocabulary, n=2, cutoff=0.75)]
+    near = [match for word in unknown for match in get_close_matches(word, vocabulary, n=2, cutoff=0.75)]
     remedy = (
-        f"did you mean {', '.join(close[:_SHOWN])}?"
-        if close
-        else "take words that occur in its training captions"
+        f"did you mean {', '.join(near[:_MAX_LISTED])}?"
+        if near
+        else "use words that occur in its training captions"
     )
     raise UsageError(
-        f"{setting} has {', '.join(map(repr, unknown[:_SHOWN]))}, which the model's vocabulary of "
-        f"{tokenizer.vocab_size} tokens does not hold; {remedy}"
+        f"{setting} has {', '.join(map(repr, unknown[:_MAX_LISTED]))}, not in the model's vocabulary of "
+        f"{tokenizer.vocab_size} tokens; {remedy}"
     )

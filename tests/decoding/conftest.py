@@ -1,4 +1,4 @@
-"""Tiny decoders with opinions, and what can be said of them by trying every caption."""
+"""Small random decoders, and exhaustive enumeration of their captions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ N, D = 3, 8
 
 
 def decoder(words: int, *, seed: int = 0, max_length: int = 12) -> TransformerDecoder:
-    """A decoder of `words` words after the four control tokens, random enough to have opinions."""
+    """A Transformer decoder of `words` words after the four control tokens, with large random weights."""
     torch.manual_seed(seed)
     made = TransformerDecoder(4 + words, D, depth=2, num_heads=2, max_length=max_length, tie_weights=False)
     with torch.no_grad():
@@ -39,30 +39,31 @@ def forced_logprobs(model: Decoder, image: Tensor, tokens: Tensor) -> Tensor:
     return logprobs.gather(-1, tokens[..., None])[..., 0] * (tokens != PAD)
 
 
-def every_caption(
+def ranked_captions(
     model: Decoder, image: Tensor, words: int, max_length: int, length_penalty: float
 ) -> list[tuple[float, list[int]]]:
     """All captions up to `max_length` with their scores, best first."""
     scored: list[tuple[float, list[int]]] = []
     for count in range(max_length):
-        found = [[*body, EOS] for body in itertools.product(range(4, 4 + words), repeat=count)]
-        total = forced_logprobs(model, image, torch.tensor(found)).sum(-1)
+        tokens = [[*body, EOS] for body in itertools.product(range(4, 4 + words), repeat=count)]
+        total = forced_logprobs(model, image, torch.tensor(tokens)).sum(-1)
         scores = total / (count + 1) ** length_penalty
-        scored += zip(scores.tolist(), found, strict=True)
+        scored += zip(scores.tolist(), tokens, strict=True)
     return sorted(scored, reverse=True)
 
 
-def captions(found: Hypotheses) -> list[list[list[int]]]:
-    return [[[t for t in row if t != PAD] for row in image] for image in found.tokens.tolist()]
+def captions(hypotheses: Hypotheses) -> list[list[list[int]]]:
+    """The tokens of each caption of each image, without padding."""
+    return [[[t for t in row if t != PAD] for row in image] for image in hypotheses.tokens.tolist()]
 
 
-def spared(words: int, vocab_size: int) -> SpecialTokens:
-    """Only `words` of a vocabulary are written: it may be larger, and so may be a beam, than what is tried."""
+def allow_words(words: int, vocab_size: int) -> SpecialTokens:
+    """All but the first `words` words banned, so that vocabulary and beam may be larger than what is enumerated."""
     return SpecialTokens(pad=PAD, begin=BOS, end=EOS, banned=(UNK, *range(4 + words, vocab_size)))
 
 
 def lstm(words: int, *, seed: int = 0, max_length: int = 12) -> LstmDecoder:
-    """As `decoder`, of the other kind."""
+    """An LSTM decoder, otherwise as `decoder`."""
     torch.manual_seed(seed)
     made = LstmDecoder(4 + words, D, max_length=max_length)
     with torch.no_grad():

@@ -1,3 +1,5 @@
+"""Greedy search against an argmax loop without a cache."""
+
 from __future__ import annotations
 
 import pytest
@@ -22,7 +24,7 @@ def decoder(seed: int, max_length: int = 12) -> TransformerDecoder:
 
 @torch.no_grad()
 def argmax_loop(model: TransformerDecoder, image: Tensor, max_length: int) -> tuple[list[int], list[float]]:
-    """Greedy decoding of one image without cache: the likeliest token after the whole prefix, again and again."""
+    """Greedy decoding of one image without a cache: a full pass over the prefix for each token."""
     tokens, logprobs = [BOS], []
     for t in range(max_length):
         step = model(torch.tensor([[tokens]]), image[None]).logits[0, 0, -1].log_softmax(-1)
@@ -36,37 +38,37 @@ def argmax_loop(model: TransformerDecoder, image: Tensor, max_length: int) -> tu
 
 
 @pytest.mark.parametrize("max_length", [1, 3, 8, 50])
-def test_it_equals_the_argmax_loop(max_length: int) -> None:
+def test_greedy_search_equals_an_argmax_loop(max_length: int) -> None:
     lengths = set()
     for seed in range(4):
         model = decoder(seed)
         memory = 2 * torch.randn(5, 3, 8)
-        found = GreedySearch(max_length=max_length)(model, memory, SPECIAL)
+        result = GreedySearch(max_length=max_length)(model, memory, SPECIAL)
         longest = min(max_length, model.max_length)
-        assert found.tokens.shape == found.token_logprobs.shape == (5, 1, longest)
+        assert result.tokens.shape == result.token_logprobs.shape == (5, 1, longest)
         for b in range(5):
             tokens, logprobs = argmax_loop(model, memory[b], longest)
             lengths.add(len(tokens))
-            assert found.tokens[b, 0].tolist() == tokens + [PAD] * (longest - len(tokens))
+            assert result.tokens[b, 0].tolist() == tokens + [PAD] * (longest - len(tokens))
             expected = torch.tensor(logprobs + [0.0] * (longest - len(tokens)))
-            torch.testing.assert_close(found.token_logprobs[b, 0], expected, atol=1e-4, rtol=0)
+            torch.testing.assert_close(result.token_logprobs[b, 0], expected, atol=1e-4, rtol=0)
             torch.testing.assert_close(
-                float(found.scores[b, 0]), sum(logprobs) / len(tokens) ** 0.7, atol=1e-4, rtol=1e-4
+                float(result.scores[b, 0]), sum(logprobs) / len(tokens) ** 0.7, atol=1e-4, rtol=1e-4
             )
     assert max_length == 1 or len(lengths) > 1  # some end early, others at the limit
 
 
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0])
-def test_the_choice_does_not_depend_on_the_length_penalty(length_penalty: float) -> None:
+def test_tokens_do_not_depend_on_the_length_penalty(length_penalty: float) -> None:
     memory = torch.randn(3, 3, 8)
-    plain = GreedySearch(max_length=8)(decoder(0), memory, SPECIAL)
+    default = GreedySearch(max_length=8)(decoder(0), memory, SPECIAL)
     other = GreedySearch(max_length=8, length_penalty=length_penalty)(decoder(0), memory, SPECIAL)
-    assert torch.equal(plain.tokens, other.tokens)
+    assert torch.equal(default.tokens, other.tokens)
     length = (other.tokens != PAD).sum(-1)
     torch.testing.assert_close(other.scores, other.token_logprobs.sum(-1) / length**length_penalty)
 
 
-def test_it_stops_when_every_caption_has_ended() -> None:
+def test_greedy_search_stops_when_every_caption_has_ended() -> None:
     model = decoder(0)
     with torch.no_grad():
         assert model.head is not None
@@ -76,6 +78,6 @@ def test_it_stops_when_every_caption_has_ended() -> None:
         model.norm.bias.fill_(1.0)
     steps: list[int] = []
     model.layers.register_forward_hook(lambda *_: steps.append(1))
-    found = GreedySearch(max_length=8)(model, torch.randn(3, 3, 8), SPECIAL)
-    assert found.tokens[:, 0, 0].tolist() == [EOS] * 3
+    result = GreedySearch(max_length=8)(model, torch.randn(3, 3, 8), SPECIAL)
+    assert result.tokens[:, 0, 0].tolist() == [EOS] * 3
     assert len(steps) == 1

@@ -1,3 +1,5 @@
+"""Minimum-Bayes-risk search against its definition, and ties."""
+
 from __future__ import annotations
 
 from itertools import pairwise
@@ -6,7 +8,7 @@ import numpy as np
 import pytest
 
 from captioner.decoding import BeamSearch, MbrSearch, SampleSearch, Search
-from captioner.decoding.mbr import EQUAL_WEIGHTS, agreement
+from captioner.decoding.mbr import EQUAL_WEIGHTS, mean_cider_d
 from captioner.metrics.cider import cider_d
 from captioner.metrics.document_frequency import document_frequency
 from captioner.metrics.ngrams import count_ngrams
@@ -24,16 +26,16 @@ def decode(ids: list[int]) -> str:
 @pytest.mark.parametrize(
     "inner", [SampleSearch(9, seed=1, temperature=1.5, max_length=8), BeamSearch(5, max_length=8)]
 )
-def test_the_choice_has_the_largest_mean_against_the_others(inner: Search, frequency: object) -> None:
+def test_captions_are_sorted_by_mean_cider_d(inner: Search, frequency: object) -> None:
     model, images = decoder(9, seed=3), memory(4)
     plain = captions(inner(model, images, SPECIAL))
     search = MbrSearch(inner, decode, frequency=frequency)  # type: ignore[arg-type]
-    found = search(model, images, SPECIAL)
+    result = search(model, images, SPECIAL)
     changed = 0
-    for before, after, scores in zip(plain, captions(found), found.scores.tolist(), strict=True):
+    for before, after, scores in zip(plain, captions(result), result.scores.tolist(), strict=True):
         assert sorted(before) == sorted(after)
         texts = [decode(caption) for caption in after]
-        # The definition: each against each of the others, one pair at a time.
+        # Definition: the mean over single pairs.
         means = [
             np.mean(
                 [
@@ -51,12 +53,12 @@ def test_the_choice_has_the_largest_mean_against_the_others(inner: Search, frequ
     assert changed or isinstance(inner, BeamSearch)
 
 
-def test_what_most_candidates_say_wins_and_draws_count() -> None:
+def test_frequent_candidates_have_the_largest_mean() -> None:
     texts = ["a dog runs on grass", "a dog runs on red grass", "two men on a ball", "two men on a ball"]
     assert (
-        agreement(texts, EQUAL_WEIGHTS)[2]
-        == agreement(texts, EQUAL_WEIGHTS)[3]
-        > agreement(texts, EQUAL_WEIGHTS)[0]
+        mean_cider_d(texts, EQUAL_WEIGHTS)[2]
+        == mean_cider_d(texts, EQUAL_WEIGHTS)[3]
+        > mean_cider_d(texts, EQUAL_WEIGHTS)[0]
     )
-    assert agreement(texts[:3], EQUAL_WEIGHTS).argmin() == 2
-    assert agreement(texts[:1], EQUAL_WEIGHTS).tolist() == [0.0]
+    assert mean_cider_d(texts[:3], EQUAL_WEIGHTS).argmin() == 2
+    assert mean_cider_d(texts[:1], EQUAL_WEIGHTS).tolist() == [0.0]

@@ -1,4 +1,4 @@
-"""Which search is meant? From names, numbers and words, as they stand in `conf/` and on the command line."""
+"""Construction of a search from plain settings, as in `conf/` and on the command line."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from captioner.build import as_list
 from captioner.decoding.beam import BeamSearch
 from captioner.decoding.constraints import Constraint, MinLength, NoRepeatedNgrams
 from captioner.decoding.contrastive import ContrastiveSearch
@@ -13,10 +14,10 @@ from captioner.decoding.diverse_beam import DiverseBeamSearch
 from captioner.decoding.greedy import GreedySearch
 from captioner.decoding.hypotheses import Search
 from captioner.decoding.mbr import EQUAL_WEIGHTS, MbrSearch
-from captioner.decoding.required import Required
+from captioner.decoding.required_tokens import RequiredTokens
 from captioner.decoding.sampling import SampleSearch
-from captioner.decoding.word_constraints import make_required, word_constraints
-from captioner.errors import UsageError
+from captioner.decoding.word_constraints import required_from_words, word_constraints
+from captioner.errors import UsageError, did_you_mean
 from captioner.metrics.document_frequency import load_document_frequency
 from captioner.text.tokenizer import Tokenizer
 
@@ -29,7 +30,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "sample": _SAMPLING,
     "mbr": (*_SAMPLING, "frequency"),
 }
-"""The settings that belong to each method alone."""
+"""The settings of each method that are not common to all."""
 
 
 def make_search(
@@ -58,41 +59,43 @@ def make_search(
     no_trailing: bool = False,
     tokenizer: Tokenizer | None = None,
 ) -> Search:
-    """The search of a name.
+    """The search of a method with its settings and constraints.
 
     Args:
-        beam_size: Captions kept at each step, of `beam` and `diverse_beam`; beam search with 1 is greedy decoding.
+        beam_size: Captions kept at each step, for `beam` and `diverse_beam`; beam search with 1 is greedy search.
         max_length: Longest caption in tokens, EOS included.
         length_penalty: score = log P / length ** length_penalty.
-        length_norm: How captions of different lengths compare: a kind of `LengthNorm`.
+        length_norm: Length normalisation: a kind of `LengthNorm`.
         method: One of `METHODS`.
         groups: See `DiverseBeamSearch`.
         diversity: See `DiverseBeamSearch`.
         candidates: See `ContrastiveSearch`.
         alpha: See `ContrastiveSearch`.
-        samples: Captions drawn for each image: 1, or 20 for `mbr`, which chooses among them.
+        samples: Captions sampled for each image; by default 1, or 20 candidates for `mbr`.
         temperature: See `SampleSearch`.
         top_k: See `SampleSearch`.
         top_p: See `SampleSearch`.
         min_p: See `SampleSearch`.
         seed: See `SampleSearch`.
-        frequency: A file of document frequencies for the CIDEr of `mbr`.
-        prefix: How every caption begins.
+        frequency: A file of document frequencies for the CIDEr-D of `mbr`.
+        prefix: Beginning of every caption.
         required: Words or phrases that every caption contains; beam search only.
         banned: Words or phrases that no caption contains.
         min_length: Shortest caption in tokens, EOS included.
-        no_repeat_ngram: No so many tokens in a row occur twice; 0 allows it.
-        no_trailing: No caption ends with a function word such as "a" or "with".
-        tokenizer: The model's; words and `mbr` need it.
+        no_repeat_ngram: Length of n-grams, in tokens, that may not repeat; 0 allows all.
+        no_trailing: Whether no caption ends with a function word such as "a" or "with".
+        tokenizer: The model's; required by `mbr` and by constraints on words.
 
     Raises:
-        UsageError: If a name is not known, a value is out of range, a setting belongs to another method, the model does
-            not know a word, or no caption of `max_length` can obey.
+        UsageError: If a name is unknown, a value is out of range, a setting belongs to another method, a word is not in
+            the model's vocabulary, or no caption of `max_length` tokens can meet the constraints.
         DataError: If the file of document frequencies cannot be read.
     """
     if method not in METHODS:
-        raise UsageError(f"method={method} is unknown; choose from {', '.join(METHODS)}")
-    own: dict[str, Any] = {
+        raise UsageError(
+            f"method={method} is unknown; choose from {', '.join(METHODS)}{did_you_mean(method, METHODS)}"
+        )
+    optional: dict[str, Any] = {
         "groups": groups,
         "diversity": diversity,
         "candidates": candidates,
@@ -105,40 +108,42 @@ def make_search(
         "seed": seed,
         "frequency": frequency,
     }
-    given = {name: value for name, value in own.items() if value is not None}
+    given = {name: value for name, value in optional.items() if value is not None}
     for name, value in given.items():
         if name not in METHODS[method]:
-            those = ", ".join(other for other, names in METHODS.items() if name in names)
-            raise UsageError(f"{name}={value} does nothing with method={method}; it belongs to {those}")
-    banned, required = _listed(banned), _listed(required)
+            methods = " or ".join(other for other, names in METHODS.items() if name in names)
+            raise UsageError(
+                f"{name}={value} has no effect with method={method}; leave it out or choose method={methods}"
+            )
+    banned, required = as_list(banned), as_list(required)
     if required and method != "beam":
         raise UsageError(
-            f"required={', '.join(required)} needs method=beam, which makes room for words; method={method} does not"
+            f"required={', '.join(required)} is supported by method=beam only, not by method={method}"
         )
-    needed: Required | None = None
-    rules: list[Constraint] = []
+    required_tokens: RequiredTokens | None = None
+    constraints: list[Constraint] = []
     if tokenizer is not None:
-        needed = make_required(tokenizer, required, banned=banned)
-        rules += word_constraints(
-            tokenizer, prefix=prefix, banned=banned, no_trailing=no_trailing, required=needed
+        required_tokens = required_from_words(tokenizer, required, banned=banned)
+        constraints += word_constraints(
+            tokenizer, prefix=prefix, banned=banned, no_trailing=no_trailing, required=required_tokens
         )
     elif prefix or required or banned or no_trailing or method == "mbr":
         raise UsageError(
-            "words and method=mbr need the model's tokenizer; give tokenizer=pipeline.model.tokenizer"
+            "constraints on words and method=mbr need the model's tokenizer; pass tokenizer=pipeline.model.tokenizer"
         )
     if min_length != 1:
-        rules.append(MinLength(min_length))
+        constraints.append(MinLength(min_length))
     if no_repeat_ngram != 0:
-        rules.append(NoRepeatedNgrams(no_repeat_ngram))
+        constraints.append(NoRepeatedNgrams(no_repeat_ngram))
     common: dict[str, Any] = {
         "max_length": max_length,
         "length_penalty": length_penalty,
         "length_norm": length_norm,
-        "constraints": rules,
+        "constraints": constraints,
     }
     match method:
-        case "beam" if beam_size != 1 or needed:
-            return BeamSearch(beam_size, required=needed, **common)
+        case "beam" if beam_size != 1 or required_tokens:
+            return BeamSearch(beam_size, required=required_tokens, **common)
         case "beam" | "greedy":
             return GreedySearch(**common)
         case "diverse_beam":
@@ -149,15 +154,9 @@ def make_search(
             return SampleSearch(**given, **common)
         case _:
             assert tokenizer is not None
-            weights = given.pop("frequency", None)
+            frequency = given.pop("frequency", None)
             return MbrSearch(
                 SampleSearch(**{"samples": 20, **given}, **common),
                 tokenizer.decode,
-                frequency=load_document_frequency(Path(weights)) if weights else EQUAL_WEIGHTS,
+                frequency=load_document_frequency(Path(frequency)) if frequency else EQUAL_WEIGHTS,
             )
-
-
-def _listed(words: Sequence[str]) -> list[str]:
-    """Words as a list; one text may name several, with commas between them."""
-    parts = words.split(",") if isinstance(words, str) else map(str, words)
-    return [part.strip() for part in parts]

@@ -1,6 +1,6 @@
-"""What may come next, and how likely is it? A decoder's cached steps under the rules that every search shares.
+"""Cached decoding steps under constraints, common to all searches.
 
-PAD, BOS and UNK are never allowed, EOS alone is allowed in the last place, so every caption ends.
+PAD, BOS and UNK are never allowed, and EOS alone is allowed in the last place, so every caption ends.
 
 Axis letters: `B` images, `K` captions per image, `L` tokens so far, `V` vocabulary.
 """
@@ -23,23 +23,23 @@ from captioner.decoding.hypotheses import SpecialTokens, StepCache, StepDecoder
 from captioner.errors import CaptionerError, UsageError
 
 
-class Steps:
-    """One cached decode of all images.
+class ConstrainedDecoder:
+    """One cached decode of all images, with forbidden tokens masked.
 
     Args:
-        decoder: What computes.
+        decoder: The decoder.
         memory: `[B, N, D]`.
-        special: The ids that are no words.
+        special: The special token ids.
         num_beams: `K`, captions of each image at a time.
         max_length: Longest caption in tokens, EOS included.
-        constraints: Rules about the next token.
+        constraints: Constraints on the next token.
 
     Attributes:
         length: Longest caption in tokens: `max_length`, or the decoder's own if that is less.
-        cache: The decoder's.
+        cache: The decoder's cache.
 
     Raises:
-        UsageError: If no caption that the decoder can write obeys a constraint.
+        UsageError: If no caption of `length` tokens can meet a constraint.
     """
 
     def __init__(
@@ -58,81 +58,84 @@ class Steps:
         self._decoder = decoder
         self._special = special
         self._constraints = constraints
-        self._steps = 0
-        self._control = torch.tensor(
+        self._num_steps = 0
+        self._never_allowed = torch.tensor(
             sorted({special.pad, special.begin, *special.banned} - {special.end}), device=memory.device
         )
 
     def __call__(self, tokens: Tensor, prefix: Tensor) -> Tensor:
-        """Log-probabilities `[B, K, V]` of what may follow `prefix` `[B, K, L]`, whose last tokens are `tokens`."""
+        """Log-probabilities `[B, K, V]` of the token after `prefix` `[B, K, L]`, whose last tokens are `tokens`."""
         return self.logprobs(self.logits(tokens), prefix)
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Logits `[B, K, V]` after the tokens `[B, K]`."""
         logits, self.cache = self._decoder.step(tokens, self.cache)
-        self._steps += 1
+        self._num_steps += 1
         return logits
 
     def logprobs(self, logits: Tensor, prefix: Tensor) -> Tensor:
-        """The model's log-probabilities `[B, K, V]` (nats), -inf for what is not allowed after `prefix` `[B, K, L]`.
+        """The model's log-probabilities `[B, K, V]` (nats), -inf for tokens not allowed after `prefix` `[B, K, L]`.
 
         Raises:
-            CaptionerError: If the decoder gives NaN, naming the step.
-            UsageError: If the constraints leave no word to begin with.
+            CaptionerError: If the decoder returned NaN, naming the step.
+            UsageError: If the constraints leave no first word.
         """
         logprobs = logits.float().log_softmax(dim=-1)
-        # The normaliser sees every logit: one that is NaN or +inf makes its whole row NaN.
-        self.refuse_nan(logprobs[..., self._special.end])
-        logprobs[..., self._control] = NEG_INF
-        at = prefix.shape[-1]
+        # The normaliser includes every logit: one that is NaN or +inf makes its whole row NaN.
+        self.check_nan(logprobs[..., self._special.end])
+        logprobs[..., self._never_allowed] = NEG_INF
         if self._constraints:
-            self._constrain(logprobs, prefix)
-        if at + 1 == self.length:
-            only = logprobs[..., self._special.end].clone()
+            self._apply_constraints(logprobs, prefix)
+        if prefix.shape[-1] + 1 == self.length:
+            end = logprobs[..., self._special.end].clone()
             logprobs.fill_(NEG_INF)
-            logprobs[..., self._special.end] = only
+            logprobs[..., self._special.end] = end
         return logprobs
 
-    def refuse_nan(self, values: Tensor) -> None:
-        """Stop where the last step gave NaN.
+    def check_nan(self, values: Tensor) -> None:
+        """Raise if the last step's values contain NaN.
 
         Raises:
             CaptionerError: Naming the step.
         """
         if torch.isnan(values).any():
             raise CaptionerError(
-                f"the decoder gave NaN at step {self._steps}; the model's weights are damaged"
+                f"the decoder returned NaN at step {self._num_steps}; the model's weights are damaged"
             )
 
-    def _constrain(self, logprobs: Tensor, prefix: Tensor) -> None:
-        at = prefix.shape[-1]
-        given = [rule for rule in self._constraints if isinstance(rule, Prefix) and at < len(rule.tokens)]
-        for rule in given or self._constraints:
-            rule.forbid(logprobs, prefix, left=self.length - at, special=self._special)
-        if at == 0 and self.length > 1:
+    def _apply_constraints(self, logprobs: Tensor, prefix: Tensor) -> None:
+        position = prefix.shape[-1]
+        incomplete = [
+            constraint
+            for constraint in self._constraints
+            if isinstance(constraint, Prefix) and position < len(constraint.tokens)
+        ]
+        for constraint in incomplete or self._constraints:
+            constraint.mask(logprobs, prefix, remaining=self.length - position, special=self._special)
+        if position == 0 and self.length > 1:
             words = logprobs.clone()
             words[..., self._special.end] = NEG_INF
             if bool((words.amax(dim=-1) == NEG_INF).any()):
                 raise UsageError(
                     f"{describe_constraints(self._constraints)} leaves none of the {logprobs.shape[-1]} tokens of the "
-                    "vocabulary to begin a caption with; ban fewer words"
+                    "vocabulary as first word; ban fewer words"
                 )
 
     def select(self, rows: Tensor) -> None:
         """Let beam k of image b continue from beam `rows[b, k]`."""
         self.cache.select(rows)
 
-    def refuse_dead_ends(self, alive: Tensor) -> None:
-        """Stop where an image has nothing left that may come.
+    def check_dead_ends(self, alive: Tensor) -> None:
+        """Raise if the constraints leave an image without an allowed continuation.
 
         Args:
-            alive: bool `[B]`: whether it has.
+            alive: bool `[B]`: whether the image has one.
 
         Raises:
             UsageError: Naming the step and the constraints.
         """
         if self._constraints and not bool(alive.all()):
             raise UsageError(
-                f"nothing may follow at step {self._steps}: {describe_constraints(self._constraints)} leave no caption "
-                f"of up to {self.length} tokens; loosen one of them, raise max_length or take a larger beam"
+                f"no token is allowed at step {self._num_steps}: {describe_constraints(self._constraints)} leave no "
+                f"caption of up to {self.length} tokens; relax one of them, raise max_length or use a larger beam"
             )
