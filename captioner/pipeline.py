@@ -16,7 +16,7 @@ from captioner.caption import Caption
 from captioner.captioning.engine import CaptioningEngine
 from captioner.captioning.records import CaptionRecord, CaptionResult
 from captioner.captioning.stream import Batches, caption_stream, record_stream
-from captioner.decoding import Search, make_search
+from captioner.decoding import Search, make_search, search_from_settings
 from captioner.errors import UsageError
 from captioner.explain.methods import Method, make_methods
 from captioner.image.decode import Photo, read_photo
@@ -259,7 +259,7 @@ def load_with_search(
         process: As in `choose_device`.
 
     Raises:
-        UsageError: As `load` and `make_search`.
+        UsageError: As `load` and `search_from_settings`.
     """
     pipeline = load(
         settings["model"],
@@ -269,12 +269,4 @@ def load_with_search(
         precision=settings["precision"],
         compile=settings["compile"],
     )
-    search = make_search(
-        settings["beam_size"],
-        max_length=settings["max_length"],
-        length_penalty=settings["length_penalty"],
-        tokenizer=pipeline.model.tokenizer,
-        **settings["decoding"],
-        **settings["constraints"],
-    )
-    return pipeline, search
+    return pipeline, search_from_settings(settings, tokenizer=pipeline.model.tokenizer)

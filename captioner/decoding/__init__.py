@@ -21,7 +21,7 @@ from captioner.decoding.length import LengthNorm
 from captioner.decoding.mbr import MbrSearch
 from captioner.decoding.required_tokens import RequiredTokens
 from captioner.decoding.sampling import SampleSearch
-from captioner.decoding.search_factory import make_search
+from captioner.decoding.search_factory import make_search, search_from_settings
 from captioner.decoding.word_constraints import required_from_words, word_constraints
 
 __all__ = [
@@ -50,5 +50,6 @@ __all__ = [
     "averaged_logprobs",
     "make_search",
     "required_from_words",
+    "search_from_settings",
     "word_constraints",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -160,3 +161,24 @@ def make_search(
                 tokenizer.decode,
                 frequency=load_document_frequency(Path(frequency)) if frequency else EQUAL_WEIGHTS,
             )
+
+
+def search_from_settings(settings: Mapping[str, Any], *, tokenizer: Tokenizer) -> Search:
+    """The search of a command's settings.
+
+    Args:
+        settings: `beam_size`, `max_length`, `length_penalty` and the groups `decoding` and `constraints` of arguments
+            of `make_search`.
+        tokenizer: The model's.
+
+    Raises:
+        UsageError: If a group has an unknown setting, or as `make_search`.
+        DataError: As `make_search`.
+    """
+    common = {name: settings[name] for name in ("beam_size", "max_length", "length_penalty")}
+    known = inspect.signature(make_search).parameters.keys() - {*common, "tokenizer"}
+    for group in ("decoding", "constraints"):
+        for name in settings[group]:
+            if name not in known:
+                raise UsageError(f"unknown setting {group}.{name}{did_you_mean(name, known)}")
+    return make_search(**common, **settings["decoding"], **settings["constraints"], tokenizer=tokenizer)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from captioner.decoding import MbrSearch, SampleSearch, SpecialTokens, make_search
+from captioner.decoding import MbrSearch, SampleSearch, SpecialTokens, make_search, search_from_settings
 from captioner.decoding.word_constraints import required_from_words, word_constraints
 from captioner.errors import DataError, UsageError
 from captioner.metrics.document_frequency import document_frequency, save_document_frequency
@@ -208,3 +208,27 @@ def test_mbr_uses_samples_and_document_frequencies(tmp_path: Path) -> None:
     assert search.spec()["frequency"] == "df.json"
     with pytest.raises(DataError, match="document frequencies"):
         make_search(method="mbr", frequency=str(tmp_path / "none.json"), tokenizer=WORDS)
+
+
+SETTINGS = {"beam_size": 2, "max_length": 9, "length_penalty": 0.5}
+
+
+def test_settings_of_a_command_make_the_same_search() -> None:
+    settings = {**SETTINGS, "decoding": {"length_norm": "gnmt"}, "constraints": {"required": ["dog"]}}
+    expected = make_search(
+        2, max_length=9, length_penalty=0.5, length_norm="gnmt", required=["dog"], tokenizer=WORDS
+    )
+    assert search_from_settings(settings, tokenizer=WORDS).spec() == expected.spec()
+
+
+@pytest.mark.parametrize(
+    ("group", "setting", "message"),
+    [
+        ("decoding", {"topp": 0.9}, r"decoding.topp; did you mean top_p\?"),
+        ("constraints", {"bannd": ["dog"]}, r"constraints.bannd; did you mean banned\?"),
+        ("decoding", {"max_length": 5}, "decoding.max_length"),
+    ],
+)
+def test_unknown_settings_of_a_command_are_refused(group: str, setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        search_from_settings({**SETTINGS, "decoding": {}, "constraints": {}, group: setting}, tokenizer=WORDS)
