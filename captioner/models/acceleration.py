@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from captioner.errors import CaptionerError, UsageError, did_you_mean
+from captioner.models import onednn
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -72,6 +73,7 @@ def compiled(function: Callable[Args, Result], device: torch.device) -> Callable
         )
     from torch._dynamo.exc import TorchDynamoException  # which takes a second to import
 
+    onednn.takes(torch.float32)  # tried before compilation, which would trace the trial
     recorded = device.type == "cuda"
     run = torch.compile(function, mode="reduce-overhead") if recorded else torch.compile(function)
 

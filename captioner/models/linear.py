@@ -56,7 +56,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, training: b
         x.dtype is not torch.float32
         or weight.dtype is not torch.float32
         or device != "cpu"
-        or not (onednn.FASTER and onednn.FLOAT32)
+        or not (onednn.FASTER and onednn.takes(torch.float32))
         or torch.is_autocast_enabled("cpu")
         or torch.compiler.is_exporting()
         or (gradients and not training)

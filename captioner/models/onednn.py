@@ -9,7 +9,8 @@ digits. bfloat16 products go to oneDNN in any case, which reorders the weights: 
 of 3 to 48 rows takes 15 to 40 % less there, and gives the same digits.
 
 This is the only file that names `torch.ops.mkldnn`. The operators have no promise of compatibility, so each is tried
-once, when the file is imported, on a product of a few numbers.
+once, at its first use, on a product of a few numbers. Not at import: a product starts threads, and a process that is
+forked later would wait for them forever.
 """
 
 from __future__ import annotations
@@ -68,17 +69,20 @@ def _is_faster() -> bool:
     return "GenuineIntel" not in processor
 
 
-FLOAT32 = _is_float32_available()
-"""Whether `product` takes float32."""
-BFLOAT16 = _is_bfloat16_available()
-"""Whether `product` takes bfloat16, and `reordered` weights."""
 FASTER = _is_faster()
 """Whether `product` is faster than PyTorch's product in float32."""
+AVAILABLE: dict[torch.dtype, bool] = {}
+"""By number format: whether `product` computes in it here, and for bfloat16 takes `reordered` weights."""
 
 
 def takes(dtype: torch.dtype) -> bool:
     """Whether `product` computes in this number format here; otherwise use `F.linear`."""
-    return FLOAT32 if dtype is torch.float32 else BFLOAT16 and dtype is torch.bfloat16
+    if dtype not in AVAILABLE:
+        if dtype is torch.float32:
+            AVAILABLE[dtype] = _is_float32_available()
+        else:
+            AVAILABLE[dtype] = dtype is torch.bfloat16 and _is_bfloat16_available()
+    return AVAILABLE[dtype]
 
 
 def reordered(weight: Tensor) -> Tensor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -18,7 +21,9 @@ from captioner.models.encoders.encoder import ImageEncoder
 from captioner.models.linear import Linear, linear, replace_linear_layers
 from captioner.models.weight_copies import cast, drop_stale_copies, reuse_copies
 
-needs_onednn = pytest.mark.skipif(not onednn.FLOAT32, reason="this PyTorch has no products by oneDNN")
+needs_onednn = pytest.mark.skipif(
+    not onednn.takes(torch.float32), reason="this PyTorch has no products by oneDNN"
+)
 SPECIAL = SpecialTokens(pad=0, begin=1, end=2, banned=(3,))
 
 
@@ -198,9 +203,26 @@ def test_a_model_without_the_private_operators_gives_the_same(
         return [found.tokens, found.token_logprobs, *gradients]
 
     expected = results()
-    monkeypatch.setattr(onednn, "FLOAT32", False)
-    monkeypatch.setattr(onednn, "BFLOAT16", False)
+    for dtype in (torch.float32, torch.bfloat16):
+        monkeypatch.setitem(onednn.AVAILABLE, dtype, False)
     monkeypatch.setattr(onednn, "_multiply", None)
     monkeypatch.setattr(onednn, "_reorder", None)
     for one, other in zip(results(), expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_process_forked_after_the_import_computes() -> None:
+    """Nothing is computed at import: threads that it would start do not exist in a forked process."""
+    code = """
+import os, torch
+import captioner.models.captioner, captioner.models.decoders.transformer
+child = os.fork()
+if child == 0:
+    x = torch.randn(512, 512)
+    torch.nn.functional.linear(x, x)
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=100)
