@@ -144,7 +144,7 @@ def test_several_captions_of_each_image_are_measured_for_their_variety(folder: P
         (("candidates=a.json",), "references"),
         (
             ("candidates=a.json", "references=refs.json", "metrics=[BLEU,self-CIDEr]"),
-            "self-CIDEr takes several captions for each image, the other metrics take one: ask for it alone",
+            "metrics=[self-CIDEr] and one file",
         ),
         (("candidates=a.json", "references=refs.json", "metrics=[]"), "metrics is empty"),
         (("candidates=a.json", "references=none.json"), "none.json has no reference caption"),

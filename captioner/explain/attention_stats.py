@@ -1,6 +1,6 @@
 """Statistics of cross-attention maps: entropy, similarity across words and photos, centre bias, constant heads.
 
-They tell whether maps carry information at all: a map that is the same for every word or every photo looks convincing
+They show whether maps carry information at all: a map that is the same for every word or every photo looks convincing
 on one picture and means nothing.
 """
 
