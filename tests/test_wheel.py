@@ -100,7 +100,8 @@ def test_it_trains_and_captions_from_an_empty_folder(python: Path, tmp_path: Pat
     (model,) = tmp_path.glob("runs/scenes-*/model.safetensors")
     Image.fromarray(Scenes("val").photo(0).pixels).save(tmp_path / "photo.jpg")
     arguments = (f"model={model.relative_to(tmp_path)}", "images=photo.jpg", "overlay=html,png")
-    captioned = run(python, tmp_path, "-m", "captioner.predict", *arguments)
+    script = python.with_name("captioner-predict")  # the console script, as users type it
+    captioned = run(python, tmp_path, str(script), *arguments)
     assert captioned.returncode == 0, captioned.stderr
     assert captioned.stdout.startswith("photo.jpg\t")
     assert sorted(path.name for path in (tmp_path / "captions").iterdir()) == [
