@@ -21,6 +21,12 @@ needs_compiler = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(autouse=True)
+def own_kernels(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile into an empty cache: kernels that other processes compiled may be for other processor features."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("kernels")))
+
+
 def decoder(positions: str = "learned", **settings: Any) -> TransformerDecoder:
     torch.manual_seed(0)
     return TransformerDecoder(
